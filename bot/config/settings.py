@@ -27,7 +27,7 @@ from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
 from bot.domain.accounts import PREFIX
-from bot.domain.calendar import Calendar, day_of, quiet_days
+from bot.domain.calendar import Calendar, days_of
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
@@ -55,13 +55,11 @@ def _start(value: object) -> timedelta:
         raise ValueError('write "now" or how far back, such as 24h') from None
 
 
-def _day(value: object) -> str:
-    """A date, or the day of every year: `2026-12-25`, `12-25`."""
-    try:
-        found = day_of(str(value).strip())
-    except ValueError:
-        raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
-    return "-".join(f"{number:02}" for number in found)
+def _days(value: object) -> str:
+    """A day or the first and last of several: `2026-12-25`, `12-25`, `12-24..01-01`."""
+    text = str(value).strip()
+    days_of(text)
+    return text
 
 
 def _stripped(value: object) -> object:
@@ -154,9 +152,8 @@ def _printable(value: str) -> str:
 
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
+Days = Annotated[str, BeforeValidator(_days)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-Day = Annotated[str, BeforeValidator(_day)]
-Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
 
 
 class Section(BaseModel):
@@ -319,12 +316,12 @@ class SlackSection(Section):
 class RulesSection(Section):
     """Where the rule files are, and what holds for all rules.
 
-    `holidays` are days that are not compared with other weeks.
+    `holidays` are days, and spans of days, that are not compared with other weeks.
     """
 
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
-    holidays: Days = ()
+    holidays: Annotated[tuple[Days, ...], BeforeValidator(_listed)] = ()
 
     @field_validator("paths")
     @classmethod
@@ -360,7 +357,7 @@ class QuietSection(Section):
     """When posts below critical wait: hours of the week and days, on the account's clocks."""
 
     hours: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
-    dates: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+    dates: Annotated[tuple[Days, ...], BeforeValidator(_several)] = ()
 
     @field_validator("hours")
     @classmethod
@@ -372,17 +369,10 @@ class QuietSection(Section):
             raise ValueError("leaves no time for posts; leave some hours of the week free")
         return values
 
-    @field_validator("dates")
-    @classmethod
-    def _dates(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            quiet_days(value)
-        return values
-
     def calendar(self, zone: str) -> Calendar:
         """These quiet times in the account's time zone."""
         hours = tuple(_hours_of(value, zone) for value in self.hours)
-        return Calendar(zone, hours, tuple(map(quiet_days, self.dates)))
+        return Calendar(zone, hours, tuple(map(days_of, self.dates)))
 
 
 def _hours_of(text: str, zone: str) -> Hours:
