@@ -27,7 +27,7 @@ import structlog
 from bot import daemon
 from bot.clients import open_clients
 from bot.config import Settings
-from bot.daemon import Running, Shared, _side_task, utc
+from bot.daemon import Running, Shared, _side_task, _unless, utc
 from bot.delivery import SLACK_PACE, Paces
 from bot.delivery.attempt import error_text
 from bot.delivery.slack import SLACK
@@ -167,11 +167,10 @@ class Supervisor:
     async def keep(self, name: str) -> None:
         """Run the account, and again after a failure, until the stop."""
         structlog.contextvars.bind_contextvars(account=name)
-        settings = self._accounts[name]
         while not self._stop.is_set():
             self._again[name].clear()
             try:
-                await self._attempt(name, settings)
+                await self._attempt(name, self._accounts[name])
             except Exception as error:
                 wait = self._wait[name]
                 self._wait[name] = min(2 * wait, LONGEST_RETRY)
@@ -179,7 +178,7 @@ class Supervisor:
                 await _either(self._stop, self._again[name], wait)
                 self.failed.pop(name, None)
                 with suppress(ConfigError):  # else as it was
-                    settings = self._read_again(name)
+                    self._accounts[name] = self._read_again(name)
 
     async def _attempt(self, name: str, settings: Settings) -> None:
         """Run it once. Raises whatever ends it."""
@@ -248,7 +247,8 @@ class Supervisor:
         log.error("account.failed", reason=reason, seconds=seconds, exc_info=not ours)
         if name not in self._told and not self._stop.is_set():
             lines = (*reason.splitlines(), "The bot tries again. Its other accounts keep running.")
-            if await self._tell(name, "The account does not run", lines):
+            telling = self._tell(name, "The account does not run", lines)
+            if await _unless(self._stop, telling):
                 self._told.add(name)
         self.failed[name] = reason
         if len(self.failed) == len(self._accounts):
@@ -284,6 +284,9 @@ class Supervisor:
         while True:
             await asked.wait()
             asked.clear()
+            with suppress(ConfigError):  # which each account says itself
+                if changed := sorted(set(self._reread()) ^ set(self._accounts)):
+                    log.warning("accounts.need_restart", accounts=changed)
             for event in (*self._reloads.values(), *self._again.values()):
                 event.set()
 
