@@ -27,7 +27,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,7 +44,7 @@ from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import SLACK_PACE, Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
@@ -79,6 +79,8 @@ from bot.store.rules import kept_rule_files
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
+    from bot.delivery.buttons import PressConnection
+    from bot.web.facts import Facts
     from bot.web.meter import Meter
 
 log = structlog.get_logger(__name__)
@@ -102,6 +104,30 @@ STANDBY = timedelta(seconds=1)
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An account at work, as those see it who watch over several.
+
+    `started` is set once its websites are known; `facts` is None where there is no status page.
+    """
+
+    started: asyncio.Event
+    why_silent: Callable[[], Awaitable[str | None]]
+    facts: "Facts | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What an account shares with others in this process, and for how long it is at work.
+
+    `presses` is None where no token for buttons is configured.
+    """
+
+    at_work: Callable[[Running], AbstractAsyncContextManager[None]]
+    paces: Paces
+    presses: "PressConnection | None"
 
 
 def utc() -> datetime:
@@ -147,11 +173,12 @@ async def run(
     reader: ProcessReader | None = None,
     reread: Callable[[], Settings] | None = None,
     page: Callable[[str], None] = lambda _url: None,
+    shared: Shared | None = None,
 ) -> None:
     """Watch the account until `stop` is set.
 
     `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
-    `page` is called with the address of the status page.
+    `page` is called with the address of the status page. `shared` is for one of several accounts.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -172,7 +199,7 @@ async def run(
             async with open_clients(settings, meter.observe if meter else None) as clients:
                 daemon = Daemon(
                     settings, store, clients, start, reader=reader, seen=seen, reread=reread,
-                    meter=meter,
+                    meter=meter, shared=shared,
                 )  # fmt: skip
                 async with daemon.status_page(page):
                     await daemon.run(stop, reload)
@@ -278,8 +305,10 @@ class Daemon:
         reread: Callable[[], Settings] | None = None,
         timing: Timing = DEFAULT_TIMING,
         meter: "Meter | None" = None,
+        shared: Shared | None = None,
     ) -> None:
         self._settings = settings
+        self._shared = shared
         self._meter = meter
         self._store = store
         self._client = clients.client
@@ -298,7 +327,7 @@ class Daemon:
             ops=ops_of(settings),
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
-            paces=SLACK_PACE,
+            paces=shared.paces if shared else SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -339,13 +368,32 @@ class Daemon:
         An address that nobody chose must not stop the bot: only the log says that it is taken.
         Raises ConfigError for one that the configuration names.
         """
-        if self._meter is None:
+        facts = self._facts()
+        if self._shared is not None:
+            async with self._shared.at_work(Running(self._started, self._health.why_silent, facts)):
+                yield
+            return
+        if facts is None:
             yield
             return
         from bot.web.app import status_page
+
+        async with AsyncExitStack() as served:
+            try:
+                tell(await served.enter_async_context(status_page(facts)))
+            except ConfigError as error:
+                if "listen" in self._settings.web.model_fields_set:
+                    raise
+                log.warning("web.not_started", reason=str(error))
+            yield
+
+    def _facts(self) -> "Facts | None":
+        """What the status page knows; None without one."""
+        if self._meter is None:
+            return None
         from bot.web.facts import Facts
 
-        facts = Facts(
+        return Facts(
             settings=self._settings,
             store=self._store,
             rules=lambda: self._watcher.rules,
@@ -358,14 +406,6 @@ class Daemon:
             recordings_seen=lambda: self._watcher.recordings_seen,
             meter=self._meter,
         )
-        async with AsyncExitStack() as served:
-            try:
-                tell(await served.enter_async_context(status_page(facts)))
-            except ConfigError as error:
-                if "listen" in self._settings.web.model_fields_set:
-                    raise
-                log.warning("web.not_started", reason=str(error))
-            yield
 
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
@@ -413,7 +453,7 @@ class Daemon:
         ]
         if (buttons := self._buttons()) is not None:
             watching.append(asyncio.create_task(_side_task(buttons)))
-        if (url := self._settings.heartbeat.url) is not None:
+        if (url := self._settings.heartbeat.url) is not None and self._shared is None:
             heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._health.why_silent)
             watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
         stopping = asyncio.create_task(stop.wait())
@@ -497,11 +537,11 @@ class Daemon:
         slack, poster = self._settings.slack, self._ports.slack
         if slack.app_token is None or not isinstance(poster, SlackPoster):
             return None
-        from bot.delivery.buttons import Buttons
+        from bot.delivery.buttons import Buttons, PressConnection
 
-        return Buttons(
-            slack.app_token,
-            slack.base_url or SLACK,
+        shared = self._shared.presses if self._shared else None
+        connection = shared or PressConnection(slack.app_token, slack.base_url or SLACK, utc)
+        buttons = Buttons(
             poster,
             self._store,
             users=slack.users,
@@ -509,7 +549,15 @@ class Daemon:
             clock=utc,
             wake=self._delivery.wake,
             requeue=self._requeue,
-        ).receive_presses
+        )
+
+        async def receive_presses() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(buttons.receive_presses(connection))
+                if connection is not shared:
+                    tasks.create_task(connection.stay_connected())
+
+        return receive_presses
 
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""

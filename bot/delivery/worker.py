@@ -193,7 +193,8 @@ class Delivery:
     The store must be open exclusively: steps that are `sending` at the start were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `paces` are how often services may be called.
+    action with what only the rule has, its secret. `paces` are how often services may be called;
+    other accounts may share them.
     `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
     `calendar` has the quiet times.
     """
@@ -210,7 +211,7 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
-        paces: Mapping[str, Pace] = NO_PACE,
+        paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
         calendar: Calendar = outbox.EVERY_DAY,
@@ -228,7 +229,11 @@ class Delivery:
         self._checkpoint = checkpoint
         self._turned = turned
         self._calendar = calendar
-        self._paces = Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        self._paces = (
+            paces
+            if isinstance(paces, Paces)
+            else Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resting: dict[str, float] = {}
         self._lanes: dict[str, asyncio.Task[None]] = {}
