@@ -27,7 +27,7 @@ from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
-from bot.errors import BotError
+from bot.errors import BotError, StoreTaken
 from bot.fields.catalogue import KINDS
 from bot.notices import Notices
 from bot.polling import recordings
@@ -127,6 +127,7 @@ class Watcher:
         self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
+        self._sharing, self._newest = context.store.sharing, Start(rules, ())
 
     async def find_sites(self) -> Sequence[Site]:
         """Fetch the account's websites and watch those that some rule or budget needs.
@@ -139,11 +140,20 @@ class Watcher:
             # Otherwise such a rule would silently never match.
             for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
+        if self._sharing.leads:
+            await self._save_sites(sites, frozenset(each.id for each in found))
+        self._sites = sites
+        known = {site.id for site in sites}
+        self._left_out = [site_of(row) for row in found if row.id not in known]
+        await self._watch_sites()
+        return sites
+
+    async def _save_sites(self, sites: Sequence[Site], there: frozenset[str]) -> None:
         gone = await self.context.store.run(
             partial(
                 save_sites,
                 sites=sites,
-                there=frozenset(each.id for each in found),
+                there=there,
                 rules=self.rules,
                 routing=self.context.routing,
                 now=self._clock(),
@@ -154,14 +164,28 @@ class Watcher:
         if gone.recorded.matches:
             self._wake()
         self._log_paused(gone.recorded.paused)
-        self._sites = sites
-        known = {site.id for site in sites}
-        self._left_out = [site_of(row) for row in found if row.id not in known]
-        await self._watch_sites()
-        return sites
+
+    def begin_anew(self, websites: Collection[str]) -> None:
+        """Know nothing of the polls of these websites: another bot has polled them until now."""
+        for key in websites & self.watched.keys():
+            known = self.watched[key]
+            self.watched[key] = WatchedSite(known.site, known.rules, begun=known.begun)
+
+    async def lead(self) -> None:
+        """Do what only one of the bots on a store does, from now on, with the rules as they are."""
+        self._watching = None
+        await self.start_with(self._newest)
+        await self.troubles.remember()
 
     async def start_with(self, start: Start) -> None:
-        """Use these rules; tell people if the files have errors, unless they know already."""
+        """Use these rules; tell people if the files have errors, unless they know already.
+
+        If another bot leads, it keeps in the store what is to be known of the rules.
+        """
+        self._newest = start
+        if not self._sharing.leads:
+            await self._use(start.rules, start.files)
+            return
         rejected = await self.context.store.read(rejected_rules)
         self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
@@ -175,10 +199,16 @@ class Watcher:
 
         `files` hold them: they are kept for a start at which the files have errors.
         """
+        self._newest = Start(rules, files)
         await self._use(rules, files)
-        await self._tell_rules_fixed()
+        if self._sharing.leads:
+            await self._tell_rules_fixed()
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
+        if not self._sharing.leads:
+            await self._watch_with(rules)
+            log.info("rules.followed", rules=len(rules.rules))
+            return
         now = self._clock()
         fingerprints = await _in_turns(_fingerprints(rules.rules))
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
@@ -212,14 +242,8 @@ class Watcher:
         await self._rebuild(rules, {*changed, *calling})
         if lost or changed:
             self._wake()
-        previous, self.rules = self.rules, rules
-        routing = replace(self.context.routing, weekly=bool(rules.reports))
-        self.context = replace(self.context, routing=routing)
-        try:
-            await self._watch_sites()
-        except BaseException:
-            self.rules = previous
-            raise
+        previous = self.rules
+        await self._watch_with(rules)
         if files:
             kept = without_secrets(files, rules)
             await self.context.store.run(partial(keep_rule_files, files=kept, at=now))
@@ -233,6 +257,16 @@ class Watcher:
             disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
+
+    async def _watch_with(self, rules: RuleSet) -> None:
+        previous, self.rules = self.rules, rules
+        routing = replace(self.context.routing, weekly=bool(rules.reports))
+        self.context = replace(self.context, routing=routing)
+        try:
+            await self._watch_sites()
+        except BaseException:
+            self.rules = previous
+            raise
 
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
         """Have what waits follow the rules as they are now, and try what failed once more."""
@@ -263,10 +297,11 @@ class Watcher:
         if self._watching and self._watching[0] is rules and self._watching[1] == sites:
             return
         self._watching = None
-        watching = (rules.rules, self._last_rules)
-        await self.context.store.run(
-            partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
-        )
+        if self._sharing.leads:
+            watching = (rules.rules, self._last_rules)
+            await self.context.store.run(
+                partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
+            )
         self._last_rules = rules.rules
         tags = await self.context.store.read(earlier_tags)
         self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
@@ -277,7 +312,13 @@ class Watcher:
             if each.begun is None:  # the first list may have taken long to come
                 each.begun = now if self._listed else self._started
         self._listed = self._listed or bool(self._sites)
-        names = {each.site.name for each in self.watched.values()}
+        await self.keep_troubles()
+        self._watching = rules, sites
+
+    async def keep_troubles(self) -> None:
+        """Forget the troubles of polls that this bot no longer makes."""
+        polls = self._sharing.polls
+        names = {each.site.name for key, each in self.watched.items() if polls(key)}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
         looks |= {
@@ -285,8 +326,7 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
-        self._watching = rules, sites
+        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
@@ -296,7 +336,10 @@ class Watcher:
         """
         known, self._rejected = self._rejected, ()  # until it is stored
         faults = _some(faults, MOST_FAULTS)
+        self._newest = replace(self._newest, errors=faults, incomplete=incomplete)
         log.error("rules.reload_failed", faults=list(faults), incomplete=incomplete)
+        if not self._sharing.leads:
+            return
         rejected = RejectedRules(self._clock(), faults, incomplete)
         await self.context.store.run(partial(reject_rules, rejected=rejected))
         if faults != known:
@@ -541,6 +584,8 @@ class Watcher:
         try:
             recorded = await poll()
             self._take(recorded)
+        except StoreTaken:
+            raise
         except BotError as error:
             await self.troubles.failed(name, error)
             return False

@@ -29,11 +29,20 @@ with short bursts beyond that (docs.slack.dev/apis/web-api/rate-limits, chat.pos
 
 
 class Paces:
-    """When each lane may make its next call. `monotonic` returns seconds."""
+    """When each lane may make its next call. `monotonic` returns seconds.
 
-    def __init__(self, paces: Mapping[str, Pace], monotonic: Callable[[], float]) -> None:
+    A lane is at one of `bots`, a service at all of them: each takes its part of what that allows.
+    """
+
+    def __init__(
+        self,
+        paces: Mapping[str, Pace],
+        monotonic: Callable[[], float],
+        bots: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._paces = paces
         self._monotonic = monotonic
+        self._bots = bots
         self._buckets: dict[str, TokenBucket] = {}
 
     def wait(self, lane: str) -> float:
@@ -57,7 +66,7 @@ class Paces:
         of = service(lane)
         if (pace := self._paces.get(of)) is None:
             return {}
-        return {
-            lane: self._buckets.get(lane, pace.lane),
-            of: self._buckets.get(of, pace.service),
-        }
+        bots, whole = self._bots(), pace.service
+        full = self._buckets.get(of, whole).full
+        part = TokenBucket(whole.rate / bots, max(1, whole.burst // bots), full)
+        return {lane: self._buckets.get(lane, pace.lane), of: part}
