@@ -37,7 +37,7 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
     url = store_url(args)
-    fault, host = health(url, args.within, time.time())
+    fault, host = health(url, args.within, time.time(), own=True)
     held = [] if fault else troubles(url)
     if args.json:
         import json
@@ -66,14 +66,19 @@ def unhealthy(url: str, within: float, now: float) -> str | None:
     return health(url, within, now)[0]
 
 
-def health(url: str, within: float, now: float) -> tuple[str | None, str]:
-    """Why that daemon is unhealthy, None if it is not; and its host if that is another one."""
+def health(url: str, within: float, now: float, *, own: bool = False) -> tuple[str | None, str]:
+    """Why that daemon is unhealthy, None if it is not; and its host if that is another one.
+
+    `own` is about this host alone, if bots share the store.
+    """
     try:
         sign = sign_of(url)
     except BotError as error:
         return str(error), ""
     if sign is None:
         return "the daemon is not running (nothing holds its lock)", ""
+    if sign.shares and sign.host and own:
+        return f"no bot on this host shares the store (one on {sign.host} does)", ""
     return sign.fault(now, within), sign.host
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bot.store.presses import Precision
     from bot.store.recordings import OnHold
     from bot.store.rules import RejectedRules, RuleState
+    from bot.store.sharing import Replica
     from bot.store.troubles import Trouble
 
 
@@ -316,12 +317,14 @@ def run(args: Namespace) -> int:
     from bot.cli import budget, output
     from bot.cli.context import existing_store, settings
     from bot.cli.healthcheck import sign_of, unhealthy
+    from bot.store import place_of
     from bot.store.recordings import website_names
 
     configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(url, 60, time.time()) or ALIVE
+    replicas = place_of(url).replicas()
     with existing_store(configured, read_only=True) as store:
         runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
@@ -341,12 +344,14 @@ def run(args: Namespace) -> int:
                 "failing": [
                     msgspec.to_builtins(it, builtin_types=(datetime,)) for it in status.failing
                 ],
+                "replicas": [asdict(each) for each in replicas],
                 "polling": plan_json(plan),
                 "budgets": [budget.as_json(each) for each in budgets],
             },
             names,
         )
         return 0
+    show_replicas(replicas, names, status.now)
     show(status)
     show_plan(plan)
     budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
@@ -480,6 +485,27 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
         return 0
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
+
+
+def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: datetime) -> None:
+    """Print the bots that share the store, and what each does."""
+    if not replicas:
+        return
+    from bot.cli import output
+
+    output.line(f"{output.counted(len(replicas), 'bot')} on this store")
+    output.table(
+        (
+            f"{it.process} on {it.host}",
+            "leads" if it.leads else "",
+            f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
+            f"{output.counted(len(it.websites), 'website')}: "
+            + ", ".join(sorted(names.get(key, key) for key in it.websites)[:3])
+            + "…" * (len(it.websites) > 3),
+            "other rules than the one that leads" if it.differs else "",
+        )
+        for it in replicas
+    )
 
 
 def show(status: Status) -> None:

@@ -1,11 +1,13 @@
 """Bots as processes of their own that share one PostgreSQL database."""
 
+import json
 import signal
 from collections import Counter
 from functools import partial
 
 import pytest
 from daemon_world import Daemon
+from postgres_server import connected
 
 from bot.store import place_of
 from mouseflow.simulator.server import Simulator
@@ -128,3 +130,27 @@ def test_a_rolling_restart_loses_and_doubles_nothing(sim, bots, postgres_url):
         bot.start()
         sim.wait_until(partial(once_each, sim, number * len(SITES)))
     assert not any(bot.events("replica.lost") for bot in bots)
+
+
+def test_status_lists_the_bots_and_each_says_of_itself_how_it_is(sim, bots, postgres_url):
+    first, second, _ = bots
+    first.start()
+    second.rule_file.write_text(RULE.replace("/checkout*", "/cart*"))
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    shown = first.run("status").stdout
+    assert shown.startswith("2 bots on this store\n")
+    assert "\ndaemon: alive\n" in shown
+    listed = [line for line in shown.splitlines() if " websites: shop-" in line]
+    assert ["  leads  " in line for line in listed] == [True, False]
+    assert ["other rules" in line for line in listed] == [False, True]
+    told = json.loads(first.run("status", "--json").stdout)["replicas"]
+    assert [each["leads"] for each in told] == [True, False]
+    assert sorted(site["name"] for each in told for site in each["websites"]) == sorted(SITES)
+    assert second.run("healthcheck").stdout == "alive\n"
+    with connected(postgres_url) as admin:
+        admin.execute("UPDATE mouseflow_bot_replicas SET host = 'elsewhere'")
+    check = second.run("healthcheck")
+    assert (check.returncode, check.stderr) == (
+        1, "unhealthy: no bot on this host shares the store (one on elsewhere does)\n",
+    )  # fmt: skip
