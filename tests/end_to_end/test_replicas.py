@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 from daemon_world import Daemon
+from postgres_proxy import Proxy
 from postgres_server import connected
 
 from bot.store import place_of
@@ -154,3 +155,26 @@ def test_status_lists_the_bots_and_each_says_of_itself_how_it_is(sim, bots, post
     assert (check.returncode, check.stderr) == (
         1, "unhealthy: no bot on this host shares the store (one on elsewhere does)\n",
     )  # fmt: skip
+
+
+def test_a_bot_that_is_cut_off_is_replaced_and_joins_again(sim, bots, postgres_url):
+    first, second, _ = bots
+    network = Proxy(postgres_url)
+    try:
+        first.environment["BOT_STORE__URL"] = network.url
+        first.start()
+        second.start()
+        sim.wait_until(lambda: divided(postgres_url, 2))
+        network.cut()
+        for name in SITES:
+            visit(sim, name)
+        sim.wait_until(lambda: divided(postgres_url, 1))
+        sim.wait_until(lambda: once_each(sim, len(SITES)))
+        network.heal()
+        sim.wait_until(lambda: first.events("replica.taken_over"))
+        sim.wait_until(lambda: divided(postgres_url, 2))
+        for name in SITES:
+            visit(sim, name)
+        sim.wait_until(lambda: once_each(sim, 2 * len(SITES)))
+    finally:
+        network.close()
