@@ -199,7 +199,7 @@ def _begins(
     log.error("deliver.trouble", trouble=messages.what(fault.cause, fault.place),
               reason=fault.reason, remedy=fault.remedy, waiting=fault.waiting)  # fmt: skip
     if can_tell:
-        _announce(conn, notice, now, ops)
+        _announce(conn, replace(notice, about=key), now, ops)
 
 
 def _lasts(conn: Connection, trouble: Trouble, fault: Fault) -> None:
@@ -218,9 +218,12 @@ def _ends(conn: Connection, trouble: Trouble, now: datetime, ops: Ops) -> None:
         waiting=trouble.waiting,
     )
     if trouble.worked:
-        _announce(conn, messages.ended(fault, now, trouble.dropped), now, ops)
-    elif trouble.told:  # else it would be the next thing that waits for what fails
-        _announce(conn, messages.nothing_waits(fault, now, trouble.dropped), now, ops)
+        said = messages.ended(fault, now, trouble.dropped)
+    elif trouble.told:
+        said = messages.nothing_waits(fault, now, trouble.dropped)
+    else:  # it would be the next thing that waits for what fails
+        return
+    _announce(conn, replace(said, about=trouble.key, ends=True), now, ops)
 
 
 def _forget(conn: Connection, trouble: Trouble, now: datetime, **more: bool | str) -> None:

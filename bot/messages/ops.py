@@ -12,11 +12,16 @@ from bot.messages.text import counted, lasting, number
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about the bot itself."""
+    """A message about the bot itself.
+
+    `about` names the trouble that it is about, if it tells of its beginning or (`ends`) its end.
+    """
 
     title: str
     lines: tuple[str, ...]
     offer: Offer | None = None
+    about: str = ""
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
