@@ -181,7 +181,7 @@ def _pipe_was_closed() -> bool:
 
 
 def _drop_output() -> None:
-    """What can't be written is given up: Python would complain once more when it flushes at exit."""
+    """Give up what can't be written: Python would complain once more when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
