@@ -446,10 +446,28 @@ class RuleOfRecording(Struct, frozen=True, kw_only=True):
     excepts: Clause | None
 
 
+class NearRule(Struct, frozen=True, kw_only=True):
+    """A rule that did not match a recording when another one did, `at`.
+
+    `holds` of the `of` parts of its condition were true. `waits`: it could still match then.
+    """
+
+    rule_id: str
+    summary: str
+    at: datetime
+    waits: bool
+    holds: int
+    of: int
+    when: Clause
+    excepts: Clause | None
+
+
 class Recording(Struct, frozen=True, kw_only=True):
     """A recording as the store knows it. `final_at` is when its session is over.
 
-    `path` are the pages that the newest match has kept, `pages` how many there were.
+    `path` are the pages that the newest match has kept, `pages` how many there were, `facts` a
+    few values of the session, `near` the rules that came closest to matching, too. `others` are
+    the remaining ones.
     """
 
     frame: Frame
@@ -462,9 +480,11 @@ class Recording(Struct, frozen=True, kw_only=True):
     final: bool
     final_at: datetime | None
     rules: tuple[RuleOfRecording, ...]
+    near: tuple[NearRule, ...]
     others: int
     path: tuple[Stop, ...]
     pages: int
+    facts: dict[str, str]
 
 
 class MatchPage(Struct, frozen=True, kw_only=True):
