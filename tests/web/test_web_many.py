@@ -92,7 +92,7 @@ async def test_a_count_lists_its_recordings_also_after_their_data_is_erased(worl
         "r1": (0, "Counted with others"),
         "r2": (0, "Counted with others"),
         "r3": (3, "Posted after 0 s"),
-        "r4": (0, "No action"),
+        "r4": (0, "Counted: not enough yet"),
     }
 
 

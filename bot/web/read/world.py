@@ -276,7 +276,7 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
     """What became of the match as a whole: the worst of its steps, else its post."""
     steps = found.steps
     if not steps:
-        return "off", "Counted with others" if found.counted else "No action", None, None
+        return "off", _without_steps(found, world), None, None
     dead = [step for step in steps if step.state is StepStatus.DEAD]
     if dead:
         return "crit", f"Failed: {plain(dead[0].fault)}", dead[0].ended, None
@@ -299,6 +299,14 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
         return "ok", f"Posted after {lasting(timedelta(seconds=round(lag)))}", sent[0].ended, lag
     ended = max((step.ended for step in steps if step.ended), default=None)
     return "ok", "Done", ended, None
+
+
+def _without_steps(found: MatchNow, world: World) -> str:
+    """Why nothing is done about a match."""
+    if found.counted:
+        return "Counted with others"
+    rule = world.rules.get(found.rule)
+    return "Counted: not enough yet" if rule and rule.count else "No action"
 
 
 def actions_of(found: MatchNow) -> tuple[MatchAction, ...]:
