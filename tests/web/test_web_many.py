@@ -82,6 +82,7 @@ async def test_a_count_lists_its_recordings_also_after_their_data_is_erased(worl
         latest = (await asking.get("/api/v1/rules/rage")).json()["matches"]
     assert found["match"]["stands_for"] == 3
     assert [each["recording_id"] for each in found["members"]] == ["r3", "r2", "r1"]
+    assert [each["stands_for"] for each in found["members"]] == [0, 0, 0]
     assert found["until"] > found["since"]
     assert "3 matches: Many rage clicks" in page
     assert "2 min in all" in page

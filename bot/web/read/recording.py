@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
+import msgspec
+
 from bot.domain.insight import Stop
 from bot.messages.links import recording_url
 from bot.messages.text import clean
@@ -12,7 +14,7 @@ from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row
 from bot.web.facts import Facts
 from bot.web.read.world import World, actions_of, match_of, plain, world
-from bot.web.views import MatchPage, NearRule, Recording, RuleOfRecording
+from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording
 
 MOST = 200
 PAGE = 50
@@ -113,6 +115,13 @@ def _rules(
     return tuple(found)
 
 
+def _members(members: Iterable[MatchNow], summary: MatchNow, seen: World) -> Iterable[Match]:
+    """The matches; the one that stands for all of them is one of a count, too."""
+    for each in members:
+        shown = match_of(each, seen)
+        yield msgspec.structs.replace(shown, stands_for=0) if each.id == summary.id else shown
+
+
 def match_page(
     conn: Connection, facts: Facts, key: str, before: int | None = None, limit: int = PAGE
 ) -> MatchPage | None:
@@ -139,6 +148,6 @@ def match_page(
         pages=pages,
         since=many.since if many else None,
         until=many.until if many else None,
-        members=tuple(match_of(each, seen) for each in many.found) if many else (),
+        members=tuple(_members(many.found, found[0], seen)) if many else (),
         older=many.older if many else None,
     )
