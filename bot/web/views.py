@@ -159,8 +159,21 @@ class Budget(Struct, frozen=True, kw_only=True):
     websites: tuple[BudgetSite, ...]
 
 
+class Bot(Struct, frozen=True, kw_only=True):
+    """One of the bots that share a store. `other_rules`: not those of the one that leads."""
+
+    host: str
+    process: int
+    version: str
+    started_at: datetime
+    leads: bool
+    other_rules: bool
+    websites: tuple[str, ...]
+    queues: int
+
+
 class Overview(Struct, frozen=True, kw_only=True):
-    """The overview. `started_at` is when the bot started."""
+    """The overview. `started_at` is when the bot started; `bots` are empty if it shares nothing."""
 
     frame: Frame
     problems: tuple[Problem, ...]
@@ -175,6 +188,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     last_poll_at: datetime | None
     started_at: datetime
     recordings_seen: int
+    bots: tuple[Bot, ...]
 
 
 class Useful(Struct, frozen=True, kw_only=True):
