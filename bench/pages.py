@@ -94,8 +94,9 @@ async def measured(folder: Path, entries: int) -> list[tuple[str, float, float, 
             recordings_seen=lambda: 0,
         )  # fmt: skip
         reader = Reader(settings.store.url)
-        web = Web(facts, reader, Gate(facts.token), Pages(), Tail(store.do(newest_entry)), Hub(),
-                  Pace(time.monotonic))  # fmt: skip
+        gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
+        tail = Tail(store.do(newest_entry))
+        web = Web(facts, reader, gate, Pages(), tail, Hub(), Pace(time.monotonic))
         app = application(web, Hosts.of("127.0.0.1", ""), ROUTES)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"

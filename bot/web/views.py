@@ -18,7 +18,10 @@ State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Something that a person must fix: what, since when, and the remedy."""
+    """Something that a person must fix: what, since when, and the remedy.
+
+    `place` is where the first of its rules is written (file:line).
+    """
 
     key: str
     severity: Literal["warning", "critical"]
@@ -27,6 +30,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     kept_until: datetime | None = None
     rule_ids: tuple[str, ...] = ()
+    place: str = ""
     reason: str = ""
     link: str = ""
     link_text: str = ""
@@ -350,7 +354,7 @@ class Budgets(Struct, frozen=True, kw_only=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """A line of the audit log in words."""
+    """A line of the audit log in words. `severity` is that of the rule of a match."""
 
     seq: int
     at: datetime
@@ -362,6 +366,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     rule_id: str
     website: str
     recording_id: str | None
+    severity: Severity | None = None
 
 
 class Activity(Struct, frozen=True, kw_only=True):

@@ -192,7 +192,7 @@ def _lane_problems(
     for lane in lanes_now(conn, now) if found else ():
         if lane.cause:
             waiting[trouble_key(Cause(lane.cause), lane.lane)] += lane.waiting
-    active = {rule.id for rule in facts.rules().rules}
+    active = {rule.id: rule for rule in facts.rules().rules}
     rules = waiting_rules(conn) if found else {}
     problems = []
     for each in found:
@@ -200,6 +200,7 @@ def _lane_problems(
         dropped = f" {number(each.dropped)} more were not kept: the queue was full." * bool(
             each.dropped
         )
+        ids = tuple(sorted(rules.get(each.key, frozenset()) & active.keys()))[:5]
         waits = counted(waiting[each.key] or each.waiting, "action waits", "actions wait")
         problems.append(
             Problem(
@@ -209,7 +210,8 @@ def _lane_problems(
                 remedy=f"{_sentence(plain(each.remedy))}What waits goes out by itself.{dropped}",
                 since=each.since,
                 kept_until=each.since + PATIENCE,
-                rule_ids=tuple(sorted(rules.get(each.key, frozenset()) & active))[:5],
+                rule_ids=ids,
+                place=place_of(active[ids[0]]) if ids else "",
                 reason=plain(each.reason),
                 link=address("queue"),
                 link_text="See what waits",
@@ -217,6 +219,11 @@ def _lane_problems(
             )
         )
     return problems
+
+
+def place_of(rule: Rule) -> str:
+    """Where the rule is written: its file with the folder, and the line."""
+    return f"{'/'.join(rule.file.split('/')[-2:])}:{rule.line}"
 
 
 def _sentence(text: str) -> str:
