@@ -430,7 +430,10 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """What waits, and what failed for good. `held` of the waiting ones wait for their time."""
+    """What waits, and what failed for good. `held` of the waiting ones wait for their time.
+
+    Of very many lanes and causes only the first are listed: those that need a hand, most first.
+    """
 
     frame: Frame
     problems: tuple[Problem, ...]
@@ -438,7 +441,9 @@ class Queue(Struct, frozen=True, kw_only=True):
     held: int
     running: int
     lanes: tuple[Lane, ...]
+    lanes_total: int
     dead: int
+    groups_total: int
     groups: tuple[DeadGroup, ...]
 
 

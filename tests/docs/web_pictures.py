@@ -276,7 +276,9 @@ async def served(world):
 
 async def main(folder=None, *names):
     with tempfile.TemporaryDirectory() as temporary:
-        world = await filled(Path(temporary))
+        folder_of_rules = Path(temporary) / "rules"
+        folder_of_rules.mkdir()
+        world = await filled(folder_of_rules)
         async with served(world) as (url, paths), async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"))
             shots = {f"web-{name}": shot for name, shot in SHOTS.items()}
