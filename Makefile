@@ -10,7 +10,7 @@ DEV := .venv/.installed-dev
 # starts, compiles everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test worlds bench check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds fuzz bench check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -22,6 +22,12 @@ test: $(DEV)
 N ?= 1000
 worlds: $(DEV)
 	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
+
+# Damaged rule files, configurations and answers, SECONDS each; TARGET=api for one of them. It goes
+# on from the inputs in build/fuzz; what it finds fails.
+SECONDS ?= 60
+fuzz: $(DEV)
+	$(BIN)/python tests/fuzz/fuzzer.py $(SECONDS) $(TARGET)
 
 # Everything in bench/ that takes less than a minute or two; docs/explanation/performance.md has the rest.
 BENCH ?= calls check decoding delivery start stalls big_store
