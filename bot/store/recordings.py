@@ -322,6 +322,12 @@ def watermark(conn: Connection, source: str, website: str) -> str | None:
 _WATERMARK = "SELECT data FROM watermarks WHERE source = :source AND website = :website"
 
 
+def watermarks_of(conn: Connection, source: str) -> dict[str, str]:
+    """The data of every watermark of that source, by website."""
+    query = select(watermarks.c.website, watermarks.c.data).where(watermarks.c.source == source)
+    return {row.website: row.data for row in conn.execute(query)}
+
+
 def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:
     """(source, website) -> what was saved, and when."""
     rows = execute(conn, "SELECT source, website, data, at FROM watermarks", {})

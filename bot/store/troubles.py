@@ -47,6 +47,7 @@ class Trouble:
     """A trouble that lasts. `told`: people could be told when it began.
 
     `waiting` is the highest number of steps that waited, `dropped` how many were not kept.
+    `worked`: something got through since it began.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Trouble:
     told: bool
     waiting: int
     dropped: int = 0
+    worked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ def troubles(conn: Connection) -> list[Trouble]:
             told=bool(row.told),
             waiting=row.waiting,
             dropped=row.dropped,
+            worked=bool(row.worked),
         )
         for row in conn.execute(_ALL)
     ]
@@ -163,6 +166,7 @@ def keep_trouble(conn: Connection, trouble: Trouble) -> None:
         "told": int(trouble.told),
         "waiting": trouble.waiting,
         "dropped": trouble.dropped,
+        "worked": int(trouble.worked),
     }
     write = upsert(_table).values(key=trouble.key, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["key"], set_=values))
