@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds bench bench-short soak soak-real check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds fuzz bench bench-short soak soak-real check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -17,6 +17,12 @@ test: $(DEV)
 N ?= 1000
 worlds: $(DEV)
 	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
+
+# Damaged rule files, configurations and answers, SECONDS each; TARGET=api for one of them. It goes
+# on from the inputs in build/fuzz; what it finds fails.
+SECONDS ?= 60
+fuzz: $(DEV)
+	$(BIN)/python tests/fuzz/fuzzer.py $(SECONDS) $(TARGET)
 
 # All benchmarks, into the docs: hours, and root for `outages`. NAMES="calls check": some of them.
 bench: $(DEV)

@@ -48,9 +48,10 @@ BENCHMARKS = (
     "start --write",
     "check --write",
     "scaling --write",
-    "soak --write",
-    "soak --real --per-day 2000 --write",
-    "soak --real --websites 500 --rules 1000 --write",
+    "soak --write soak",
+    "soak --days 30 --websites 5 --per-day 6700 --every 1h --write million",
+    "soak --real --per-day 2000 --write soak-real",
+    "soak --real --websites 500 --rules 1000 --write many",
     "outages --write",
     "quarter --every 1h --write",
 )

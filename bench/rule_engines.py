@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from bot.rules.index import RuleIndex
 from bot.rules.model import All, AnyOf, Not, OneItem, Rule, Test
-from bot.rules.operators import Bounds, OneOf
+from bot.rules.operators.figures import Bounds
+from bot.rules.operators.texts import OneOf
 
 CATALOGUE_NAMES = {"referrerType": "referrer_type", "entryPage": "entry_page"}
 ATTRIBUTES = {"referrerType": "referrer_type", "entryPage": "entry_page"}

@@ -18,7 +18,7 @@ from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Site, WebsiteSubject
 from bot.rules import model as c
 from bot.rules.evaluate import answer
-from bot.rules.operators import USUAL_WEEKS, Unusual
+from bot.rules.operators.past import USUAL_WEEKS, Unusual
 
 QUARTER = timedelta(minutes=15)
 WEEK = timedelta(weeks=1) // QUARTER

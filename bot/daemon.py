@@ -52,6 +52,7 @@ from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import days_of
 from bot.errors import (
     BotError,
     ConfigError,
@@ -121,7 +122,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         expand=settings.poll.expand,
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
-        holidays=frozenset(settings.rules.holidays),
+        holidays=tuple(map(days_of, settings.rules.holidays)),
     )
 
 

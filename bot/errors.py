@@ -6,6 +6,7 @@ BotError
 ├── StoreError      fix the store: locked, read-only, full, too new
 │   ├── StoreHeld   another bot uses the store; who waits may get it
 │   └── StoreLost   the store is damaged or gone; waiting does not help
+│       └── StoreTaken  other bots have taken over; this one may join them again
 ├── GiveUp          repeating this request cannot help: a person must act, or nobody can
 │   ├── Gone            what the request is about does not exist
 │   ├── Refused         the other side refuses, with a code of its own
@@ -52,6 +53,10 @@ class StoreHeld(StoreError):
 
 class StoreLost(StoreError):
     """The store is damaged or gone. The bot stops writing to it; a person must act."""
+
+
+class StoreTaken(StoreLost):
+    """The other bots on the store have taken over the work of this one; it may join them again."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

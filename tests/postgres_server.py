@@ -113,6 +113,7 @@ EMPTY = ";".join(
     [
         *(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)),
         *(f"ALTER SEQUENCE {name}_id_seq RESTART" for name in ("matches", "steps", "audit")),
+        "DELETE FROM mouseflow_bot_replicas",
         "UPDATE mouseflow_bot SET home = '', holder = '', pulse = ''",
     ]
 )

@@ -20,7 +20,7 @@ from bot.domain.many import Spread
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Severity, reread
 from bot.fields.catalogue import KINDS
-from bot.messages import message as messages
+from bot.messages import several
 from bot.messages.message import Message
 from bot.messages.template_check import LONGEST
 from bot.messages.text import RATE_PATTERN, rate
@@ -149,7 +149,7 @@ class DigestOfMany(Action):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
-        return messages.digest(
+        return several.digest(
             task,
             addresses,
             total=self.total,
@@ -183,14 +183,14 @@ class QuietOfMany(Action):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, and what each rule had to say."""
-        return messages.after_quiet(
+        return several.after_quiet(
             task,
             addresses,
             total=self.total,
             since=self.since,
             until=self.until,
             said=[
-                messages.Waited(
+                several.Waited(
                     summary=each.summary,
                     severity=each.severity,
                     total=each.total,

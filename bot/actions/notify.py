@@ -24,7 +24,7 @@ from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject
 from bot.errors import NotDoneYet
 from bot.fields.catalogue import ALERTS, KINDS
-from bot.messages import message as messages
+from bot.messages import compose
 from bot.messages.message import Message
 from bot.messages.plain_text import letter
 from bot.messages.template_check import check_text
@@ -76,7 +76,7 @@ class Notify(_Sent, ToPeople):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
-        built_in = messages.match(task, addresses)
+        built_in = compose.match(task, addresses)
         if self.text is None:
             return built_in
         try:
@@ -87,7 +87,7 @@ class Notify(_Sent, ToPeople):
         if not text:
             return built_in
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
-        own = messages.from_template(task, addresses, text, linked)
+        own = compose.from_template(task, addresses, text, linked)
         return replace(own, icon=built_in.icon, headline=clean(task.summary or task.rule))
 
     def posts_to(self, default_channel: str) -> str | None:
@@ -118,7 +118,7 @@ class NotifyResolved(_Sent):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
-        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+        return compose.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
 
 class NotifyDigest(DigestOfMany, _Sent):

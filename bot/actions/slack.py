@@ -27,7 +27,7 @@ from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.errors import GiveUp, NotDoneYet, Refused, TryLater
 from bot.fields.catalogue import ALERTS, KINDS
-from bot.messages import links, weekly
+from bot.messages import compose, links, weekly
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
@@ -134,18 +134,18 @@ class Slack(_Post, ToPeople):
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The rule's text, or the built-in message if there is none or it fails."""
         if self.text is None:
-            return messages.match(task, addresses)
+            return compose.match(task, addresses)
         try:
             text = render(self.text, task, addresses)
         except BadText:
             # A text that fails on unexpected data must not cost the post. The error may quote
             # what a visitor wrote, so it is not noted.
             note = "built-in message, because the rule's text can't be filled in"
-            return replace(messages.match(task, addresses), note=note)
+            return replace(compose.match(task, addresses), note=note)
         linked = bool(names_used(self.text) & {"url", "link", "share_url"})
         if not text:
-            return messages.match(task, addresses)
-        return messages.from_template(task, addresses, text, linked)
+            return compose.match(task, addresses)
+        return compose.from_template(task, addresses, text, linked)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Post it, once; or add it to the message that another rule has just posted about it.
@@ -211,7 +211,7 @@ class Resolved(_Post):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """What it was, the figures now, and how long it lasted."""
-        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+        return compose.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     def answered(self, message: Message, first: Posted, done: Done) -> Done:
         """The first message says so too."""
@@ -231,7 +231,7 @@ class Ended(_Post):
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """The same as that of the answer."""
-        return messages.resolved(task, addresses, max(task.matched - self.began, timedelta()))
+        return compose.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Edit it; a message that is gone or can't be edited any more stays as it is."""
@@ -361,7 +361,7 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
-        return messages.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+        return compose.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
         """Only what people can press is kept."""

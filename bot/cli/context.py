@@ -83,7 +83,7 @@ def rules(
     # A command ends soon, and rule files become very many objects, none of them garbage.
     gc.disable()
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
-    may = allowed(settings, offline=offline) if settings else Allowed(delete=True)
+    may = allowed(settings, offline=offline) if settings else Allowed(delete=True, accounts=None)
     return load(paths, may, tested=tested)
 
 

@@ -57,12 +57,13 @@ def read(text: str) -> Pulse | None:
 class Sign:
     """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
 
-    `host` is where it runs, empty for this one.
+    `host` is where it runs, empty for this one. `shares`: it is one of several that share the work.
     """
 
     age: float
     text: str
     host: str = ""
+    shares: bool = False
 
     def fault(self, now: float, within: float) -> str | None:
         """Why the daemon is unhealthy, None if it is healthy."""

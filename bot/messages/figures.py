@@ -1,7 +1,7 @@
 """The figures of a subject in words: what a message says of it beside its rule."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -146,3 +146,9 @@ if missing := [kind for kind in KINDS if kind not in FIGURES or kind not in BRIE
     raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
 if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
     raise TypeError(f"figures in words of no field: {', '.join(strange)}")
+
+
+def in_words(line: str, names: Collection[str]) -> str:
+    """The reason without the name of a field: `render time 3.5 s`."""
+    name, mark, rest = line.partition(" ")
+    return f"{name.replace('_', ' ')}{mark}{rest}" if name in names else line

@@ -18,7 +18,8 @@ from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
 from bot.ports import Mouseflow
 from bot.rules.evaluate import answer, field_of
 from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
-from bot.rules.operators import Every, Operator
+from bot.rules.operators.base import Operator
+from bot.rules.operators.texts import Every
 from bot.rules.value_tests import Answer, both
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording

@@ -14,7 +14,7 @@ from bot.rules.evaluate import field_of
 from bot.rules.explain import asked
 from bot.rules.model import All, AnyOf, Condition, Not, Rule, Test
 from bot.rules.needs import likely
-from bot.rules.operators import Bounds
+from bot.rules.operators.figures import Bounds
 from bot.rules.units import quantity
 from mouseflow.filters import SessionFilters
 

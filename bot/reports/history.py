@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.recorded_share import Time
 from bot.domain.subjects import Kind, Subject
 from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
@@ -15,13 +16,17 @@ from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
 from bot.reports.look import WEEKS_BACK, Look, same_hours
+from bot.reports.past_days import RECORDINGS_TODAY
 from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
-from bot.rules.operators import FEWEST_WEEKS, USUAL_WEEKS
+from bot.rules.operators.past import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note
+
+NOT_RECORDED = "level.not_recorded"
+"""The kind of note that a rule does not know, since the website did not record all visitors."""
 
 
 def compared_for(rules: Iterable[Rule]) -> timedelta:
@@ -43,7 +48,7 @@ class Stored:
     look: Look
 
     def __call__(self, field_name: str, ago: int, /) -> float | None:
-        """The figure of so many ms ago.
+        """The figure of so many ms ago, as if the website had recorded what it records now.
 
         After a downtime the last figure before it serves, up to twice as old as asked for.
         """
@@ -61,7 +66,10 @@ class Stored:
     def _between(self, name: str, first: datetime, last: datetime) -> float | None:
         site, key = self.subject.website.id, self.subject.key
         found = figure_between(self.conn, self.figures.series, site, key, name, first, last)
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        factor = _factor(self.figures, name, found[0], self.now, self.look)
+        return None if factor is None else found[1] * factor
 
 
 def _spans(
@@ -97,11 +105,38 @@ def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
         spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
         for first, last in spans:
             past = figures_between(conn, figures.series, look.site.id, first, last)
-            for key, value in past.items():
-                weeks = found.get(key, ())
-                if key[1] in some and len(weeks) < USUAL_WEEKS:
-                    found[key] = (*weeks, value)
+            factors: dict[tuple[str, datetime], float | None] = {}
+            for key, (at, value) in past.items():
+                name, weeks = key[1], found.get(key, ())
+                if name not in some or len(weeks) >= USUAL_WEEKS:
+                    continue
+                if (name, at) not in factors:
+                    factors[name, at] = _factor(figures, name, at, look.now, look)
+                if (factor := factors[name, at]) is not None:
+                    found[key] = (*weeks, value * factor)
     return replace(figures, usual=found)
+
+
+def _factor(figures: Figures, name: str, then: datetime, now: datetime, look: Look) -> float | None:
+    """By what an earlier figure is multiplied to be like that of now.
+
+    A count of visitors depends on what was recorded: None if one of both times was not recorded
+    in one way.
+    """
+    about = field(figures.subjects[0].kind, name)
+    if not (about.is_count and over_time(about)):
+        return 1.0
+    return look.recorded.factor(
+        _taken_over(figures, name, then, look), _taken_over(figures, name, now, look)
+    )
+
+
+def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
+    """The time that a figure seen then is about."""
+    if name == RECORDINGS_TODAY:
+        local = at.astimezone(look.zone)
+        return local.replace(hour=0, minute=0, second=0, microsecond=0), at
+    return at - figures.window, at
 
 
 async def backfill_shares(
@@ -186,6 +221,26 @@ def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def unrecorded(rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:
+    """A note when counts of the present begin to be like none of the past, and when that ends."""
+    asked = usuals_asked(rule) | {name for name, _ago in changes_asked(rule)}
+    about, kept = f"unrecorded/{rule.id}", figures.said
+    lost = [
+        name
+        for name in sorted(asked)
+        if figures.subjects and _factor(figures, name, look.now, look.now, look) is None
+    ]
+    if bool(lost) == (about in kept):
+        return
+    text = "all of the time was recorded again: counts are compared"
+    if lost:
+        kept.add(about)
+        text = f"{', '.join(lost)} not compared: part of the time was not recorded"
+    else:
+        kept.discard(about)
+    yield Note(kind=NOT_RECORDED, rule=rule.id, website=look.site.id, text=text)
 
 
 def too_early(conn: Connection, rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:

@@ -19,7 +19,7 @@ from bot.polling.session import aware
 from bot.reports import sources
 from bot.reports.look import Look, same_hours
 from bot.reports.sources import Question, Tried
-from bot.rules.operators import USUAL_WEEKS
+from bot.rules.operators.past import USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import GRAIN, add_figures, figure_between, grain
 from bot.store.schema import ms

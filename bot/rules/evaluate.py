@@ -16,7 +16,9 @@ from bot.fields.catalogue import ALERTS, field
 from bot.fields.field import Field, Source
 from bot.fields.recordings import JOURNEY
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import USUAL_WEEKS, Exists, Operator, ValueTest
+from bot.rules.operators.base import Operator, ValueTest
+from bot.rules.operators.past import USUAL_WEEKS
+from bot.rules.operators.yes_no import Exists
 from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Alike, Answer, OneText, both, either, opposite, values_of
 

@@ -13,7 +13,9 @@ from bot.messages.pages import visit
 from bot.messages.text import clean
 from bot.rules.evaluate import Past, answer, field_of, no_past, part_test, rule_answer
 from bot.rules.model import All, AnyOf, Condition, Journey, Leaf, Not, OneItem, Rule, Test, applies
-from bot.rules.operators import FEWEST_WEEKS, FigureOperator, TextOperator
+from bot.rules.operators.figures import FigureOperator
+from bot.rules.operators.past import FEWEST_WEEKS
+from bot.rules.operators.texts import TextOperator
 from bot.rules.units import arrows, seen
 from bot.rules.unread import hinges_on
 from bot.rules.value_tests import Answer, both, either, opposite, values_of

@@ -14,7 +14,7 @@ from bot.domain.subjects import Kind, Severity, Site, Subject
 from bot.errors import Fault
 from bot.fields.catalogue import ALERTS, FilterValue
 from bot.fields.normal import folded
-from bot.rules.operators import Operator
+from bot.rules.operators.base import Operator
 from bot.rules.units import Active, Rate
 from bot.rules.value_tests import Alike
 
@@ -166,6 +166,7 @@ class Rule:
     runbook: str = ""
     owner: str = ""
     disabled: bool = False
+    accounts: tuple[str, ...] = ()
     websites: tuple[str, ...] = ()
     excepts: Condition | None = None
     once_per: OncePer | None = None
@@ -232,6 +233,7 @@ class Budget:
     pace: Pace | None = None
     was: tuple[str, ...] = ()
     summary: str = ""
+    accounts: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
     column: int = 1
@@ -246,6 +248,7 @@ class Report:
     channel: str
     websites: tuple[str, ...] = ()
     summary: str = ""
+    accounts: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
     column: int = 1

@@ -29,7 +29,7 @@ from bot.rules.model import (
     applies,
     leaves,
 )
-from bot.rules.operators import Operator
+from bot.rules.operators.base import Operator
 from mouseflow.filters import SessionFilters
 
 
@@ -180,6 +180,11 @@ def usuals_asked(rule: Rule) -> frozenset[str]:
         for leaf in leaves(condition)
         if isinstance(leaf, Test) and leaf.operator.asks_usual
     )
+
+
+def counts_visitors(rule: Rule) -> bool:
+    """Whether the rule depends on how many visitors were recorded before now."""
+    return rule.too_few is not None or bool(usuals_asked(rule) or changes_asked(rule))
 
 
 NEVER = AnyOf(())

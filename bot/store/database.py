@@ -21,7 +21,8 @@ from sqlalchemy.exc import ArgumentError
 from bot.domain.pulse import Sign
 from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store.faults import translated
-from bot.store.lineage import Restored, count, written
+from bot.store.lineage import Restored
+from bot.store.sharing import Replica, Sharing
 from bot.store.sqlite import SqlitePlace
 
 T = TypeVar("T")
@@ -38,14 +39,15 @@ class Database(Protocol):
 
     `begin` begins a unit of work, `begin_reading` one that only reads. `counts`: it is the bot's
     own, and its transactions are counted. `lease` is for how many seconds one of them proves that
-    no other bot has taken it over; None if none can. All but `beat`, `check` and `close` runs in
-    the store's thread."""
+    no other bot has taken it over; None if none can. `sharing` is the bot's part of the work. All
+    but `beat`, `check` and `close` runs in the store's thread."""
 
     place: str
     begin: str
     begin_reading: str
     counts: bool
     lease: float | None
+    sharing: Sharing
 
     def engine(self) -> Engine:
         """SQLAlchemy's engine on one connection; connecting may raise StoreError."""
@@ -63,12 +65,24 @@ class Database(Protocol):
         """Create or check the tables, in the first unit of work."""
         ...
 
+    def begun(self, driver: Any, answer: Any) -> None:
+        """Look at what the database answered to `begin`; raises StoreLost."""
+        ...
+
     def has_changed(self, driver: Any) -> bool:
         """Whether rows were changed on this connection since the last call."""
         ...
 
     def recognise(self, conn: Connection, now: datetime) -> tuple[int, Restored | None]:
         """How often the store was written, and whether it is older than what was done with it."""
+        ...
+
+    def count(self, conn: Connection, now: datetime) -> int:
+        """Count the transaction that is open; returns how many this bot can tell apart."""
+        ...
+
+    def written(self, conn: Connection) -> int:
+        """How many of those were counted."""
         ...
 
     def keep_count(self, writes: int) -> None:
@@ -91,6 +105,10 @@ class Database(Protocol):
         """Delete copies of the store that the bot made before then."""
         ...
 
+    def leave(self, conn: Connection) -> None:
+        """Leave the work to the other bots on the store, in the last unit of work."""
+        ...
+
     def close(self) -> None:
         """Release what is held beside the connection."""
         ...
@@ -109,8 +127,11 @@ class Place(Protocol):
         """For reading; raises StoreError if there is none."""
         ...
 
-    def writable(self, *, exclusive: bool) -> Database:
-        """For writing; `exclusive` keeps other bots out. Raises StoreError."""
+    def writable(self, *, exclusive: bool, shared: bool = False) -> Database:
+        """For writing; `exclusive` keeps other bots out. Raises StoreError.
+
+        `shared` lets bots in that share the work, where the database can do that.
+        """
         ...
 
     def copied(self) -> Database:
@@ -137,6 +158,13 @@ class Place(Protocol):
         """How the daemon is doing that holds the store; None if there is none."""
         ...
 
+    def replicas(self) -> list[Replica]:
+        """The bots that share the store, the one that leads first; none where only one can use it.
+
+        Raises StoreError if the database can't be asked.
+        """
+        ...
+
 
 class Store:
     """Runs units of work, one after another. Made by `open_store` and `in_memory_copy`.
@@ -150,15 +178,16 @@ class Store:
         self.place = database.place
         self.restored: Restored | None = None
         self.trouble: tuple[float, str] | None = None
+        self.sharing = database.sharing
         self._database = database
         self._counting = False
-        self._lost = ""
+        self._lost: StoreLost | None = None
         self._confirmed = 0.0
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine = database.engine()
-        self._begin = database.begin
-        event.listen(self._engine, "begin", lambda conn: _driver(conn).execute(self._begin))
+        self._reads = False
+        event.listen(self._engine, "begin", self._begin_unit)
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -226,6 +255,13 @@ class Store:
         self._database.keep_count(writes)
         self._counting = True
 
+    def _begin_unit(self, conn: Connection) -> None:
+        driver = _driver(conn)
+        if self._reads:
+            driver.execute(self._database.begin_reading)
+        else:
+            self._database.begun(driver, driver.execute(self._database.begin))
+
     def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
         return self._thread.submit(self._in_transaction, work)
 
@@ -236,15 +272,15 @@ class Store:
                 raise TypeError("work that was to read has written")
             return done
 
-        self._begin, confirmed = self._database.begin_reading, self._confirmed
+        self._reads, confirmed = True, self._confirmed
         try:
             return self._in_transaction(only_reads)
         finally:
-            self._begin, self._confirmed = self._database.begin, confirmed
+            self._reads, self._confirmed = False, confirmed
 
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
-        if self._lost:
-            raise StoreLost(self._lost)
+        if self._lost is not None:
+            raise type(self._lost)(str(self._lost))
         began = time.time()
         try:
             with translated(self.place):
@@ -264,7 +300,7 @@ class Store:
         if self.trouble is None:
             self.trouble = (time.time(), str(error))
         if isinstance(error, StoreLost):
-            self._lost = str(error)
+            self._lost = error
 
     def _committed(self, work: Callable[[Connection], T]) -> tuple[T, bool, int | None]:
         """What the work returns, whether it has changed something, and the count if it is kept."""
@@ -274,7 +310,7 @@ class Store:
             done = work(connection)
             changed = self._database.has_changed(driver)
             if changed and self._counting:
-                writes = count(connection, datetime.now(UTC))
+                writes = self._database.count(connection, datetime.now(UTC))
                 self._database.has_changed(driver)
         except BaseException:
             self._rolled_back(driver, transaction)
@@ -322,7 +358,7 @@ class Store:
             try:
                 with translated(self.place):
                     connection, transaction = self._begun()
-                    found = written(connection)
+                    found = self._database.written(connection)
                     transaction.rollback()
                     return found >= writes
             except StoreLost:
@@ -348,20 +384,29 @@ class Store:
             self._engine.dispose()
 
     def _close(self) -> None:
+        if self.sharing.shares and self._counting:
+            self._counting = False
+            with suppress(StoreError):
+                self._in_transaction(self._database.leave)
         if self._connection is not None:
             self._connection.close()
         self._engine.dispose()
 
 
-def open_store(url: str, *, read_only: bool = False, exclusive: bool = True) -> Store:
+def open_store(
+    url: str, *, read_only: bool = False, exclusive: bool = True, shared: bool = False
+) -> Store:
     """Open the store at `url`; create it if it is missing.
 
-    `exclusive` keeps other bots out; commands beside a running daemon open it without.
+    `exclusive` keeps other bots out; commands beside a running daemon open it without. `shared`
+    lets in those that share the work, if the database can do that.
     `read_only` changes nothing and needs no lock. Raises ConfigError for a URL that this
     version does not support, StoreError for a store that can't be used.
     """
     place = place_of(url)
-    return opened(place.readable() if read_only else place.writable(exclusive=exclusive))
+    if read_only:
+        return opened(place.readable())
+    return opened(place.writable(exclusive=exclusive, shared=shared))
 
 
 def in_memory_copy(url: str) -> Store:

@@ -3,40 +3,28 @@
 The digest is a step of the outbox like any other; its `params` are a DigestContent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
-from itertools import pairwise
-from typing import Literal, NamedTuple, assert_never
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 
-from bot.actions import AFTER_QUIET, DIGESTS, IF_HELD_BACK
-from bot.domain.alert_state import REMINDED, RESOLVED
-from bot.domain.calendar import Calendar, schedule
+from bot.actions import DIGESTS, IF_HELD_BACK
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
-    Held,
-    Limit,
-    Post,
     Posting,
     Reason,
-    Waits,
-    Window,
-    admit,
     badness,
-    digest_waits,
 )
 from bot.domain.many import NOWHERE, Spread
-from bot.domain.step import OWN_RULE, Rank, StepStatus
+from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
 from bot.store.matches import NewStep, add_steps, release_next
-from bot.store.rules import snoozed_until
-from bot.store.schema import digests, matches, moment, ms, posts, steps, windows
+from bot.store.schema import digests, matches, moment, ms, posts, steps
 from bot.store.statements import Value, execute, execute_many, upsert
 
 
@@ -121,7 +109,7 @@ class _AtMost(msgspec.Struct, frozen=True):
     window_ms: int
 
 
-class _PostParams(msgspec.Struct, frozen=True):
+class PostParams(msgspec.Struct, frozen=True):
     """The part of a post's parameters that limits need."""
 
     channel: str = ""
@@ -130,10 +118,10 @@ class _PostParams(msgspec.Struct, frozen=True):
     digest_at: str = ""
 
 
-_read_posting = msgspec.json.Decoder(Posting).decode
-_read_params = msgspec.json.Decoder(_PostParams).decode
-_read_why = msgspec.json.Decoder(tuple[str, ...]).decode
-_read_content = msgspec.json.Decoder(DigestContent).decode
+read_posting = msgspec.json.Decoder(Posting).decode
+read_params = msgspec.json.Decoder(PostParams).decode
+read_why = msgspec.json.Decoder(tuple[str, ...]).decode
+read_content = msgspec.json.Decoder(DigestContent).decode
 
 
 def erase_ended(conn: Connection, match: int) -> None:
@@ -149,75 +137,11 @@ def erase_digest(conn: Connection, step: int) -> None:
 def receipt(params: str) -> str:
     """What a digest replaces: how many posts, and why they were held back."""
     try:
-        content = _read_content(params)
+        content = read_content(params)
     except msgspec.MsgspecError:
         return "a digest"
     why = ", ".join(f"{count} {reason}" for reason, count in content.reasons.items())
     return f"replaces posts held back: {why}"
-
-
-def held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
-    """Whether a limit holds back this step, which is due; if so, that is saved.
-
-    An attempt whose outcome is unknown is never held back: it may be posted already.
-    """
-    if row.rank != Rank.POST or row.unknown_since is not None or row.look_since is not None:
-        return False
-    try:
-        return _held_back(conn, row, now, calendar)
-    except msgspec.MsgspecError:
-        # Not readable: the attempt will fail the same way and give it up.
-        return False
-
-
-def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
-    if row.action not in (*DIGESTS, *DIGESTS.values(), WEEKLY):
-        return False
-    quiet = None if row.m_severity == "critical" else calendar.quiet_until(now)
-    if row.fault == Reason.QUIET and quiet is None and fold_after_quiet(conn, row, now):
-        return True
-    if row.action == WEEKLY:
-        if quiet is not None:
-            _put_off(conn, row, quiet, Reason.QUIET, now)
-        return quiet is not None
-    if row.action in DIGESTS.values():
-        return _digest_waits(conn, row, now, quiet)
-    params = _read_params(row.params)
-    posting = _read_posting(row.m_posting)
-    if row.fault == Reason.QUIET:  # it was not too old when it came
-        posting = replace(posting, act_up_to=None)
-    at = schedule(params.digest_at).following(now, calendar.zone) if params.digest_at else None
-    limit = None if row.admitted else _limit(params)
-    verdict = admit(
-        now,
-        happened=moment(row.m_happened),
-        posting=posting,
-        limit=limit,
-        window=_window(conn, row) if limit else None,
-        snoozed_until=snoozed_until(conn, row.m_rule),
-        scheduled=at,
-        quiet_until=quiet,
-    )
-    match verdict:
-        case Post(window):
-            if window:
-                _keep_window(conn, row, window)
-            if row.fault == Reason.QUIET:  # nor is it after an attempt that fails
-                kept = msgspec.json.encode(posting).decode()
-                conn.execute(
-                    update(matches).where(matches.c.id == row.match_id).values(posting=kept)
-                )
-            return False
-        case Waits(until):
-            _put_off(conn, row, until, Reason.QUIET, now)
-        case Held(reason, until, drop):
-            if drop:
-                _withhold(conn, [row], reason, now)
-            else:
-                _fold(conn, [_folding(row, params.channel)], reason, until, now)
-        case _:
-            assert_never(verdict)
-    return True
 
 
 def fold_backlog(conn: Connection, now: datetime) -> dict[str, int]:
@@ -240,21 +164,21 @@ def fold_backlog(conn: Connection, now: datetime) -> dict[str, int]:
 def _fold_for_space(conn: Connection, rows: Sequence[DueStep], now: datetime) -> int:
     """Hold back those that can be read; returns how many."""
     dropped: list[DueStep] = []
-    folded: dict[str, list[_Folding]] = {}
+    folded: dict[str, list[Folding]] = {}
     for row in rows:
         try:
-            params = _read_params(row.params)
-            if params.overflow == "drop":
+            params = read_params(row.params)
+            if params.overflow == "drop" or edits_first(conn, row):
                 dropped.append(row)
             else:
-                folded.setdefault(row.m_rule, []).append(_folding(row, params.channel))
+                folded.setdefault(row.m_rule, []).append(folding(row, params.channel))
         except msgspec.MsgspecError:
             continue
-    _withhold(conn, dropped, Reason.QUEUE_FULL, now)
+    withhold(conn, dropped, Reason.QUEUE_FULL, now)
     held = len(dropped)
     for some in folded.values():
         with suppress(msgspec.MsgspecError):  # its digest can't be read; nothing was written
-            _fold(conn, some, Reason.QUEUE_FULL, now, now)
+            fold(conn, some, Reason.QUEUE_FULL, now, now)
             held += len(some)
     return held
 
@@ -272,57 +196,12 @@ _BACKLOG = (
 )
 
 
-def _limit(params: _PostParams) -> Limit | None:
-    rate = params.at_most
-    if rate is None:
-        return None
-    return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
+def withhold(conn: Connection, rows: Sequence[DueStep], reason: Reason, now: datetime) -> None:
+    """End posts that are not sent and told of nowhere; the audit log says why."""
+    end_held_back(conn, rows, "step.withheld", StepStatus.WITHHELD, reason, now)
 
 
-def _window(conn: Connection, row: DueStep) -> Window | None:
-    query = select(windows.c.began, windows.c.used).where(
-        windows.c.rule == row.m_rule, windows.c.lane == row.lane
-    )
-    found = conn.execute(query).first()
-    return Window(moment(found.began), found.used) if found else None
-
-
-def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
-    values = {"began": ms(window.began), "used": window.used}
-    write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
-    conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
-    # Do not count a retry of this post again.
-    conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
-
-
-def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime | None) -> bool:
-    snoozed = snoozed_until(conn, row.m_rule)
-    held = digest_waits(now, _read_posting(row.m_posting), snoozed, quiet)
-    if held is not None:
-        _put_off(conn, row, held.until, held.reason, now)
-        return True
-    # It is being sent now; what is held back later goes into another one.
-    conn.execute(delete(digests).where(digests.c.step_id == row.id))
-    return False
-
-
-def _put_off(
-    conn: Connection, row: DueStep, until: datetime, reason: Reason, now: datetime
-) -> None:
-    # What it has failed until now counts no more: it would be given up after its next try.
-    anew = {"attempts": 0, "first_tried": None}
-    later = update(steps).where(steps.c.id == row.id)
-    conn.execute(later.values(due=ms(until), fault=str(reason), **anew))
-    what = "the digest" if row.action in DIGESTS.values() else "the post"
-    said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
-    record(conn, now, [_note(row, "step.put_off", said)])
-
-
-def _withhold(conn: Connection, rows: Sequence[DueStep], reason: Reason, now: datetime) -> None:
-    _end_held_back(conn, rows, "step.withheld", StepStatus.WITHHELD, reason, now)
-
-
-class _Folding(NamedTuple):
+class Folding(NamedTuple):
     """A post that goes into a digest, read."""
 
     row: DueStep
@@ -331,20 +210,20 @@ class _Folding(NamedTuple):
     why: tuple[str, ...]
 
 
-def _folding(row: DueStep, channel: str) -> _Folding:
+def folding(row: DueStep, channel: str) -> Folding:
     """Raises MsgspecError if its subject can't be read."""
-    return _Folding(row, channel, reread(row.m_subject or b""), _read_why(row.m_why))
+    return Folding(row, channel, reread(row.m_subject or b""), read_why(row.m_why))
 
 
-def _fold(
-    conn: Connection, posts: Sequence[_Folding], reason: Reason, due: datetime, now: datetime
+def fold(
+    conn: Connection, posts: Sequence[Folding], reason: Reason, due: datetime, now: datetime
 ) -> None:
     """Fold posts of one rule on one lane into its digest."""
     first = posts[0]
     digest = _open_digest(conn, first.row) or _begin_digest(
         conn, first.row, first.channel, due, reason, now
     )
-    content = _read_content(digest.params)
+    content = read_content(digest.params)
     items, spread = content.items, content.spread
     for row, _channel, subject, why in posts:
         item = DigestItem(subject=glimpse(subject), matched=moment(row.m_matched), why=why)
@@ -360,7 +239,7 @@ def _fold(
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
     rows = [each.row for each in posts]
-    _end_held_back(conn, rows, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
+    end_held_back(conn, rows, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
 
 
 def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:
@@ -428,7 +307,7 @@ _END = (
 )
 
 
-def _end_held_back(
+def end_held_back(
     conn: Connection,
     rows: Sequence[DueStep],
     kind: str,
@@ -437,6 +316,7 @@ def _end_held_back(
     now: datetime,
     digest: int | None = None,
 ) -> None:
+    """End posts that were held back, and let what comes after them in their match begin."""
     ended: dict[str, Value] = {
         "state": state, "ended": ms(now), "fault": str(reason), "digest": digest,
     }  # fmt: skip
@@ -445,20 +325,31 @@ def _end_held_back(
         add_steps(conn, row.match_id, _instead(conn, row, now), now)
         release_next(conn, row.match_id)
         erase_ended(conn, row.match_id)
-    record(conn, now, [_note(row, kind, reason) for row in rows])
+    record(conn, now, [note(row, kind, reason) for row in rows])
+
+
+def edits_first(conn: Connection, row: DueStep) -> bool:
+    """Whether the post would answer a message that says the same once it is edited.
+
+    In a digest the end of an alert would look like one more of them.
+    """
+    if row.action not in IF_HELD_BACK or row.m_continues is None:
+        return False
+    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
+    return conn.execute(begun).first() is not None
 
 
 def _instead(conn: Connection, row: DueStep, now: datetime) -> tuple[NewStep, ...]:
     """The step that edits the message to which the post would have answered, if there is one."""
-    kind = IF_HELD_BACK.get(row.action)
-    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
-    if kind is None or row.m_continues is None or conn.execute(begun).first() is None:
+    if not edits_first(conn, row):
         return ()
+    kind = IF_HELD_BACK[row.action]
     key = f"{row.key}/{kind}-1"
     return (NewStep(key=key, rank=Rank.POST, lane=row.lane, kind=kind, params=row.params, due=now),)
 
 
-def _note(row: DueStep, kind: str, said: str) -> Note:
+def note(row: DueStep, kind: str, said: str) -> Note:
+    """A line of the audit log about the step."""
     return Note(
         kind=kind,
         rule=row.m_rule,
@@ -466,198 +357,4 @@ def _note(row: DueStep, kind: str, said: str) -> Note:
         subject=row.m_subject_key,
         step=row.key,
         text=said,
-    )
-
-
-# After a quiet time.
-
-FEW = 3
-"""As many posts that waited go out alone; more become one digest of their channel."""
-
-WEEKLY = "weekly"
-"""The kind of step that posts a weekly report, which stays a message of its own."""
-
-MOST_GROUPS = 50
-"""Rules and ended alerts that it keeps; it counts the others."""
-
-
-class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule had to say: how often, where, and the worst; or an alert that is over.
-
-    `over` is when the alert ended, which began at `since`.
-    """
-
-    rule: str
-    summary: str
-    severity: str
-    since: datetime
-    total: int = 1
-    worst: DigestItem | None = None
-    spread: Spread = NOWHERE
-    over: datetime | None = None
-
-    def plus(self, other: "QuietGroup") -> "QuietGroup":
-        """The same with what the rule said later."""
-        items = [it for it in (self.worst, other.worst) if it is not None]
-        return msgspec.structs.replace(
-            self,
-            total=self.total + other.total,
-            worst=max(items, key=lambda it: badness(it.subject)) if items else None,
-            spread=self.spread.and_(other.spread),
-        )
-
-
-class QuietContent(msgspec.Struct, frozen=True, kw_only=True):
-    """The parameters of a digest after a quiet time, as its action reads them."""
-
-    channel: str
-    since: datetime
-    until: datetime
-    total: int
-    groups: tuple[QuietGroup, ...]
-
-
-def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
-    """A quiet time is over: fold what waited on the lane into one digest, if there is much of it.
-
-    An alert that began and ended in that time is one line, and its reminders are none. What
-    answers an earlier message goes out alone, and so does what can't be read or must still wait.
-    False if this step does.
-    """
-    waiting: dict[str, Value] = {"lane": row.lane, "now": ms(now), "quiet": str(Reason.QUIET)}
-    found = (DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall())
-    told = {each.id: (each, _to_tell(conn, each, now)) for each in found if each.action != WEEKLY}
-    rows = [each for each, group in told.values() if group is not None]
-    fresh = [each for each in rows if each.m_continues is None]
-    begun = {each.match_id: each for each in fresh}
-    ends = {each.m_continues: each for each in rows if each.m_key.endswith(RESOLVED)}
-    said = [each for each in rows if each.m_key.endswith(REMINDED)]
-    moot = [each for each in said if each.m_continues in {*begun, *ends}]
-    moot += [each for each, later in pairwise(_by_alert(said)) if _same_alert(each, later)]
-    _withhold(conn, moot, Reason.QUIET, now)
-    gone = {each.id for each in moot}
-    over = {match: ends[match] for match in begun if match in ends}
-    folded = fresh if len(fresh) > FEW else [begun[match] for match in over]
-    if not folded:
-        return row.id in gone
-    folded = [*folded, *over.values()]
-    groups = {each.id: group for each, group in told.values() if group is not None}
-    digest = _begin_quiet(conn, folded, groups, over, now)
-    _end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
-    for each in folded:
-        if each.action in DIGESTS.values():
-            erase_digest(conn, each.id)
-            conn.execute(delete(digests).where(digests.c.step_id == each.id))
-    return row.id in {*gone, *(each.id for each in folded)}
-
-
-_AFTER_QUIET = (
-    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
-    " AND steps.state = 'pending' AND steps.fault = :quiet AND steps.unknown_since IS NULL"
-    " AND steps.look_since IS NULL ORDER BY steps.due, steps.id"
-)
-
-
-def _by_alert(rows: Iterable[DueStep]) -> Sequence[DueStep]:
-    return sorted(rows, key=lambda row: (row.m_continues or 0, row.id))
-
-
-def _same_alert(one: DueStep, other: DueStep) -> bool:
-    return one.m_continues is not None and one.m_continues == other.m_continues
-
-
-def _begin_quiet(
-    conn: Connection,
-    rows: Sequence[DueStep],
-    told: Mapping[int, QuietGroup],
-    over: Mapping[int, DueStep],
-    now: datetime,
-) -> int:
-    """Put the digest of these posts into the outbox; returns its step."""
-    first = rows[0]
-    ends = {each.id for each in over.values()}
-    groups: dict[str, QuietGroup] = {}
-    for row in rows:
-        if row.id in ends:
-            continue
-        ended = over.get(row.match_id)
-        group = told[row.id]
-        if ended is not None:
-            group = msgspec.structs.replace(group, over=moment(ended.m_matched))
-        key = f"{row.m_rule}/{row.match_id if ended else ''}"
-        groups[key] = groups[key].plus(group) if key in groups else group
-    key = f"quiet/{first.key}"
-    kind = AFTER_QUIET[DIGESTS.get(first.action, first.action)]
-    match_id = conn.execute(
-        insert(matches)
-        .values(
-            key=key,
-            rule=OWN_RULE,
-            kind="digest",
-            website=first.m_website,
-            subject_key=first.m_subject_key,
-            summary="What waited in the quiet time",
-            severity="warning" if any(row.m_severity == "warning" for row in rows) else "info",
-            subject=first.m_subject,
-            why="[]",
-            posting=msgspec.json.encode(Posting()).decode(),
-            matched=ms(now),
-            happened=ms(now),
-        )
-        .returning(matches.c.id)
-    ).scalar_one()
-    shown = sorted(groups.values(), key=lambda it: (it.over is not None, -it.total))
-    content = QuietContent(
-        channel=_read_params(first.params).channel,
-        since=moment(min(row.m_matched for row in rows)),
-        until=now,
-        total=sum(it.total for it in shown),
-        groups=tuple(shown[:MOST_GROUPS]),
-    )
-    step = insert(steps).values(
-        match_id=match_id,
-        key=f"{key}/{kind}-1",
-        rank=Rank.POST,
-        lane=first.lane,
-        action=kind,
-        params=msgspec.json.encode(content).decode(),
-        due=ms(now),
-        created=ms(now),
-    )
-    added: int = conn.execute(step.returning(steps.c.id)).scalar_one()
-    return added
-
-
-def _to_tell(conn: Connection, row: DueStep, now: datetime) -> QuietGroup | None:
-    """What this post has to say; None if it can't be read, or if its rule must be silent now."""
-    try:
-        _read_params(row.params)
-        waits = digest_waits(now, _read_posting(row.m_posting), snoozed_until(conn, row.m_rule))
-        return None if waits else _quiet_group(row)
-    except msgspec.MsgspecError:
-        return None
-
-
-def _quiet_group(row: DueStep) -> QuietGroup:
-    """The same of a post, which may be a digest itself; raises MsgspecError."""
-    about = QuietGroup(
-        rule=row.m_rule, summary=row.m_summary, severity=row.m_severity, since=moment(row.m_matched)
-    )
-    if row.action in DIGESTS.values():
-        content = _read_content(row.params)
-        return msgspec.structs.replace(
-            about,
-            since=content.since,
-            total=content.total,
-            worst=next(iter(content.items), None),
-            spread=content.spread,
-        )
-    subject = reread(row.m_subject or b"")
-    item = DigestItem(
-        subject=glimpse(subject), matched=moment(row.m_matched), why=_read_why(row.m_why)
-    )
-    return msgspec.structs.replace(
-        about,
-        worst=item,
-        spread=spread_with(NOWHERE, subject),
     )

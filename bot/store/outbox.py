@@ -26,7 +26,6 @@ from bot.store.digests import (
     DueStep,
     erase_digest,
     erase_ended,
-    held_back,
     receipt,
 )
 from bot.store.lanes import (
@@ -38,6 +37,7 @@ from bot.store.lanes import (
     lane_works,
     set_apart,
 )
+from bot.store.limits import held_back
 from bot.store.matches import (
     NewStep,
     add_steps,

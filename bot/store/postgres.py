@@ -25,11 +25,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
 from bot.domain.pulse import Sign
-from bot.errors import ConfigError, StoreError, StoreHeld, StoreLost
+from bot.errors import ConfigError, StoreError, StoreHeld, StoreLost, StoreTaken
+from bot.store import replicas
 from bot.store.faults import translated
 from bot.store.formats import create_tables, run_revisions
-from bot.store.lineage import Restored, mark_restored, written
+from bot.store.lineage import Restored, count, mark_restored, written
+from bot.store.replicas import Membership
 from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+from bot.store.sharing import Alone, Replica, Sharing
 from bot.store.sqlite import SqliteFile, new_file
 from bot.store.statements import copy_rows, execute
 
@@ -50,6 +53,12 @@ FROZEN = "20s"
 
 The daemon says something every 5 s. A process that only waits for longer connects again.
 """
+
+STUCK = "8s"
+"""The same inside a transaction where bots share the database: all others wait for its end."""
+
+TELL_WRITTEN = 5.0
+"""How many seconds bots that share the database may be behind with when it was written last."""
 
 LEASE = 15.0
 """For how many seconds a transaction proves that the store is ours; less than FROZEN."""
@@ -141,9 +150,12 @@ class PostgresPlace:
         """The database for reading, always one state of it."""
         return self._session(begin=_READING, create=False)
 
-    def writable(self, *, exclusive: bool) -> "PostgresSession":
-        """The database for writing; its first use raises StoreError if another bot has it."""
-        return self._session(exclusive=exclusive)
+    def writable(self, *, exclusive: bool, shared: bool = False) -> "PostgresSession":
+        """The database for writing; its first use raises StoreError if another bot has it.
+
+        If it is shared, then only if a bot has it that does not share.
+        """
+        return self._session(exclusive=exclusive, shared=shared)
 
     def copied(self) -> SqliteFile:
         """A copy in SQLite, in memory."""
@@ -204,11 +216,19 @@ class PostgresPlace:
         with translated(self.name), closing(self._session().connect()) as driver:
             if driver.execute(_HELD_BY).fetchone() is None:
                 return None
+            here = socket.gethostname()
+            if (sign := replicas.sign(driver, here) if _shared(driver) else None) is not None:
+                return sign
             said = f"SELECT pulse, extract(epoch FROM now() - beat)::float, holder FROM {_OURS}"  # noqa: S608
             for pulse, age, holder in driver.execute(said):
                 host = holder.partition(" on ")[2].partition(" ")[0]
-                return Sign(max(0.0, age), pulse, "" if host == socket.gethostname() else host)
+                return Sign(max(0.0, age), pulse, "" if host == here else host)
             return None
+
+    def replicas(self) -> list[Replica]:
+        """The bots that share the store."""
+        with translated(self.name), closing(self._session().connect()) as driver:
+            return replicas.there(driver) if _shared(driver) else []
 
     def _session(self, **how: Any) -> "PostgresSession":
         return PostgresSession(self.name, self._options, **how)
@@ -217,7 +237,7 @@ class PostgresPlace:
 class PostgresSession:
     """A connection to the database, again after it broke; see `Database`.
 
-    `exclusive`: with the lock that one bot has.
+    `exclusive`: with the lock that one bot has; `shared`: with the one of those that share.
     """
 
     def __init__(
@@ -227,12 +247,18 @@ class PostgresSession:
         *,
         begin: str = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITING})",
         exclusive: bool = False,
+        shared: bool = False,
         create: bool = True,
     ) -> None:
         self.place = place
         self.begin, self.begin_reading = begin, _READING
         self.counts = exclusive
         self.lease = LEASE if exclusive else None
+        self.sharing: Sharing = Alone()
+        self._member: Membership | None = None
+        if shared:
+            self._member = self.sharing = Membership(place, socket.gethostname(), os.getpid())
+            self.lease = replicas.LEASE
         self._create = create
         self._name = f"mouseflow-bot {uuid4().hex[:12]}"
         self._options = {**_NETWORK, **options, "application_name": self._name}
@@ -243,6 +269,7 @@ class PostgresSession:
         self._failed: psycopg.Error | None = None
         self._tried = 0.0
         self._changes = 0
+        self._counted = datetime.min.replace(tzinfo=UTC)
         self._beating: Future[None] | None = None
 
     def engine(self) -> Engine:
@@ -280,7 +307,7 @@ class PostgresSession:
             )
         driver.execute(
             f"SET lock_timeout = '{WAIT}'; SET client_encoding = 'UTF8';"
-            f"SET idle_in_transaction_session_timeout = '{FROZEN}';"
+            f"SET idle_in_transaction_session_timeout = '{STUCK if self._member else FROZEN}';"
             f"SET idle_session_timeout = '{FROZEN if self.counts else 0}'"
         )
         # A step must be on the disk as `sending` before its request goes out.
@@ -292,9 +319,12 @@ class PostgresSession:
             self._take(driver)
 
     def _take(self, driver: _Connection) -> None:
-        """Take the lock of the one bot; raises StoreError if another one has or had it."""
-        asked = 0
-        while not _value(driver, f"SELECT pg_try_advisory_lock({_LOCK})"):
+        """Take the lock of the one bot; raises StoreError if another one has or had it.
+
+        Bots that share it keep out those that don't; `Membership` says what is whose.
+        """
+        asked, shared = 0, "_shared" if self._member else ""
+        while not _value(driver, f"SELECT pg_try_advisory_lock{shared}({_LOCK})"):
             asked += 1
             if asked > HANDOVER:
                 raise self._refused(driver)
@@ -303,7 +333,8 @@ class PostgresSession:
                     # Our own session: the server has not noticed that its connection is gone.
                     driver.execute("SELECT pg_terminate_backend(%s)", (pid,))
             time.sleep(BETWEEN)
-        if self._table is not None and self._told_holder(driver) != self._holder:
+        opened = self._table is not None
+        if opened and self._member is None and self._told_holder(driver) != self._holder:
             raise self._refused(driver)
 
     def _told_holder(self, driver: _Connection) -> str:
@@ -314,7 +345,8 @@ class PostgresSession:
     def _refused(self, driver: _Connection) -> StoreError:
         other = self._told_holder(driver).partition(" (")[0] or "unknown"
         if self._table is not None:
-            return StoreLost(
+            kind = StoreLost if self._member is None else StoreTaken
+            return kind(
                 f"{self.place}: while this bot had no connection, another mouseflow-bot has used "
                 f"the store (process {other}). This one stops, so that nothing is done twice"
             )
@@ -342,6 +374,8 @@ class PostgresSession:
         if _OURS in tables:
             found = _value(driver, f"SELECT format FROM {_OURS}")  # noqa: S608
             self._check_format(conn, found, have)
+            if self.counts and replicas.BOTS not in tables:
+                driver.execute(replicas.CREATE)  # an earlier version made the others
         elif theirs := tables & metadata.tables.keys():
             raise StoreError(
                 f"{self.place}: another program has a table {min(theirs)} there; "
@@ -354,6 +388,7 @@ class PostgresSession:
         else:
             metadata.create_all(conn)
             driver.execute(_CREATE)
+            driver.execute(replicas.CREATE)
             driver.execute(
                 f"INSERT INTO {_OURS} VALUES (1, %s, '', '', '', now())",  # noqa: S608
                 (SCHEMA_VERSION,),
@@ -407,7 +442,32 @@ class PostgresSession:
             (home, self._holder),
         )
         self._table = _value(driver, f"SELECT {_TABLE}")
+        if self._member is None:
+            driver.execute(replicas.FORGET)
+        else:
+            self._member.join(conn)
+            self.begin += self._member.fence
         return writes, restored
+
+    def begun(self, driver: _Connection, answer: _Cursor) -> None:
+        """Raise StoreLost if the other bots have taken over, or the database is another one."""
+        if self._member is not None and self._member.mark:
+            while answer.nextset():
+                pass
+            self._member.check(driver, answer.fetchone())
+
+    def count(self, conn: Connection, now: datetime) -> int:
+        """Count the transaction that is open: if bots share the database, among one's own."""
+        if self._member is None:
+            return count(conn, now)
+        if not 0 <= (now - self._counted).total_seconds() < TELL_WRITTEN:
+            count(conn, now)
+            self._counted = now
+        return self._member.count(conn)
+
+    def written(self, conn: Connection) -> int:
+        """How many of those were counted."""
+        return written(conn) if self._member is None else self._member.written(conn)
 
     def keep_count(self, writes: int) -> None:
         """Do nothing: there is no place that outlives the database."""
@@ -420,6 +480,9 @@ class PostgresSession:
             self._beating = run(lambda conn: self._beat(conn, text))
 
     def _beat(self, conn: Connection, text: str) -> None:
+        if self._member is not None:
+            self._member.beat(conn, text)
+            return
         values = {"text": text, "holder": self._holder, "table": self._table}
         if execute(conn, _BEAT, values).rowcount != 1:
             raise StoreLost(
@@ -442,6 +505,11 @@ class PostgresSession:
 
     def delete_copies(self, before: datetime) -> None:
         """Do nothing: the bot makes none."""
+
+    def leave(self, conn: Connection) -> None:
+        """Leave the work to the other bots."""
+        if self._member is not None:
+            self._member.leave(conn)
 
     def close(self) -> None:
         """Do nothing: the connection is closed, and the lock with it."""
@@ -469,6 +537,11 @@ def _home(driver: Any) -> str:
     table = _value(driver, f"SELECT {_TABLE}")
     timeline = _value(driver, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
     return f"{system}/{database}/{table}/{timeline}"
+
+
+def _shared(driver: Any) -> bool:
+    """Whether bots of a version that can share the database have used it."""
+    return _value(driver, f"SELECT to_regclass('{replicas.BOTS}')") is not None
 
 
 def _value(driver: Any, sql: str) -> Any:

@@ -17,9 +17,10 @@ from bot.domain.pulse import Sign
 from bot.errors import StoreError, StoreLost
 from bot.store.faults import translated
 from bot.store.formats import convert, create_tables, is_empty, is_older
-from bot.store.lineage import Beside, Restored, recognise
+from bot.store.lineage import Beside, Restored, count, recognise, written
 from bot.store.lock import Lock, sign_beside, unwritable
 from bot.store.schema import SCHEMA_VERSION
+from bot.store.sharing import Alone, Replica, Sharing
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +59,11 @@ class SqlitePlace:
             )
         return SqliteFile(self.path, lambda: _read_only(self.path), begin="BEGIN", create=False)
 
-    def writable(self, *, exclusive: bool) -> "SqliteFile":
-        """The file for writing; raises StoreError if another bot holds its lock."""
+    def writable(self, *, exclusive: bool, shared: bool = False) -> "SqliteFile":
+        """The file for writing; raises StoreError if another bot holds its lock.
+
+        Bots can't share a file, so `shared` changes nothing.
+        """
         path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +107,10 @@ class SqlitePlace:
     def daemon(self) -> Sign | None:
         """How the daemon is doing that holds the lock; None if it is free."""
         return sign_beside(self.path.with_name(self.path.name + ".lock"))
+
+    def replicas(self) -> list[Replica]:
+        """None: bots can't share a file."""
+        return []
 
     def restore(self, file: Path) -> Path | None:
         """Put a backup in the place of the store, whole or not at all.
@@ -152,6 +160,7 @@ class SqliteFile:
         self.lease: float | None = (
             None  # the kernel keeps the lock for as long as the process is there
         )
+        self.sharing: Sharing = Alone()
         self._create = create
         self._open = connect
         self._file = file
@@ -168,6 +177,9 @@ class SqliteFile:
         driver = self._open()
         self._opened = _identity(self._file)
         return driver
+
+    def begun(self, driver: sqlite3.Connection, answer: object) -> None:
+        """Do nothing: a file has one bot."""
 
     def check(self) -> None:
         """Raise StoreLost if the file was taken away: SQLite would go on writing into it."""
@@ -207,6 +219,14 @@ class SqliteFile:
             except OSError as error:
                 raise unwritable(self._beside.path, error) from error
 
+    def count(self, conn: Connection, now: datetime) -> int:
+        """Count the transaction that is open."""
+        return count(conn, now)
+
+    def written(self, conn: Connection) -> int:
+        """How many were counted."""
+        return written(conn)
+
     def beat(self, text: str, _run: object) -> None:
         """Write it into the lock file, also if the store can't be written."""
         if self._lock:
@@ -235,6 +255,9 @@ class SqliteFile:
                     if copy.stat().st_mtime < before.timestamp():
                         copy.unlink()
                         log.info("store.copy_deleted", file=str(copy))
+
+    def leave(self, conn: Connection) -> None:
+        """Do nothing: there is no other bot."""
 
     def close(self) -> None:
         """Close what is beside the file, and release its lock."""

@@ -118,6 +118,7 @@ FILES = {
 VARIABLES = {
     "BOT_SLACK__CHANNEL": "#\udcff",
     "BOT_SLACK__CHANEL": "#a",
+    "BOT_FOO": "1",
     "BOT_POLL__RECORDINGS": "soon",
     "BOT_MOUSEFLOW__REGION": "moon",
     "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "nan",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     tests = Path(__file__).parents[1]
-    sys.path[:0] = [str(tests / name) for name in ("budgets", "polling", "reports")]
+    sys.path[:0] = [str(tests / name) for name in ("budgets", "end_to_end", "polling", "reports")]
 
 import budget_world
 import report_world

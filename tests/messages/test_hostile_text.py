@@ -24,6 +24,7 @@ from bot.domain.subjects import (
     WebsiteSubject,
 )
 from bot.fields.catalogue import KINDS, text_fields
+from bot.messages import compose, several
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.pages import glimpse, spread_with
@@ -196,25 +197,25 @@ def assert_safe(message):
 @QUICK
 @given(TASKS)
 def test_a_built_in_message_is_harmless_and_fits(task):
-    assert_safe(messages.match(task, APP))
+    assert_safe(compose.match(task, APP))
 
 
 @QUICK
 @given(TASKS, st.dictionaries(HOSTILE, st.integers(min_value=1, max_value=10**9), max_size=9))
 def test_digests_ends_and_notices_are_harmless_and_fit(task, reasons):
     worst = [task.subject] * 12
-    assert_safe(messages.resolved(task, APP, timedelta(hours=1)))
-    assert_safe(messages.notice(task.summary, task.why, "", task.now, "UTC"))
+    assert_safe(compose.resolved(task, APP, timedelta(hours=1)))
+    assert_safe(compose.notice(task.summary, task.why, "", task.now, "UTC"))
     spread = reduce(spread_with, worst, NOWHERE)
     assert_safe(
-        messages.digest(
+        several.digest(
             task, APP, total=99, reasons=reasons, since=task.matched, worst=worst, spread=spread
         )
     )
     few = tuple(map(glimpse, worst))
     many = Many(asked=3, within=timedelta(minutes=9), total=99, since=NOON, until=task.matched,
                 spread=spread, worst=few)  # fmt: skip
-    assert_safe(messages.match(replace(task, many=many), APP))
+    assert_safe(compose.match(replace(task, many=many), APP))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.subjects import Band, FunnelStep
 from bot.fields.catalogue import KINDS
-from bot.messages import message as messages
+from bot.messages import compose, several
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import plain
 from bot.messages.template_check import SAMPLES
@@ -27,7 +27,7 @@ def mrkdwn(text):
 
 
 def notice(title, lines):
-    return messages.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
+    return compose.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
 
 
 def test_moments_in_notices_are_told_in_each_readers_zone():
@@ -51,12 +51,12 @@ def visit(*pages):
 
 
 def shown_visit(task):
-    return "".join(part.text for part in messages.match(task, APP).visit)
+    return "".join(part.text for part in compose.match(task, APP).visit)
 
 
 def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
     why = ("rage clicks on /checkout/pay", "friction at least 2.5")
-    message = messages.match(replace(TASK, why=why), APP)
+    message = compose.match(replace(TASK, why=why), APP)
     assert list(blocks(message)) == [
         {
             "type": "section",
@@ -135,7 +135,7 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
     ],
 )
 def test_every_alert_says_its_figures_and_links_to_its_website(kind, lines):
-    message = messages.match(SAMPLES[kind], APP)
+    message = compose.match(SAMPLES[kind], APP)
     name = {"feedback": "How was it?", "funnels": "Checkout", "forms": "Address",
             "pages": "/checkout/pay", "websites": ""}[kind]  # fmt: skip
     place = " · ".join(filter(None, ("A sample", name, "myshop.com")))
@@ -148,19 +148,19 @@ def test_every_alert_says_its_figures_and_links_to_its_website(kind, lines):
 def test_an_alerts_headline_has_the_figure_that_the_rule_asks_for_in_words():
     why = ("render_time 3.5 s, over 2 s", "views 2,300, at least 100")
     task = replace(SAMPLES["pages"], why=why, summary="Slow /checkout/pay")
-    assert plain(messages.match(task, APP))[:2] == [
+    assert plain(compose.match(task, APP))[:2] == [
         "🔶 Slow /checkout/pay: 3.5 s to render, limit 2 s · myshop.com",
         "Views 2,300, at least 100.",
     ]
     long = replace(task, summary="x" * 140)
-    assert plain(messages.match(long, APP))[1].startswith("Render time 3.5 s, over 2 s. Views")
+    assert plain(compose.match(long, APP))[1].startswith("Render time 3.5 s, over 2 s. Views")
 
 
 def test_a_funnel_without_visitors_has_no_loss():
     steps = tuple(FunnelStep(name=name, url="/", count=0) for name in ("Cart", "Pay"))
     subject = msgspec.structs.replace(SAMPLES["funnels"].subject, steps=steps)
     assert "Biggest loss" not in "\n".join(
-        plain(messages.match(replace(SAMPLES["funnels"], subject=subject), APP))
+        plain(compose.match(replace(SAMPLES["funnels"], subject=subject), APP))
     )
 
 
@@ -168,10 +168,10 @@ def test_a_funnel_without_visitors_has_no_loss():
 def test_slacks_own_models_accept_each_message(kind):
     task = replace(SAMPLES[kind], missing=("tag",))
     told = (
-        messages.match(task, APP),
-        messages.resolved(task, APP, timedelta(hours=1)),
-        messages.from_template(task, APP, "own *text*", linked=False),
-        messages.digest(
+        compose.match(task, APP),
+        compose.resolved(task, APP, timedelta(hours=1)),
+        compose.from_template(task, APP, "own *text*", linked=False),
+        several.digest(
             task, APP, total=9, reasons={"over the limit": 9}, since=task.matched,
             worst=[task.subject] * 3,
         ),
@@ -215,21 +215,21 @@ def test_an_address_with_a_scheme_inside_keeps_its_whole_path():
 def test_a_time_of_another_day_has_its_date():
     late = replace(TASK, now=TASK.matched + timedelta(hours=30))
     assert "<!date^1772452800^{date_short_pretty} {time}|2 Mar 12:00 UTC>" in json.dumps(
-        blocks(messages.match(late, APP)), ensure_ascii=False
+        blocks(compose.match(late, APP)), ensure_ascii=False
     )
 
 
 @pytest.mark.parametrize("blank", ["\u3164", "\u115f", "\u2800", "\uffa0", "\u034f", "\U000e0100"])
 def test_letters_that_print_nothing_do_not_reach_slack(blank):
-    assert blank not in str(blocks(messages.match(visit(f"/a{blank}b", f"/{blank}"), APP)))
+    assert blank not in str(blocks(compose.match(visit(f"/a{blank}b", f"/{blank}"), APP)))
     assert shown_visit(visit("/", f"/a{blank}b")) == "/ → /ab (last page)"
 
 
 def test_length_and_pages_are_told_once():
     why = ("friction at least 2.5", "1 min 35 s, over 60 s", "pages 2, at most 8")
-    message = messages.match(replace(TASK, why=why), APP)
+    message = compose.match(replace(TASK, why=why), APP)
     assert plain(message)[1:3] == ["Friction 2.5+.", "Active for 1 min 35 s on 2 pages."]
-    alone = messages.match(replace(TASK, why=why[1:2]), APP)
+    alone = compose.match(replace(TASK, why=why[1:2]), APP)
     assert plain(alone)[1] == "1 min 35 s, over 60 s."
 
 
@@ -237,23 +237,23 @@ def test_where_there_is_a_status_page_messages_link_to_it():
     paged = replace(APP, page="https://bot.example.com")
     task = replace(TASK, key="sample-rule/w1/r 1/slack-1")
     match, rule = "https://bot.example.com/matches/sample-rule/w1/r%201", "/rules/sample-rule"
-    shown = blocks(messages.match(replace(task, results={}), paged), "key")
+    shown = blocks(compose.match(replace(task, results={}), paged), "key")
     assert [element.get("url") for element in shown[2]["elements"]] == [PLAY, match]
     assert f"Rule <https://bot.example.com{rule}|sample-rule>" in shown[-1]["elements"][0]["text"]
-    pressed = blocks(messages.match(task, replace(paged, buttons=True)), "key")
+    pressed = blocks(compose.match(task, replace(paged, buttons=True)), "key")
     *_, menu = pressed[2]["elements"]
     assert menu["options"][-1]["url"] == match
     assert len(menu["options"]) == 5
-    assert "bot.example.com" not in str(blocks(messages.match(task, APP), "key"))
+    assert "bot.example.com" not in str(blocks(compose.match(task, APP), "key"))
 
 
 def test_what_a_budget_did_is_not_called_a_rule():
     task = replace(SAMPLES["websites"], rule="budget:credits")
-    assert plain(messages.match(task, APP))[-1] == "myshop.com · 13:00 CET · Budget credits"
+    assert plain(compose.match(task, APP))[-1] == "myshop.com · 13:00 CET · Budget credits"
 
 
 def test_a_rules_own_text_keeps_the_line_that_names_the_rule():
-    message = messages.from_template(TASK, APP, "*Big basket* on myshop.com", linked=True)
+    message = compose.from_template(TASK, APP, "*Big basket* on myshop.com", linked=True)
     body, foot = blocks(message)
     assert body["text"]["text"] == "*Big basket* on myshop.com"
     assert foot["elements"][0]["text"].endswith("· Rule sample-rule")
@@ -264,18 +264,18 @@ def test_a_rules_own_text_keeps_the_line_that_names_the_rule():
     "personal", ["192.0.2.7", "Example Visitor", "cart-value", "Example Net", "https://myshop.com"]
 )
 def test_personal_data_is_in_no_built_in_message(personal):
-    message = messages.match(TASK, APP)
+    message = compose.match(TASK, APP)
     assert personal not in json.dumps(blocks(message)) + notification(message)
 
 
 def test_without_a_share_or_a_public_address_there_is_no_public_link():
     for task, addresses in ((TASK, Addresses()), (replace(TASK, results={}), APP)):
-        assert "Watch without login" not in json.dumps(blocks(messages.match(task, addresses)))
+        assert "Watch without login" not in json.dumps(blocks(compose.match(task, addresses)))
 
 
 def test_a_digest_of_one_match_is_not_many():
     subject = msgspec.structs.replace(TASK.subject, friction=Band(2.5))
-    message = messages.digest(
+    message = several.digest(
         TASK,
         APP,
         total=1,
@@ -293,7 +293,7 @@ def test_a_digest_of_one_match_is_not_many():
 
 def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
     other = visit(("/cart", "click-error"), "/checkout").subject
-    message = messages.digest(
+    message = several.digest(
         TASK, APP, total=5000, reasons={"over the limit": 5000}, since=TASK.matched,
         worst=[TASK.subject, other, TASK.subject, TASK.subject, other],
     )  # fmt: skip
@@ -316,21 +316,30 @@ def test_a_notice_has_one_icon_and_lists_its_lines():
 
 
 def test_the_end_of_an_alert_says_how_long_it_lasted():
-    message = messages.resolved(SAMPLES["funnels"], APP, timedelta(hours=5, minutes=12))
+    message = compose.resolved(SAMPLES["funnels"], APP, timedelta(hours=5, minutes=12))
     assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · Checkout · myshop.com"
+
+
+def test_the_end_of_an_alert_whose_figure_is_not_back_says_so():
+    task = replace(SAMPLES["funnels"], why=("conversion 10 % is usual now; it was 30 %",))
+    message = compose.resolved(task, APP, timedelta(days=7))
+    assert plain(message)[0] == (
+        "🔵 Ended after 7 d, not back: A sample: conversion 10 % is usual now; it was 30 %"
+        " · Checkout · myshop.com"
+    )
 
 
 def test_a_message_lists_the_actions_that_are_not_done_yet():
     task = replace(TASK, missing=("tag", "star"))
-    templated = messages.from_template(task, APP, "own text", linked=True)
-    for message in (messages.match(task, APP), templated):
+    templated = compose.from_template(task, APP, "own text", linked=True)
+    for message in (compose.match(task, APP), templated):
         assert "Not done yet: tag, star" in plain(message)[-1]
-    assert "Not done yet" not in "\n".join(plain(messages.match(TASK, APP)))
+    assert "Not done yet" not in "\n".join(plain(compose.match(TASK, APP)))
 
 
 def test_a_very_large_digest_says_how_to_have_fewer():
     def told(total):
-        made = messages.digest(TASK, APP, total=total, reasons={"over the limit": total},
+        made = several.digest(TASK, APP, total=total, reasons={"over the limit": total},
                                since=TASK.now, worst=[TASK.subject])  # fmt: skip
         return "mouseflow-bot tune sample-rule shows" in "\n".join(plain(made))
 
@@ -339,7 +348,7 @@ def test_a_very_large_digest_says_how_to_have_fewer():
 
 def test_a_notice_links_to_the_page_that_says_more():
     def links(page):
-        return messages.notice("Down", (), page, TASK.now, "UTC").links
+        return compose.notice("Down", (), page, TASK.now, "UTC").links
 
     assert links("") == ()
     assert links("https://bot.example/queue")[0][0] == "See the queue"

@@ -10,8 +10,9 @@ from bot.fields.catalogue import fields, sample
 from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.explain import why
+from bot.rules.operators.texts import NoneOf, OneOf, Pattern
+from bot.rules.operators.yes_no import Exists
 
 PERSONAL = [field for field in fields("recordings") if field.personal]
 SECRET = "https://secret.example/of-a-visitor"
@@ -26,8 +27,8 @@ def subject_with_secret(field):
 def conditions_on(field):
     """Conditions on the field that the secret meets."""
     key = "plan" if field.type == "variables" else None
-    others = op.OneOf((f"{SECRET}-not",))
-    for wants in (op.OneOf((SECRET,)), op.Pattern("secret"), op.NoneOf(others.values), op.Exists()):
+    others = OneOf((f"{SECRET}-not",))
+    for wants in (OneOf((SECRET,)), Pattern("secret"), NoneOf(others.values), Exists()):
         yield c.Test(field.name, wants, key)
     yield c.Not(c.Test(field.name, others, key))
 

@@ -7,6 +7,7 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import Days
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
@@ -135,7 +136,7 @@ class World:
         self.now = start
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.memory = LevelMemory()
-        self.holidays: frozenset[str] = frozenset()
+        self.holidays: tuple[Days, ...] = ()
 
     def restart(self) -> None:
         self.memory = LevelMemory()

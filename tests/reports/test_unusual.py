@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from report_world import SITE, ZONE, World
 
+from bot.domain.calendar import days_of
 from bot.domain.subjects import PageSubject
 from bot.rules import model as c
 from bot.rules.evaluate import Given, answer
-from bot.rules.operators import Unusual
+from bot.rules.operators.past import Unusual
 
 FEWER = """
 fewer:
@@ -24,7 +25,7 @@ MONDAY = datetime(2026, 3, 2, 10, tzinfo=ZONE).astimezone(UTC)
 
 def begin(rules=FEWER, holidays=()):
     world = World("funnels", rules, start=MONDAY)
-    world.holidays = frozenset(holidays)
+    world.holidays = tuple(map(days_of, holidays))
     return world
 
 
@@ -126,6 +127,20 @@ async def test_holidays_are_not_compared_with_and_have_no_usual():
     await weeks(world, 1000)
     assert world.now.astimezone(ZONE).date().isoformat() == "2026-04-20"
     assert await weeks(world, 1000, days=1 / 24) == []  # unknown: it neither fires nor ends
+
+
+async def test_a_sale_of_several_weeks_is_left_out_by_its_first_and_last_day():
+    world = begin(holidays=["2026-03-16..2026-04-05"])
+    assert await weeks(world, 1000, 2000, 2000, 2000, 1000, 1000) == []
+    assert await weeks(world, 400) == ["fewer: slack"]
+    assert "usually 1,000 (3 past weeks: 1,000, 1,000, 1,000)" in world.why()[0]
+
+
+async def test_two_weeks_of_a_sale_are_not_the_usual_yet():
+    world = begin()
+    assert await weeks(world, 1000, 1000, 2400, 2400) == []
+    assert await weeks(world, 800) == []  # half of 1,700, but not of 1,000
+    assert await weeks(world, 400, days=14) == ["fewer: slack"]
 
 
 async def test_weeks_without_a_look_are_replaced_by_older_ones():

@@ -12,7 +12,9 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from bot.rules import model as c
-from bot.rules import operators as op
+from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
+from bot.rules.operators.yes_no import Exists, Is
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 REFERRERS = {"search": "searchengines", "link": "links"}
@@ -172,26 +174,26 @@ def meets(name, wants, found, *, of_variable=False):
     if name == "friction":
         return band_meets(wants, found)
     match wants:
-        case op.OneOf(values):
+        case OneOf(values):
             return any(alike(name, t, v) for t in texts(found) for v in values)
-        case op.NoneOf(values):
+        case NoneOf(values):
             some = many or bool(texts(found))
             return some and not any(alike(name, t, v) for t in texts(found) for v in values)
-        case op.Every(values):
+        case Every(values):
             return all(any(alike(name, t, v) for t in texts(found)) for v in values)
-        case op.OtherThan(values):
+        case OtherThan(values):
             return not all(any(alike(name, t, v) for v in values) for t in texts(found))
-        case op.Pattern(regex):
+        case Pattern(regex):
             return any(re.search(regex, t, re.IGNORECASE) for t in texts(found))
-        case op.Exists(wanted):
+        case Exists(wanted):
             return (found not in (None, [])) is wanted
-        case op.Is(wanted):
+        case Is(wanted):
             return found is wanted
-        case op.Numbers(values):
+        case Numbers(values):
             return any(x in values for x in figures(found))
-        case op.Bounds():
+        case Bounds():
             return any(within(x, wants) for x in figures(found))
-        case op.Versions():
+        case Versions():
             return isinstance(found, str) and version_within(found, wants)
     raise AssertionError(wants)
 
@@ -217,13 +219,11 @@ def version_within(text, w):
 
 def band_meets(wants, band):
     """True if every friction that the band allows meets the wants, False if none does."""
-    if isinstance(wants, op.Exists):
+    if isinstance(wants, Exists):
         return (band is not None) is wants.wanted
     if band is None:
         return False
-    ranges = (
-        [wants] if isinstance(wants, op.Bounds) else [op.Bounds(min=v, max=v) for v in wants.values]
-    )
+    ranges = [wants] if isinstance(wants, Bounds) else [Bounds(min=v, max=v) for v in wants.values]
     if any(inside(band, w) for w in ranges):
         return True
     return False if all(outside(band, w) for w in ranges) else None
@@ -288,5 +288,5 @@ def test_answer(name, wants, key, subject):
         return said
     if not isinstance(found, list):
         return None
-    absence = isinstance(wants, op.NoneOf) or wants == op.Exists(False)
+    absence = isinstance(wants, NoneOf) or wants == Exists(False)
     return said if said is not absence else None  # what is there stays, more may come

@@ -7,18 +7,9 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.rules.model import All, AnyOf, Journey, Not, OneItem, Rule, Test
-from bot.rules.operators import (
-    Bounds,
-    Every,
-    Exists,
-    Is,
-    NoneOf,
-    Numbers,
-    OneOf,
-    OtherThan,
-    Pattern,
-    Versions,
-)
+from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
+from bot.rules.operators.yes_no import Exists, Is
 from mouseflow.models import PageView, Recording
 
 SITES = (Site("w1", "myshop.com"), Site("w2", "Blog.myshop.com"), Site("w3", "other.org"))

@@ -10,6 +10,7 @@ from bot.errors import RuleErrors
 from bot.fields import catalogue, recordings
 from bot.rules import operators
 from bot.rules.files.load import read
+from bot.rules.operators import texts
 from bot.rules.tests import run
 
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
@@ -45,7 +46,7 @@ def passes(when, given, expect="match"):
 
 @pytest.fixture
 def starts_with(monkeypatch):
-    names = {**vars(operators)}
+    names = {**vars(texts)}
     (code,) = blocks("Add an operator")
     exec(code, names)
     others = [it for it in operators.OPERATORS if "starts_with" not in it.keys]

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import RecordingSubject
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.evaluate import RuleList, answer, needs, rule_answer
 from bot.rules.index import RuleIndex
 from bot.rules.model import Rule
+from bot.rules.operators.texts import OneOf, Pattern
 from mouseflow.models import PageView, Recording
 
 many = settings(max_examples=150, deadline=None)
@@ -119,7 +119,7 @@ PAID = "https://shop.my/checkout/pay?id=1#top"
 def test_an_expression_is_searched_in_the_path_of_a_page_seen_however_the_page_is_written(
     group_of, seen
 ):
-    paid = c.Test("saw_page", op.Pattern("^/checkout/(pay|ship)$"))
+    paid = c.Test("saw_page", Pattern("^/checkout/(pay|ship)$"))
     group = group_of([Rule(id="r", watch="recordings", when=paid, do=())])
     subject = RecordingSubject(website=SITES[0], recording=Recording(id="r1", **seen))
     assert answer(paid, subject) is True
@@ -135,7 +135,7 @@ def rules_of_pairs(first, second):
         Rule(
             id="r",
             watch="recordings",
-            when=c.All((c.Test(one, op.OneOf((a,))), c.Test(other, op.OneOf((b,))))),
+            when=c.All((c.Test(one, OneOf((a,))), c.Test(other, OneOf((b,))))),
             do=(),
         )
         for a, b in pairs

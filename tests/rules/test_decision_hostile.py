@@ -9,10 +9,11 @@ from bot.domain.subjects import RecordingSubject
 from bot.fields.field import number
 from bot.fields.normal import path
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.evaluate import RuleList
 from bot.rules.index import RuleIndex, tables
 from bot.rules.model import Rule
+from bot.rules.operators.figures import Bounds
+from bot.rules.operators.texts import Every, OneOf, Pattern
 from bot.rules.value_tests import glob
 from mouseflow.models import PageView, Recording
 
@@ -39,7 +40,7 @@ def agreed(rules, seen):
 )
 def test_an_expression_that_ruins_backtracking_is_searched_in_a_megabyte(regex):
     """A backtracking matcher would not end within a lifetime."""
-    agreed([rule(c.Test("user_agent", op.Pattern(regex)))], subject(user_agent=HUGE + "!"))
+    agreed([rule(c.Test("user_agent", Pattern(regex)))], subject(user_agent=HUGE + "!"))
 
 
 def test_many_stars_are_looked_for_in_a_megabyte():
@@ -49,7 +50,7 @@ def test_many_stars_are_looked_for_in_a_megabyte():
 
 
 def test_a_huge_value_is_judged_and_not_kept():
-    rules = [rule(c.Test("user_agent", op.OneOf(("*b",)))), rule(c.Test("tags", op.OneOf(("x",))))]
+    rules = [rule(c.Test("user_agent", OneOf(("*b",)))), rule(c.Test("tags", OneOf(("x",))))]
     index = RuleIndex(rules)
     index.sure(subject(user_agent="Firefox"))
     tracemalloc.start()
@@ -68,9 +69,9 @@ def test_a_flood_of_distinct_values_leaves_tables_bounded():
     index = RuleIndex(
         [
             rule(
-                c.Test("visitor_id", op.OneOf(("v1*",))),
-                c.Test("variables", op.Bounds(min=5), "n"),
-                c.Test("tags", op.Every(("t1",))),
+                c.Test("visitor_id", OneOf(("v1*",))),
+                c.Test("variables", Bounds(min=5), "n"),
+                c.Test("tags", Every(("t1",))),
             )
         ]
     )
@@ -115,15 +116,15 @@ def test_a_table_forgets_rather_than_grow_and_still_answers():
 )  # fmt: skip
 def test_strange_values_are_judged_and_never_raise(values):
     tests = [
-        c.Test("user_agent", op.Pattern("[a-z]")),
-        c.Test("entry_page", op.OneOf(("/*",))),
-        c.Test("variables", op.Bounds(min=0), "n"),
-        c.Test("variables", op.Pattern("nan"), "n"),
-        c.Test("tags", op.OneOf(("i̇*",))),
-        c.Test("saw_page", op.OneOf(("*",))),
-        c.Test("duration", op.Bounds(min=0)),
-        c.Test("pages", op.Bounds(over=3)),
-        c.Test("referrer", op.OneOf(("*#*",))),
+        c.Test("user_agent", Pattern("[a-z]")),
+        c.Test("entry_page", OneOf(("/*",))),
+        c.Test("variables", Bounds(min=0), "n"),
+        c.Test("variables", Pattern("nan"), "n"),
+        c.Test("tags", OneOf(("i̇*",))),
+        c.Test("saw_page", OneOf(("*",))),
+        c.Test("duration", Bounds(min=0)),
+        c.Test("pages", Bounds(over=3)),
+        c.Test("referrer", OneOf(("*#*",))),
     ]
     agreed([rule(test) for test in tests], subject(**values))
 

@@ -7,19 +7,22 @@ from hypothesis import given, settings
 
 from bot.domain.subjects import Band, FunnelStep, FunnelSubject, RecordingSubject, Site
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.evaluate import answer, rule_answer
 from bot.rules.explain import explain, lines, why
 from bot.rules.model import Rule
+from bot.rules.operators.figures import Bounds, Numbers
+from bot.rules.operators.past import Change
+from bot.rules.operators.texts import Every, NoneOf, OneOf, Pattern
+from bot.rules.operators.yes_no import Exists, Is
 from bot.rules.value_tests import both, opposite
 from mouseflow.models import PageView, Recording
 
 SITE = Site("w1", "myshop.com")
 WHEN = c.All(
     (
-        c.Test("friction", op.Bounds(min=2.5)),
-        c.Test("saw_page", op.OneOf(("/checkout*",))),
-        c.Test("duration", op.Bounds(over=60_000)),
+        c.Test("friction", Bounds(min=2.5)),
+        c.Test("saw_page", OneOf(("/checkout*",))),
+        c.Test("duration", Bounds(over=60_000)),
     )
 )
 RULE = Rule(
@@ -28,7 +31,7 @@ RULE = Rule(
     when=WHEN,
     do=(),
     websites=("myshop.com",),
-    excepts=c.Test("tags", op.OneOf(("internal", "load-test"))),
+    excepts=c.Test("tags", OneOf(("internal", "load-test"))),
 )
 
 
@@ -69,9 +72,7 @@ def test_a_miss_is_explained_with_how_far_off_it_is_and_what_is_not_known():
 
 
 def test_the_closest_page_view_is_shown_when_none_will_do():
-    page = c.OneItem(
-        "page", (c.Test("path", op.OneOf(("/pay",))), c.Test("time", op.Bounds(min=10_000)))
-    )
+    page = c.OneItem("page", (c.Test("path", OneOf(("/pay",))), c.Test("time", Bounds(min=10_000))))
     seen = subject(
         page_views=(
             PageView(website_page="/", visit_time=1),
@@ -97,7 +98,7 @@ def test_a_change_says_what_was_or_that_there_is_no_history_yet():
     rule = Rule(
         id="f",
         watch="funnels",
-        when=c.Test("conversion", op.Change(drops_by=20, against=7 * 86_400_000)),
+        when=c.Test("conversion", Change(drops_by=20, against=7 * 86_400_000)),
         do=(),
     )
     steps = (FunnelStep("a", "/", 200), FunnelStep("b", "/b", 50))
@@ -114,21 +115,19 @@ def test_a_change_says_what_was_or_that_there_is_no_history_yet():
 @pytest.mark.parametrize(
     ("when", "values", "reasons"),
     [
-        (c.Test("friction", op.Bounds(min=2.5)), {}, ("friction at least 2.5",)),
-        (c.Test("duration", op.Bounds(over=60_000)), {}, ("1 min 35 s, over 60 s",)),
-        (c.Test("pages", op.Bounds(min=2)), {}, ("pages 2, at least 2",)),
-        (c.Test("pages", op.Numbers((2.0,))), {}, ("pages 2",)),
-        (c.Test("pages", op.Numbers((2.0, 3.0))), {}, ("pages 2, 2 or 3",)),
-        (c.Test("saw_page", op.OneOf(("/a*",))), {"entry_page": "/ab"}, ("saw /ab",)),
-        (c.Test("tags", op.OneOf(("x", "y"))), {"tags": ("y", "z")}, ("tag y",)),
-        (c.Test("country", op.OneOf(("de",))), {"country": "de"}, ("country de",)),
-        (c.Not(c.Test("country", op.OneOf(("us",)))), {"country": "de"}, ("not country us",)),
-        (c.Test("starred", op.Is(True)), {"starred": True}, ("starred",)),
+        (c.Test("friction", Bounds(min=2.5)), {}, ("friction at least 2.5",)),
+        (c.Test("duration", Bounds(over=60_000)), {}, ("1 min 35 s, over 60 s",)),
+        (c.Test("pages", Bounds(min=2)), {}, ("pages 2, at least 2",)),
+        (c.Test("pages", Numbers((2.0,))), {}, ("pages 2",)),
+        (c.Test("pages", Numbers((2.0, 3.0))), {}, ("pages 2, 2 or 3",)),
+        (c.Test("saw_page", OneOf(("/a*",))), {"entry_page": "/ab"}, ("saw /ab",)),
+        (c.Test("tags", OneOf(("x", "y"))), {"tags": ("y", "z")}, ("tag y",)),
+        (c.Test("country", OneOf(("de",))), {"country": "de"}, ("country de",)),
+        (c.Not(c.Test("country", OneOf(("us",)))), {"country": "de"}, ("not country us",)),
+        (c.Test("starred", Is(True)), {"starred": True}, ("starred",)),
         (c.Journey(("/a", "/b*")), {}, ("went /a → /b*",)),
         (
-            c.OneItem(
-                "page", (c.Test("path", op.OneOf(("/b",))), c.Test("tags", op.OneOf(("x",))))
-            ),
+            c.OneItem("page", (c.Test("path", OneOf(("/b",))), c.Test("tags", OneOf(("x",))))),
             {},
             ("on /b: tags x",),
         ),
@@ -143,10 +142,10 @@ def test_the_reasons_of_a_match_are_short_and_name_what_was_seen(when, values, r
 
 def test_what_a_rule_asks_of_tags_in_several_ways_is_said_once_each():
     asks = (
-        c.Test("tags", op.Every(("x", "y*"))),
-        c.Test("tags", op.NoneOf(("bot", "qa"))),
-        c.Test("saw_page", op.OneOf(("/a",))),
-        c.Test("saw_page", op.NoneOf(("/c",))),
+        c.Test("tags", Every(("x", "y*"))),
+        c.Test("tags", NoneOf(("bot", "qa"))),
+        c.Test("saw_page", OneOf(("/a",))),
+        c.Test("saw_page", NoneOf(("/c",))),
     )
     views = (PageView(website_page="/a"), PageView(website_page="/b"))
     seen = subject(tags=("x", "yes", "z"), page_views=views)
@@ -156,7 +155,7 @@ def test_what_a_rule_asks_of_tags_in_several_ways_is_said_once_each():
 
 
 def test_only_the_branches_that_hold_are_reasons():
-    either = c.AnyOf((c.Test("country", op.OneOf(("de",))), c.Test("device", op.OneOf(("phone",)))))
+    either = c.AnyOf((c.Test("country", OneOf(("de",))), c.Test("device", OneOf(("phone",)))))
     assert why(only(either), subject(country="fr", device="Phone")) == ("device Phone",)
 
 
@@ -171,8 +170,8 @@ SECRETS = {
 
 def test_reasons_never_hold_a_personal_value():
     names = {"entry": "entry_url"}
-    tests = [c.Test(names.get(name, name), op.Exists()) for name in SECRETS]
-    tests.append(c.Test("variables", op.OneOf(("se*",)), "email"))
+    tests = [c.Test(names.get(name, name), Exists()) for name in SECRETS]
+    tests.append(c.Test("variables", OneOf(("se*",)), "email"))
     seen = subject(**SECRETS, variables=("email=secret@example.com",))
     reasons = why(only(c.All(tuple(tests))), seen)
     assert len(reasons) == len(tests)
@@ -183,7 +182,7 @@ def test_reasons_never_hold_a_personal_value():
 
 def test_what_visitors_choose_can_not_steer_the_terminal():
     seen = subject(entry_page="/\x1b[31mred\u202e", country="\x1b]0;x\x07")
-    tests = c.All((c.Test("entry_page", op.Exists()), c.Test("country", op.Exists())))
+    tests = c.All((c.Test("entry_page", Exists()), c.Test("country", Exists())))
     text = "\n".join([*lines(explain(only(tests), seen)), *why(only(tests), seen)])
     assert not set(text) & {"\x1b", "\x07", "\u202e"}
 
@@ -218,7 +217,7 @@ def test_a_condition_is_explained_with_its_own_answer(condition, recording):
     ],
 )
 def test_a_number_in_a_local_notation_is_no_data_and_shown(text, says):
-    cart = c.Test("variables", op.Bounds(min=1000), "cart")
+    cart = c.Test("variables", Bounds(min=1000), "cart")
     rule = Rule(id="r", watch="recordings", when=cart, do=())
     recording = Recording(id="r1", variables=(f"cart={text}",))
     subject = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
@@ -231,11 +230,11 @@ MANY = ("/", "/search", "/products/shoes", "/products/runner-3", "/about", "/hel
 @pytest.mark.parametrize(
     ("test", "shown"),
     [
-        (op.OneOf(("/checkout*",)), "✓ saw_page /checkout*: /checkout/pay, "),
-        (op.NoneOf(("/checkout*",)), "✗ saw_page not /checkout*: /checkout/pay, "),
-        (op.OneOf(("/checkuot",)), "✗ saw_page /checkuot: /checkout/pay, "),
-        (op.Every(("/help", "/x")), "✗ saw_page all of /help and /x: /help, "),
-        (op.Pattern("pay$"), "✓ saw_page like /pay$/: /checkout/pay, "),
+        (OneOf(("/checkout*",)), "✓ saw_page /checkout*: /checkout/pay, "),
+        (NoneOf(("/checkout*",)), "✗ saw_page not /checkout*: /checkout/pay, "),
+        (OneOf(("/checkuot",)), "✗ saw_page /checkuot: /checkout/pay, "),
+        (Every(("/help", "/x")), "✗ saw_page all of /help and /x: /help, "),
+        (Pattern("pay$"), "✓ saw_page like /pay$/: /checkout/pay, "),
     ],
 )
 def test_the_value_that_decides_or_comes_nearest_is_shown_first(test, shown):
@@ -247,7 +246,7 @@ def test_the_value_that_decides_or_comes_nearest_is_shown_first(test, shown):
 
 def test_the_item_that_meets_the_test_is_shown_part_by_part():
     views = (PageView(website_page="/a"), PageView(website_page="/b", tags=("x",)))
-    wanted = c.OneItem("page", (c.Test("path", op.Exists()), c.Test("tags", op.OneOf(("x",)))))
+    wanted = c.OneItem("page", (c.Test("path", Exists()), c.Test("tags", OneOf(("x",)))))
     found = lines(explain(only(wanted), subject(page_views=views)))
     assert [line.strip() for line in found[-3:]] == [
         "✓ one page with path present, tags x: 2 pages, this one",
@@ -259,9 +258,9 @@ def test_the_item_that_meets_the_test_is_shown_part_by_part():
 @pytest.mark.parametrize(
     ("band", "test", "off"),
     [
-        (Band(1.0, 2.5), op.Bounds(min=5), "(at most 4 short)"),
-        (Band(5.0, 7.0), op.Bounds(max=2.5), "(at most 4.5 too much)"),
-        (Band(high=2.5), op.Bounds(min=5), "under 2.5"),
+        (Band(1.0, 2.5), Bounds(min=5), "(at most 4 short)"),
+        (Band(5.0, 7.0), Bounds(max=2.5), "(at most 4.5 too much)"),
+        (Band(high=2.5), Bounds(min=5), "under 2.5"),
     ],
 )
 def test_a_friction_says_how_far_off_it_is_as_far_as_that_is_known(band, test, off):

@@ -19,8 +19,11 @@ from bot.domain.subjects import (
 )
 from bot.fields.catalogue import KINDS, field, fields
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.evaluate import answer
+from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.past import Change
+from bot.rules.operators.texts import NoneOf, OneOf
+from bot.rules.operators.yes_no import Exists
 from mouseflow.models import PageView, Recording
 
 SITE = Site("w1", "myshop.com")
@@ -104,23 +107,23 @@ def test_the_detail_adds_its_page_views(name, value):
 @pytest.mark.parametrize(
     ("test", "expected"),
     [
-        (c.Test("referrer_type", op.OneOf(("searchengines",))), True),
-        (c.Test("referrer_type", op.OneOf(("search",))), True),
-        (c.Test("referrer_type", op.OneOf(("links",))), False),
-        (c.Test("browser", op.OneOf(("ie",))), True),
-        (c.Test("weekday", op.OneOf(("Wednesday",))), True),
-        (c.Test("entry_page", op.OneOf(("https://any.host/landing/",))), True),
-        (c.Test("variables", op.Bounds(min=345), "cart-value"), True),
-        (c.Test("variables", op.Bounds(over=345), "cart-value"), False),
-        (c.Test("variables", op.Bounds(min=0), "plan"), False),
-        (c.Test("variables", op.OneOf(("a=b",)), "note"), True),
-        (c.Test("variables", op.NoneOf(("x",)), "absent"), False),
-        (c.Test("region", op.Exists()), None),  # no row has it: not known yet
-        (c.Not(c.Test("region", op.Exists())), None),
-        (c.Test("visitor_id", op.Exists(False)), True),
-        (c.Test("visitor_id", op.NoneOf(("x",))), False),
-        (c.Not(c.Test("visitor_id", op.OneOf(("x",)))), True),
-        (c.Test("tags", op.NoneOf(("internal",))), None),  # a page may have it: not known yet
+        (c.Test("referrer_type", OneOf(("searchengines",))), True),
+        (c.Test("referrer_type", OneOf(("search",))), True),
+        (c.Test("referrer_type", OneOf(("links",))), False),
+        (c.Test("browser", OneOf(("ie",))), True),
+        (c.Test("weekday", OneOf(("Wednesday",))), True),
+        (c.Test("entry_page", OneOf(("https://any.host/landing/",))), True),
+        (c.Test("variables", Bounds(min=345), "cart-value"), True),
+        (c.Test("variables", Bounds(over=345), "cart-value"), False),
+        (c.Test("variables", Bounds(min=0), "plan"), False),
+        (c.Test("variables", OneOf(("a=b",)), "note"), True),
+        (c.Test("variables", NoneOf(("x",)), "absent"), False),
+        (c.Test("region", Exists()), None),  # no row has it: not known yet
+        (c.Not(c.Test("region", Exists())), None),
+        (c.Test("visitor_id", Exists(False)), True),
+        (c.Test("visitor_id", NoneOf(("x",))), False),
+        (c.Not(c.Test("visitor_id", OneOf(("x",)))), True),
+        (c.Test("tags", NoneOf(("internal",))), None),  # a page may have it: not known yet
     ],
 )
 def test_values_are_compared_as_people_mean_them(test, expected):
@@ -130,8 +133,8 @@ def test_values_are_compared_as_people_mean_them(test, expected):
 def test_a_variable_given_twice_may_meet_a_test_with_either_value():
     seen = row(variables=("plan=free", "plan=gold"))
     for value in ("free", "gold"):
-        assert answer(c.Test("variables", op.OneOf((value,)), "plan"), seen)
-    assert not answer(c.Test("variables", op.NoneOf(("gold",)), "plan"), seen)
+        assert answer(c.Test("variables", OneOf((value,)), "plan"), seen)
+    assert not answer(c.Test("variables", NoneOf(("gold",)), "plan"), seen)
 
 
 def test_the_start_is_told_in_the_zone_of_the_account_across_a_change_of_clocks():
@@ -181,31 +184,31 @@ def test_levels_are_read_and_their_shares_worked_out(kind, subject, values):
 
 def test_one_step_or_field_must_meet_all_of_its_parts():
     funnel = LEVELS[2][1]
-    low = c.Test("conversion", op.Bounds(max=50))
-    assert answer(c.OneItem("step", (c.Test("name", op.OneOf(("b",))), low)), funnel)
-    assert not answer(c.OneItem("step", (c.Test("name", op.OneOf(("a",))), low)), funnel)
-    assert answer(c.OneItem("step", (c.Test("dropped", op.Numbers((250.0,))),)), funnel)
+    low = c.Test("conversion", Bounds(max=50))
+    assert answer(c.OneItem("step", (c.Test("name", OneOf(("b",))), low)), funnel)
+    assert not answer(c.OneItem("step", (c.Test("name", OneOf(("a",))), low)), funnel)
+    assert answer(c.OneItem("step", (c.Test("dropped", Numbers((250.0,))),)), funnel)
     form = FormSubject(website=SITE, id="f", fields=(FormField("email", time=9000, dropped=7),))
-    slow = c.Test("time", op.Bounds(over=8000))
-    assert answer(c.OneItem("field", (c.Test("name", op.OneOf(("E*",))), slow)), form)
+    slow = c.Test("time", Bounds(over=8000))
+    assert answer(c.OneItem("field", (c.Test("name", OneOf(("E*",))), slow)), form)
 
 
 @pytest.mark.parametrize(
     ("wants", "seen", "expected"),
     [
-        (op.Versions(under=(100,)), "99.0.4844.51", True),
-        (op.Versions(under=(100,)), "100.0.4896.60", False),
-        (op.Versions(under=(100,)), "9", True),
-        (op.Versions(max=(17,)), "17.4.1", True),
-        (op.Versions(over=(17,)), "17.4.1", False),
-        (op.Versions(over=(17,)), "18", True),
-        (op.Versions(min=(17, 10)), "17.9", False),
-        (op.Versions(min=(17, 10)), "17.10.1", True),
-        (op.Versions(min=(17, 0)), "17", True),
-        (op.Versions(min=(10, 15, 7)), "10_15_7", True),
-        (op.Versions(min=(17,), under=(18,)), "17.4 beta", True),
-        (op.Versions(min=(0,)), "XP", False),
-        (op.Versions(min=(0,)), None, False),
+        (Versions(under=(100,)), "99.0.4844.51", True),
+        (Versions(under=(100,)), "100.0.4896.60", False),
+        (Versions(under=(100,)), "9", True),
+        (Versions(max=(17,)), "17.4.1", True),
+        (Versions(over=(17,)), "17.4.1", False),
+        (Versions(over=(17,)), "18", True),
+        (Versions(min=(17, 10)), "17.9", False),
+        (Versions(min=(17, 10)), "17.10.1", True),
+        (Versions(min=(17, 0)), "17", True),
+        (Versions(min=(10, 15, 7)), "10_15_7", True),
+        (Versions(min=(17,), under=(18,)), "17.4 beta", True),
+        (Versions(min=(0,)), "XP", False),
+        (Versions(min=(0,)), None, False),
     ],
 )
 def test_versions_are_compared_part_by_part(wants, seen, expected):
@@ -216,14 +219,14 @@ def test_versions_are_compared_part_by_part(wants, seen, expected):
 @pytest.mark.parametrize(
     ("wants", "now", "before", "expected"),
     [
-        (op.Change(drops_by=20), 40, 50, True),
-        (op.Change(drops_by=20), 41, 50, False),
-        (op.Change(rises_by=20), 60, 50, True),
-        (op.Change(rises_by=20), 40, 50, False),
-        (op.Change(drops_by=20, rises_by=100), 100, 50, True),
-        (op.Change(rises_by=20), 1, 0, True),
-        (op.Change(drops_by=20), 0, 0, False),
-        (op.Change(drops_by=20), 0, None, None),
+        (Change(drops_by=20), 40, 50, True),
+        (Change(drops_by=20), 41, 50, False),
+        (Change(rises_by=20), 60, 50, True),
+        (Change(rises_by=20), 40, 50, False),
+        (Change(drops_by=20, rises_by=100), 100, 50, True),
+        (Change(rises_by=20), 1, 0, True),
+        (Change(drops_by=20), 0, 0, False),
+        (Change(drops_by=20), 0, None, None),
     ],
 )
 def test_a_change_is_measured_against_the_levels_own_past(wants, now, before, expected):

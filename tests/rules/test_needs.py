@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.fields.field import Source
 from bot.rules import model as c
-from bot.rules import operators as op
 from bot.rules.evaluate import RuleList, answer, needs, rule_answer
 from bot.rules.index import RuleIndex
 from bot.rules.model import Rule
@@ -29,6 +28,10 @@ from bot.rules.needs import (
     thresholds,
     visitor_types,
 )
+from bot.rules.operators.figures import Bounds, Numbers
+from bot.rules.operators.past import Change
+from bot.rules.operators.texts import Every, NoneOf, OneOf
+from bot.rules.operators.yes_no import Exists, Is
 from bot.rules.value_tests import OVER
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
@@ -39,20 +42,20 @@ def rule(when, rule_id="r", **more):
 
 
 def friction(**bounds):
-    return c.Test("friction", op.Bounds(**bounds))
+    return c.Test("friction", Bounds(**bounds))
 
 
 def test_every_friction_bound_becomes_a_threshold_to_reach_each_once_and_ascending():
     asked = [rule(friction(min=5)), rule(friction(over=2)), rule(c.Not(friction(under=2.5)))]
     asked.append(rule(friction(max=2), excepts=friction(min=5)))
     assert thresholds(asked) == (2 + OVER, 2.5, 5)
-    assert thresholds([rule(c.Test("country", op.OneOf(("de",))))]) == ()
+    assert thresholds([rule(c.Test("country", OneOf(("de",))))]) == ()
 
 
 @given(
     st.sampled_from([0.0, 2.0, 2.0000005, 2.5, 3.0, 7.0]),
     st.builds(
-        op.Bounds,
+        Bounds,
         min=st.none() | st.sampled_from([2.0, 2.5]),
         over=st.none() | st.sampled_from([2.0, 3.0]),
         max=st.none() | st.sampled_from([2.5, 3.0]),
@@ -79,7 +82,7 @@ def test_the_thresholds_asked_are_enough_to_decide(figure, bounds, seen):
 
 
 def test_facts_are_asked_only_where_a_rule_depends_on_them():
-    visitors = rule(c.Test("visitor_type", op.OneOf(("first",))))
+    visitors = rule(c.Test("visitor_type", OneOf(("first",))))
     assert asks_visitor_type(visitors)
     assert not asks_friction(visitors)
     assert asks_friction(rule(c.All(()), excepts=friction(min=1)))
@@ -94,25 +97,25 @@ def test_facts_are_asked_only_where_a_rule_depends_on_them():
         (friction(over=2.5), True),
         (friction(under=5), False),
         (c.Not(friction(min=2.5)), False),
-        (c.Test("duration", op.Bounds(min=60_000)), True),
-        (c.Test("duration", op.Bounds(min=60_000, max=90_000)), False),
-        (c.Not(c.Test("duration", op.Bounds(under=60_000))), True),
-        (c.Test("pages", op.Numbers((3.0,))), False),
-        (c.Test("saw_page", op.OneOf(("/a",))), True),
-        (c.Test("saw_page", op.NoneOf(("/a",))), False),
-        (c.Not(c.Test("saw_page", op.OneOf(("/a",)))), False),
-        (c.Test("tags", op.Every(("a",))), True),
-        (c.Test("tags", op.Exists(False)), False),
+        (c.Test("duration", Bounds(min=60_000)), True),
+        (c.Test("duration", Bounds(min=60_000, max=90_000)), False),
+        (c.Not(c.Test("duration", Bounds(under=60_000))), True),
+        (c.Test("pages", Numbers((3.0,))), False),
+        (c.Test("saw_page", OneOf(("/a",))), True),
+        (c.Test("saw_page", NoneOf(("/a",))), False),
+        (c.Not(c.Test("saw_page", OneOf(("/a",)))), False),
+        (c.Test("tags", Every(("a",))), True),
+        (c.Test("tags", Exists(False)), False),
         (c.Journey(("/a", "/b")), True),
-        (c.Test("exit_page", op.OneOf(("/a",))), False),
-        (c.Test("variables", op.OneOf(("a",)), "plan"), False),
-        (c.Test("country", op.NoneOf(("us",))), True),
-        (c.Not(c.Test("country", op.OneOf(("us",)))), True),
-        (c.Test("starred", op.Is(False)), False),
-        (c.OneItem("page", (c.Test("path", op.OneOf(("/a",))),)), True),
-        (c.OneItem("page", (c.Test("time", op.Bounds(under=5)),)), False),
-        (c.AnyOf((friction(min=1), c.Test("exit_page", op.OneOf(("/",))))), False),
-        (c.All((friction(min=1), c.Test("lang", op.Exists(False)))), True),
+        (c.Test("exit_page", OneOf(("/a",))), False),
+        (c.Test("variables", OneOf(("a",)), "plan"), False),
+        (c.Test("country", NoneOf(("us",))), True),
+        (c.Not(c.Test("country", OneOf(("us",)))), True),
+        (c.Test("starred", Is(False)), False),
+        (c.OneItem("page", (c.Test("path", OneOf(("/a",))),)), True),
+        (c.OneItem("page", (c.Test("time", Bounds(under=5)),)), False),
+        (c.AnyOf((friction(min=1), c.Test("exit_page", OneOf(("/",))))), False),
+        (c.All((friction(min=1), c.Test("lang", Exists(False)))), True),
     ],
 )
 def test_a_rule_fires_early_only_if_its_condition_stays_true(when, early):
@@ -176,9 +179,9 @@ def test_a_session_of_one_page_needs_no_detail_to_know_its_pages():
     alone = RecordingSubject(website=Site("w1", "myshop.com"), recording=recording)
     several = replace(alone, recording=replace(recording, pages=2))
     tests = {
-        "saw_page": (c.Test("saw_page", op.OneOf(("/pay",))), False),
-        "absent": (c.Test("saw_page", op.NoneOf(("/pay",))), True),
-        "exit_page": (c.Test("exit_page", op.OneOf(("/cart",))), True),
+        "saw_page": (c.Test("saw_page", OneOf(("/pay",))), False),
+        "absent": (c.Test("saw_page", NoneOf(("/pay",))), True),
+        "exit_page": (c.Test("exit_page", OneOf(("/cart",))), True),
         "journey": (c.Journey(("/cart", "/pay")), False),
     }
     for condition, met in tests.values():
@@ -193,18 +196,18 @@ def test_a_session_of_one_page_needs_no_detail_to_know_its_pages():
 def test_filters_come_close_to_what_a_rule_matches():
     when = c.All(
         (
-            c.Test("country", op.OneOf(("DE",))),
-            c.Test("device", op.OneOf(("Phone",))),
-            c.Test("referrer_type", op.OneOf(("Search",))),
-            c.Test("browser", op.OneOf(("lynx",))),
-            c.Test("duration", op.Bounds(over=60_000, max=90_000.5)),
-            c.Test("pages", op.Bounds(min=3)),
-            c.Test("saw_page", op.OneOf(("/Checkout",))),
-            c.Test("tags", op.OneOf(("submit",))),
-            c.Test("starred", op.Is(True)),
+            c.Test("country", OneOf(("DE",))),
+            c.Test("device", OneOf(("Phone",))),
+            c.Test("referrer_type", OneOf(("Search",))),
+            c.Test("browser", OneOf(("lynx",))),
+            c.Test("duration", Bounds(over=60_000, max=90_000.5)),
+            c.Test("pages", Bounds(min=3)),
+            c.Test("saw_page", OneOf(("/Checkout",))),
+            c.Test("tags", OneOf(("submit",))),
+            c.Test("starred", Is(True)),
             friction(min=2.5),
-            c.AnyOf((c.Test("os", op.OneOf(("linux",))), c.Test("os", op.OneOf(("ios",))))),
-            c.Not(c.Test("screen", op.OneOf(("1x1",)))),
+            c.AnyOf((c.Test("os", OneOf(("linux",))), c.Test("os", OneOf(("ios",))))),
+            c.Not(c.Test("screen", OneOf(("1x1",)))),
         )
     )
     close = SessionFilters(
@@ -226,8 +229,8 @@ def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
     site = Site("w1", "myshop.com")
     set_ = [
         rule(friction(min=2.5), "angry"),
-        rule(c.Test("visitor_type", op.OneOf(("first",))), "new"),
-        rule(c.Test("exit_page", op.OneOf(("/pay",))), "left", websites=("MYSHOP.*",)),
+        rule(c.Test("visitor_type", OneOf(("first",))), "new"),
+        rule(c.Test("exit_page", OneOf(("/pay",))), "left", websites=("MYSHOP.*",)),
         rule(friction(min=9), "elsewhere", websites=("other.com",)),
     ]
     made = plan(set_, site)
@@ -247,7 +250,7 @@ def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
 
 
 def test_the_past_that_a_level_compares_with_is_named():
-    drop = c.Test("conversion", op.Change(drops_by=20, against=1000))
+    drop = c.Test("conversion", Change(drops_by=20, against=1000))
     funnels = Rule(id="f", watch="funnels", when=c.All((drop,)), do=(), until=c.Not(drop))
     assert changes_asked(funnels) == {("conversion", 1000)}
 

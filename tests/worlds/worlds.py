@@ -7,6 +7,7 @@ what the bot says it matched.
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,6 +74,8 @@ FEATURES = frozenset(
 )
 """What may happen in a world."""
 
+GRID = 15.0
+
 SELDOM = Timing(idle=timedelta(minutes=10))
 """Nobody but the daemon writes into the store of a world, so the queue is read less often."""
 
@@ -91,6 +94,27 @@ class Meddler:
         status = next((code for name, code in self.refused.items() if name in what), None)
         app = self._app if status is None else JSONResponse({"message": "no"}, status)
         await app(scope, receive, send)
+
+
+class Coarse(VirtualLoop):
+    """Whoever waits for seconds waits for the next quarter of a minute, with all the others.
+
+    A daemon with nothing to do looks at its clocks every few seconds, so most wake-ups of an hour
+    are none of its work. What the world itself does is exact: `exactly`.
+    """
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        if when - self.time() >= 2:
+            when = math.ceil(when / GRID) * GRID
+        return super().call_at(when, callback, *args, context=context)
+
+    async def exactly(self, seconds: float) -> None:
+        """Wait for so long, not a moment longer."""
+        woken = asyncio.Event()
+        super().call_at(self.time() + seconds, woken.set)
+        await woken.wait()
 
 
 class Mortal(Prompt):
@@ -272,7 +296,7 @@ class World:
         with (
             capture_logs(),
             time_machine.travel(self.began, tick=False) as wall,
-            asyncio.Runner(loop_factory=lambda: VirtualLoop(wall)) as runner,
+            asyncio.Runner(loop_factory=lambda: Coarse(wall)) as runner,
         ):
             runner.run(self._happen())
         return self.history
@@ -309,18 +333,18 @@ class World:
         self.kept = in_memory_copy(f"sqlite:///{self.folder / 'none.db'}")
         self._write_rules()
         await self.start()
-        await asyncio.sleep(5)
+        await exactly(5)
         acts = [act for name, act in ACTS if name in self.features]
         for _ in range(chance.randint(5, 9)):
             for _ in range(chance.randint(0, 3)):
                 self.plant(chance.uniform(1, 60))
-            await asyncio.sleep(chance.uniform(10, 240))
+            await exactly(chance.uniform(10, 240))
             if acts and chance.random() < 0.7:
                 await chance.choice(acts)(self)
         self.sim.faults.clear()
         longest = max(rec.last for rec in told.recordings.values()) - now()
         longest += self.unnoticed
-        await asyncio.sleep(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
+        await exactly(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
         await self.end(kill=False)
         self._read_log()
         self.kept.close()
@@ -395,6 +419,13 @@ def now() -> float:
     return datetime.now(UTC).timestamp()
 
 
+async def exactly(seconds: float) -> None:
+    """Let so much time pass."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Coarse)
+    await loop.exactly(seconds)
+
+
 LIMITS: list[dict[str, Any]] = [
     {"count": {"at_least": 3, "within": "10m", "by": "website"}},
     {"once_per": {"visitor": "10m"}},
@@ -466,7 +497,7 @@ async def faults(world: World) -> None:
 
 async def restarts(world: World) -> None:
     await world.end(kill=world.chance.random() < 0.6)
-    await asyncio.sleep(world.chance.uniform(0, 60))
+    await exactly(world.chance.uniform(0, 60))
     await world.start()
 
 
@@ -477,7 +508,7 @@ async def downtime(world: World) -> None:
     await world.end(kill=world.chance.random() < 0.5)
     for _ in range(world.chance.randint(1, 4)):
         world.plant(world.chance.uniform(0, 9000))
-    await asyncio.sleep(world.chance.uniform(2000, 10_000))
+    await exactly(world.chance.uniform(2000, 10_000))
     await world.start()
 
 
@@ -494,7 +525,7 @@ async def reloads(world: World) -> None:
         world.rules[name] = world._rule(name)
     world._write_rules()
     world.reload.set()
-    await asyncio.sleep(1)
+    await exactly(1)
 
 
 async def details_away(world: World) -> None:
@@ -513,7 +544,7 @@ async def _away(world: World, what: str, status: int, longest: float) -> None:
     begin = now()
     for _ in range(2):
         world.plant(world.chance.uniform(1, 60))
-    await asyncio.sleep(world.chance.uniform(60, longest))
+    await exactly(world.chance.uniform(60, longest))
     spans.append(Span(begin, status, now()))
     world.meddler.refused = {}
 

@@ -6,7 +6,8 @@ from bot.domain.subjects import Kind
 from bot.fields.catalogue import KINDS, fields
 from bot.fields.field import NUMERIC, Field
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Test
-from bot.rules.operators import OPERATORS, Operator, fitting, operator_keys, plain_operator
+from bot.rules.operators import OPERATORS, fitting, operator_keys, plain_operator
+from bot.rules.operators.base import Operator
 from bot.rules.syntax.location import Place, item_place, listed, nearest, texts, unknown
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 from bot.rules.syntax.values import doubt
@@ -34,6 +35,7 @@ def _by_keys(node: Keys, place: Place, about: Field, *, single_item: bool) -> li
     for entry in node:
         if entry.key not in known:
             place.at(entry.key, entry).fault(_unknown_operator(entry.key, about, known))
+    misspelt = len(place.faults) > before
     if not node.entries:
         example = about.examples[0] if about.examples else "{exists: true}"
         place.on(node).fault(
@@ -42,7 +44,7 @@ def _by_keys(node: Keys, place: Place, about: Field, *, single_item: bool) -> li
     found = [
         operator.read(node, place, about)
         for operator in fitting(about, single_item=single_item)
-        if operator.keys.keys() & node.entries.keys()
+        if operator.keys.keys() & node.entries.keys() and not (misspelt and operator.needs)
     ]
     if len(place.faults) > before:
         return None

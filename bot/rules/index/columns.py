@@ -26,7 +26,7 @@ from bot.rules.index.tables import (
     segments,
 )
 from bot.rules.model import Journey, Leaf, OneItem, Test
-from bot.rules.operators import TEXTS
+from bot.rules.operators.base import TEXTS
 from bot.rules.value_tests import Alike, FigureTest, OneText, TextTest, glob, texts_of
 
 

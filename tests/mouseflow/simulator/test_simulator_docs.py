@@ -10,6 +10,7 @@ import pytest
 from mouseflow.simulator.middleware import Kind
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import SCENARIOS
+from mouseflow.simulator.sessions import Visitor
 
 PAGE = (
     Path(__file__)
@@ -30,7 +31,13 @@ def test_an_example_runs(example):
 
 
 @pytest.mark.parametrize(
-    "name", [*(field.name for field in fields(Quirks)), *get_args(Kind), *SCENARIOS]
+    "name",
+    [
+        *(field.name for field in fields(Quirks)),
+        *(field.name for field in fields(Visitor)),
+        *get_args(Kind),
+        *SCENARIOS,
+    ],
 )
 def test_the_page_names_it(name):
     assert f"`{name}`" in PAGE

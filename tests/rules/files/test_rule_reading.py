@@ -20,21 +20,11 @@ from bot.rules.model import (
     Pace,
 )
 from bot.rules.model import Test as Asks  # pytest would collect a Test
-from bot.rules.operators import (
-    OPERATORS,
-    Bounds,
-    Change,
-    Every,
-    Exists,
-    Is,
-    NoneOf,
-    Numbers,
-    OneOf,
-    OtherThan,
-    Pattern,
-    Unusual,
-    Versions,
-)
+from bot.rules.operators import OPERATORS
+from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.past import Change, Unusual
+from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
+from bot.rules.operators.yes_no import Exists, Is
 from bot.rules.units import Active, Rate
 
 HEAD = "version: 1\nrules:\n  one:\n    watch: {watch}\n"

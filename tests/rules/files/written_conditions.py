@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from bot.fields.catalogue import fields
 from bot.fields.field import NUMERIC
-from bot.rules.operators import TEXTS, Bounds, operator_keys
+from bot.rules.operators import operator_keys
+from bot.rules.operators.base import TEXTS
+from bot.rules.operators.figures import Bounds
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")

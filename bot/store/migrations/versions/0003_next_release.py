@@ -124,6 +124,17 @@ def upgrade() -> None:
     )
     op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))
     op.add_column("matches", sa.Column("owner", sa.Text, server_default="", nullable=False))
+    # Which matches a count or a digest stands for.
+    op.add_column("matches", sa.Column("counted_in", sa.Integer))
+    op.create_index(
+        "matches_counted",
+        "matches",
+        ["counted_in"],
+        sqlite_where=sa.text("counted_in IS NOT NULL"),
+    )
+    op.create_index(
+        "steps_folded", "steps", ["digest_id"], sqlite_where=sa.text("digest_id IS NOT NULL")
+    )
     # What people pressed on messages, once each.
     op.create_table(
         "presses",
@@ -143,4 +154,9 @@ def upgrade() -> None:
     # What `status` counts.
     op.create_index(
         "matches_alerts", "matches", ["rule", "key"], sqlite_where=sa.text("kind <> 'recordings'")
+    )
+    # Rules whose steps must still be rebuilt after an edit.
+    op.add_column(
+        "rule_states",
+        sa.Column("outdated", sa.Integer, server_default=sa.text("0"), nullable=False),
     )

@@ -1,0 +1,276 @@
+"""Bots that share a PostgreSQL database: who is there, and which work is whose.
+
+Each bot has a row that it renews every few seconds, and that every transaction of it asks for. All
+transactions that write follow one another, so a bot whose row is gone can't write any more: not
+after it was frozen, and not after it was cut off from the database. The others delete the row of
+a bot that was silent for too long, and its leases with it. A living bot alone gives up a lease. So
+the row of the bot fences all its leases.
+
+Only the server's clock counts.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bot import __version__
+from bot.domain.pulse import Sign
+from bot.domain.shares import fair_part, share
+from bot.errors import StoreLost, StoreTaken
+from bot.store.sharing import Lanes, Replica, Turn
+from bot.store.statements import Value, execute
+
+SEEN = 3.0
+"""How many seconds the row of a bot that writes is old at most."""
+
+LOST = 15.0
+"""After how many seconds of silence the others take over what a bot has."""
+
+LEASE = 8.0
+"""For how many seconds a transaction proves that nobody has: less than LOST - SEEN."""
+
+JUDGES = 5.0
+"""A bot takes over nothing unless it could write itself so many seconds ago: the database may have
+been away for all of them."""
+
+COOL = 7.0
+"""For how many seconds a lane rests before another bot has it: the pace of its service is kept."""
+
+BOTS, _LEASES = "mouseflow_bot_replicas", "mouseflow_bot_leases"
+_SITE, _LANE = "website ", "lane "
+
+CREATE = (
+    f"CREATE TABLE IF NOT EXISTS {BOTS} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    " host text NOT NULL, process integer NOT NULL, version text NOT NULL,"
+    " rules text NOT NULL DEFAULT '', polls boolean NOT NULL DEFAULT false,"
+    " started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(),"
+    " pulse text NOT NULL DEFAULT '', beat timestamptz NOT NULL DEFAULT now(),"
+    " writes bigint NOT NULL DEFAULT 0);"
+    f'CREATE TABLE IF NOT EXISTS {_LEASES} (name text COLLATE "C" PRIMARY KEY,'
+    f" replica bigint NOT NULL REFERENCES {BOTS} ON DELETE CASCADE)"
+)
+FORGET = f"DELETE FROM {BOTS}"  # noqa: S608
+"""Whoever has the database alone is sure that no other bot works."""
+
+_JOIN = (
+    f"INSERT INTO {BOTS} (host, process, version) VALUES (:host, :process, :version)"  # noqa: S608
+    " RETURNING id, tableoid::bigint"
+)
+_SILENT = "extract(epoch FROM clock_timestamp() - seen)::float"
+_RENEW = f"UPDATE {BOTS} SET seen = clock_timestamp() WHERE id = :me"  # noqa: S608
+_COUNT = (
+    f"UPDATE {BOTS} SET seen = clock_timestamp(), writes = writes + 1"  # noqa: S608
+    " WHERE id = :me RETURNING writes"
+)
+_WRITTEN = f"SELECT writes FROM {BOTS} WHERE id = :me"  # noqa: S608
+_BEAT = f"UPDATE {BOTS} SET pulse = :text, beat = clock_timestamp() WHERE id = :me"  # noqa: S608
+_TURN = (
+    f"UPDATE {BOTS} SET seen = clock_timestamp(), rules = :rules,"  # noqa: S608
+    " polls = polls OR :polls WHERE id = :me"
+)
+_BURY = (
+    f"DELETE FROM {BOTS} WHERE id <> :me AND {_SILENT} > {LOST}"  # noqa: S608
+    " RETURNING process, host"
+)
+_LEAVE = f"DELETE FROM {BOTS} WHERE id = :me"  # noqa: S608
+_THERE = f"SELECT id, polls FROM {BOTS} ORDER BY id"  # noqa: S608
+_HELD = f"SELECT name, replica FROM {_LEASES} WHERE name LIKE :kind"  # noqa: S608
+_TAKE = f"INSERT INTO {_LEASES} (name, replica) VALUES (:name, :me)"  # noqa: S608
+_GIVE = f"DELETE FROM {_LEASES} WHERE name = :name AND replica = :me"  # noqa: S608
+_PEOPLE = (
+    "SELECT id, host, process, version, rules, started,"  # noqa: S608
+    f" {_SILENT} AS age FROM {BOTS} ORDER BY id"
+)
+
+
+class Membership:
+    """One bot among those that share a database; see `Sharing`."""
+
+    shares = True
+
+    def __init__(self, store: str, host: str, process: int) -> None:
+        self.leads = False
+        self.bots = 1
+        self.mark = ""
+        self._store, self._host, self._process = store, host, process
+        self._id, self._table = 0, 0
+        self._sites: frozenset[str] = frozenset()
+        self._lanes: frozenset[str] = frozenset()
+        self._leaving: frozenset[str] = frozenset()
+        self._place = 0
+        self._used: dict[str, float] = {}
+        self._turned = -JUDGES
+
+    # What every transaction does.
+
+    @property
+    def fence(self) -> str:
+        """Asks for the row of this bot; nothing before it has one."""
+        if not self._id:
+            return ""
+        return f"; SELECT {_SILENT}, tableoid::bigint FROM {BOTS} WHERE id = {self._id}"  # noqa: S608
+
+    def check(self, driver: Any, row: tuple[float, int] | None) -> None:
+        """Raise StoreLost if the row is gone or another one; renew it if it is old."""
+        if row is None:
+            raise StoreTaken(
+                f"{self._store}: this bot was frozen or had no connection, and the other ones on "
+                "the database have taken over its work. It writes and sends nothing more"
+            )
+        silent, table = row
+        if table != self._table:
+            raise StoreLost(
+                f"{self._store}: the database was restored or replaced while the bot was running. "
+                "The bot has stopped writing. Start it again"
+            )
+        if silent > SEEN:
+            driver.execute(_RENEW.replace(":me", str(self._id)))
+
+    def join(self, conn: Connection) -> None:
+        """Be one of the bots from now on."""
+        values: dict[str, Value] = {
+            "host": self._host,
+            "process": self._process,
+            "version": __version__,
+        }
+        self._id, self._table = execute(conn, _JOIN, values).fetchone()
+        self.mark = f"r{self._id}"
+
+    def leave(self, conn: Connection) -> None:
+        """Give everything back."""
+        execute(conn, _LEAVE, {"me": self._id})
+
+    def count(self, conn: Connection) -> int:
+        """Count the transaction that is open among this bot's own; returns how many there were."""
+        return int(execute(conn, _COUNT, {"me": self._id}).fetchone()[0])
+
+    def written(self, conn: Connection) -> int:
+        """How many of this bot's transactions were counted."""
+        return int(execute(conn, _WRITTEN, {"me": self._id}).fetchone()[0])
+
+    def beat(self, conn: Connection, text: str) -> None:
+        """Say how this bot is doing."""
+        execute(conn, _BEAT, {"me": self._id, "text": text})
+
+    # Which work is whose.
+
+    def polls(self, website: str) -> bool:
+        """Whether this bot polls that website now."""
+        return website in self._sites
+
+    def delivers(self, lane: str) -> bool:
+        """Whether this bot may claim steps of that lane now."""
+        return lane in self._lanes and lane not in self._leaving
+
+    def alive(self, conn: Connection) -> Collection[str]:
+        """The marks of the bots that are there."""
+        return [f"r{each}" for each, _ in execute(conn, _THERE, {})]
+
+    def turn(
+        self, conn: Connection, websites: Collection[str] | None, busy: Collection[str], rules: str
+    ) -> Turn:
+        """Take over from bots that are silent, and divide the websites anew.
+
+        A website is given back the turn after its polls have ended.
+        """
+        mine = {"me": self._id}
+        execute(conn, _TURN, {**mine, "rules": rules, "polls": websites is not None})
+        lost: Sequence[str] = ()
+        if time.monotonic() - self._turned < JUDGES:
+            lost = [f"{process} on {host}" for process, host in execute(conn, _BURY, mine)]
+        there = execute(conn, _THERE, {}).fetchall()
+        ids = [each for each, _ in there]
+        turn = Turn(leads=ids[0] == self._id, bots=len(ids), place=ids.index(self._id), lost=lost)
+        if websites is None:
+            return turn
+        polling = [each for each, polls in there if polls]
+        held, taken = self._held(conn, _SITE)
+        part = share(websites, held, taken, polling.index(self._id), len(polling))
+        self._give(conn, _SITE, part.give_back - frozenset(busy) - self._sites)
+        self._take(conn, _SITE, part.take)
+        return replace(turn, websites=part.keep | part.take)
+
+    def use(self, turn: Turn) -> frozenset[str]:
+        """This is the bot's part; returns the websites that are new to it."""
+        self._turned = time.monotonic()
+        self.leads, self.bots, self._place = turn.leads, turn.bots, turn.place
+        before = self._sites
+        if turn.websites is not None:
+            self._sites = turn.websites
+        return self._sites - before
+
+    def lanes(self, conn: Connection, due: Sequence[str], busy: Collection[str]) -> Lanes:
+        """Take and give back lanes: those that are due are divided, and one rests before it goes.
+
+        Those in use stay as far as possible.
+        """
+        now = time.monotonic()
+        held, taken = self._held(conn, _LANE)
+        quota = fair_part(len({*due, *held, *taken}), self._place, self.bots)
+        kept = frozenset(sorted(held, key=lambda lane: (lane not in busy, lane))[:quota])
+        used = {*busy, *(kept & {*due})}
+        self._used |= dict.fromkeys(used, now)
+        rested = {lane for lane in held - used if now - self._used.get(lane, 0.0) > COOL}
+        free = [lane for lane in due if lane not in held and lane not in taken]
+        new = free[: max(quota - len(kept), 0)]
+        self._give(conn, _LANE, rested)
+        self._take(conn, _LANE, new)
+        self._used |= dict.fromkeys(new, now)
+        left, leaving = (held - rested) | {*new}, held - kept
+        ours = [lane for lane in due if lane in left and lane not in leaving]
+        return Lanes(ours, left, leaving)
+
+    def use_lanes(self, lanes: Lanes) -> None:
+        """These are the bot's lanes."""
+        self._lanes, self._leaving = lanes.held, lanes.leaving
+        self._used = {lane: at for lane, at in self._used.items() if lane in lanes.held}
+
+    def _held(self, conn: Connection, kind: str) -> tuple[frozenset[str], frozenset[str]]:
+        """What this bot has of that kind, and what others have."""
+        rows = execute(conn, _HELD, {"kind": f"{kind}%"}).fetchall()
+        held = frozenset(name.removeprefix(kind) for name, bot in rows if bot == self._id)
+        return held, frozenset(name.removeprefix(kind) for name, bot in rows if bot != self._id)
+
+    def _take(self, conn: Connection, kind: str, names: Collection[str]) -> None:
+        for name in names:
+            execute(conn, _TAKE, {"me": self._id, "name": kind + name})
+
+    def _give(self, conn: Connection, kind: str, names: Collection[str]) -> None:
+        for name in names:
+            execute(conn, _GIVE, {"me": self._id, "name": kind + name})
+
+
+def sign(driver: Any, host: str) -> Sign | None:
+    """How the bot on that host is doing, of several the quietest; else one on another host."""
+    asked = (
+        f"SELECT extract(epoch FROM clock_timestamp() - beat)::float, pulse, host FROM {BOTS}"  # noqa: S608
+        " ORDER BY (host = %s) DESC, beat LIMIT 1"
+    )
+    for age, pulse, there in driver.execute(asked, (host,)):
+        return Sign(max(0.0, age), pulse, "" if there == host else there, shares=True)
+    return None
+
+
+def there(driver: Any) -> list[Replica]:
+    """The bots that share the database, the one that leads first."""
+    held: dict[int, list[str]] = {}
+    for name, bot in driver.execute(f"SELECT name, replica FROM {_LEASES} ORDER BY name"):  # noqa: S608
+        held.setdefault(bot, []).append(name)
+    found = []
+    for number, (key, host, process, version, rules, started, age) in enumerate(
+        driver.execute(_PEOPLE).fetchall()
+    ):
+        names = held.get(key, [])
+        found.append(
+            Replica(
+                id=key, host=host, process=process, version=version, rules=rules,
+                started=started.astimezone(UTC), age=max(0.0, age), leads=not number,
+                websites=[it.removeprefix(_SITE) for it in names if it.startswith(_SITE)],
+                lanes=[it.removeprefix(_LANE) for it in names if it.startswith(_LANE)],
+            )
+        )  # fmt: skip
+    return found

@@ -1,0 +1,289 @@
+"""Bots that share one database: whose work is whose, and who may no longer write."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from postgres_proxy import Proxy
+from postgres_server import connected, end_sessions
+from store_samples import NOW, match, poll
+
+from bot.domain.shares import fair_part, share
+from bot.errors import StoreHeld, StoreLost, StoreTaken
+from bot.store import open_store, place_of
+from bot.store.audit import Note, history, record
+from bot.store.lanes import due_lanes
+from bot.store.matches import commit_poll
+from bot.store.sharing import Alone
+
+SITES = [f"w{number}" for number in range(7)]
+
+
+def note(conn) -> None:
+    record(conn, NOW, [Note(kind="test", text="something")])
+
+
+def turn(store, websites=SITES, busy=()) -> frozenset[str]:
+    """A turn as the daemon takes it; the websites that are new."""
+    found = store.do(lambda conn: store.sharing.turn(conn, websites, busy, "digest"))
+    return store.sharing.use(found)
+
+
+def polled(store) -> set[str]:
+    return {site for site in SITES if store.sharing.polls(site)}
+
+
+def silence(url: str, store, seconds: int = 60) -> None:
+    """As if that bot had been silent for so long."""
+    with connected(url) as admin:
+        admin.execute(
+            "UPDATE mouseflow_bot_replicas SET seen = now() - make_interval(secs => %s)"
+            " WHERE 'r' || id = %s",
+            (seconds, store.sharing.mark),
+        )
+
+
+@pytest.fixture
+def bots(postgres_url):
+    with (
+        open_store(postgres_url, shared=True) as one,
+        open_store(postgres_url, shared=True) as two,
+        open_store(postgres_url, shared=True) as three,
+    ):
+        yield one, two, three
+
+
+# The shares.
+
+
+@given(
+    names=st.sets(st.integers(0, 40).map(str), max_size=30),
+    bots=st.integers(1, 6),
+    rounds=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40).map(str)), max_size=20),
+)
+def test_every_name_gets_one_bot_and_no_bot_much_more_than_another(names, bots, rounds):
+    held: list[set[str]] = [set() for _ in range(bots)]
+    for place, name in rounds:  # any beginning in which nothing is held twice
+        if not any(name in each for each in held):
+            held[place % bots].add(name)
+    for _ in range(3):
+        for place in range(bots):
+            others = set().union(*(held[:place] + held[place + 1 :]), set())
+            part = share(names, held[place], others, place, bots)
+            assert not part.take & others
+            assert part.keep <= held[place]
+            held[place] = set(part.keep | part.take)
+    assert sorted(name for each in held for name in each) == sorted(names)
+    assert [len(each) for each in held] == [fair_part(len(names), at, bots) for at in range(bots)]
+    before = [set(each) for each in held]
+    for place in range(bots):
+        others = set().union(*(held[:place] + held[place + 1 :]), set())
+        part = share(names, held[place], others, place, bots)
+        held[place] = set(part.keep | part.take)
+    assert held == before
+
+
+def test_websites_are_divided_and_one_that_leaves_frees_its_own(bots, postgres_url):
+    one, two, three = bots
+    assert turn(one) == set(SITES)
+    assert (one.sharing.leads, one.sharing.bots) == (True, 3)
+    for _ in range(4):
+        for bot in bots:
+            turn(bot)
+    parts = [polled(bot) for bot in bots]
+    assert [len(part) for part in parts] == [3, 2, 2]
+    assert set().union(*parts) == set(SITES)
+    assert [bot.sharing.leads for bot in bots] == [True, False, False]
+    one.close()
+    for _ in range(2):
+        turn(two)
+        turn(three)
+    assert two.sharing.leads
+    assert [len(polled(two)), len(polled(three))] == [4, 3]
+    assert parts[1] <= polled(two)
+    assert [each.leads for each in place_of(postgres_url).replicas()] == [True, False]
+
+
+def test_a_bot_that_knows_no_website_yet_gets_none_and_takes_none_away(bots):
+    one, two, _ = bots
+    turn(one)
+    turn(two, None)
+    turn(one)
+    assert polled(one) == set(SITES)
+    assert not polled(two)
+
+
+def test_a_website_stays_with_its_bot_until_its_poll_has_ended(bots):
+    one, two, _ = bots
+    turn(one)
+    turn(two)
+    turn(one, busy=SITES)
+    kept = polled(one)
+    assert len(kept) == 4
+    turn(one, busy=SITES)
+    assert not turn(two)
+    turn(one)
+    assert turn(two) == set(SITES) - kept
+
+
+# The fence.
+
+
+def test_a_silent_bot_loses_everything_and_writes_nothing_more(bots, postgres_url):
+    one, two, three = bots
+    for _ in range(3):
+        turn(one)
+        turn(two)
+    silence(postgres_url, one)
+    silence(postgres_url, three)
+    found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
+    assert len(found.lost) == 2
+    assert two.sharing.use(found)
+    assert polled(two) == set(SITES)
+    assert two.sharing.leads
+    for _ in range(2):
+        with pytest.raises(StoreTaken, match="have taken over its work"):
+            one.do(note)
+    assert two.do(history) == []
+    with open_store(postgres_url, shared=True) as again:
+        again.do(note)
+        turn(again)
+        assert not again.sharing.leads
+
+
+def test_a_bot_that_could_not_write_itself_judges_nobody(bots, postgres_url, monkeypatch):
+    one, two, _ = bots
+    silence(postgres_url, one)
+    # The first turn of a bot says nothing of the time before it.
+    found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
+    assert not found.lost
+    two.sharing.use(found)
+    one.do(note)
+
+
+async def test_a_bot_that_writes_is_not_silent(bots, postgres_url):
+    one, two, _ = bots
+    turn(two)
+    silence(postgres_url, one, seconds=14)
+    await one.run(lambda _conn: None)
+    found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
+    assert not found.lost
+    assert max(each.age for each in place_of(postgres_url).replicas()) < 10
+
+
+async def test_what_was_confirmed_is_asked_again_before_others_may_take_over(bots, postgres_url):
+    one, two, _ = bots
+    turn(two)
+    await one.confirm()
+    one._confirmed -= 9.0  # seconds that pass; the others wait for 15
+    silence(postgres_url, one)
+    turn(two)
+    with pytest.raises(StoreTaken):
+        await one.confirm()
+
+
+def test_a_broken_connection_alone_takes_nothing_away(bots, postgres_url):
+    one, two, _ = bots
+    turn(one)
+    end_sessions(postgres_url)
+    one.do(note)
+    turn(one)
+    turn(two)
+    assert len(one.do(history)) == 1
+
+
+@pytest.mark.parametrize("forwards", [False, True])
+def test_a_lost_answer_to_a_commit_is_looked_up_among_ones_own(postgres_url, forwards):
+    network = Proxy(postgres_url)
+    try:
+        with (
+            open_store(network.url, shared=True) as one,
+            open_store(postgres_url, shared=True) as other,
+        ):
+            one.do(note)
+            network.forwards_lost, network.lose = forwards, b"COMMIT"
+            for _ in range(5):
+                other.do(note)
+            if forwards:
+                one.do(note)
+            else:
+                with pytest.raises(Exception, match="PostgreSQL does not answer"):
+                    one.do(note)
+            assert len(other.do(history)) == 6 + forwards
+    finally:
+        network.close()
+
+
+# Beside those that don't share.
+
+
+def test_one_that_wants_the_store_alone_waits_for_all_and_keeps_all_out(postgres_url):
+    with open_store(postgres_url, shared=True), pytest.raises(StoreHeld):
+        open_store(postgres_url)
+    with open_store(postgres_url) as alone:
+        assert isinstance(alone.sharing, Alone)
+        with pytest.raises(StoreHeld):
+            open_store(postgres_url, shared=True)
+
+
+def test_who_had_the_store_alone_leaves_no_claim_to_those_before(postgres_url):
+    with open_store(postgres_url, shared=True) as cut_off:
+        end_sessions(postgres_url)
+        open_store(postgres_url).close()
+        with pytest.raises(StoreTaken):
+            cut_off.do(note)
+
+
+def test_a_database_that_was_restored_is_no_longer_theirs(bots, postgres_url):
+    one, _, _ = bots
+    with connected(postgres_url) as admin:
+        admin.execute(
+            "CREATE TABLE copied (LIKE mouseflow_bot_replicas INCLUDING ALL);"
+            "INSERT INTO copied OVERRIDING SYSTEM VALUE SELECT * FROM mouseflow_bot_replicas;"
+            "ALTER TABLE mouseflow_bot_replicas RENAME TO before;"
+            "ALTER TABLE copied RENAME TO mouseflow_bot_replicas"
+        )
+    try:
+        with pytest.raises(StoreLost, match="restored or replaced") as lost:
+            one.do(note)
+        assert not isinstance(lost.value, StoreTaken)
+    finally:
+        with connected(postgres_url) as admin:
+            admin.execute(
+                "DROP TABLE mouseflow_bot_replicas;"
+                "ALTER TABLE before RENAME TO mouseflow_bot_replicas"
+            )
+
+
+def test_a_file_has_one_bot_and_no_table_of_them(tmp_path):
+    url = f"sqlite:///{tmp_path}/bot.db"
+    with open_store(url, shared=True) as store:
+        assert isinstance(store.sharing, Alone)
+        assert store.sharing.polls("w1")
+    assert place_of(url).replicas() == []
+
+
+# Lanes.
+
+
+def lanes(store, busy=()) -> list[str]:
+    def look(conn):
+        return store.sharing.lanes(conn, due_lanes(conn, NOW), busy)
+
+    found = store.do(look)
+    store.sharing.use_lanes(found)
+    return list(found.due)
+
+
+def test_a_lane_has_one_bot_and_those_that_are_due_are_divided(bots):
+    one, two, three = bots
+    for bot in bots:
+        turn(bot)
+    one.do(lambda conn: commit_poll(conn, poll(match("a"))))
+    first = lanes(one)
+    assert first
+    assert not any(set(first) & set(lanes(bot)) for bot in (two, three))
+    assert all(one.sharing.delivers(lane) for lane in first)
+    assert not any(two.sharing.delivers(lane) for lane in first)
+    one.close()
+    turn(two)
+    assert set(first) & {*lanes(two), *lanes(three)}
