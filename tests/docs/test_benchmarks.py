@@ -33,7 +33,9 @@ def test_make_bench_runs_every_benchmark_that_writes_a_table():
 @pytest.mark.parametrize(("name", "page"), WRITTEN)
 def test_each_table_has_its_place_in_the_docs(name, page):
     text = (PAGES / page).read_text(encoding="utf-8")
-    assert len(re.findall(rf"<!-- table: {name} -->\n.*?<!-- end of table -->", text, re.S)) == 1
+    assert (
+        len(re.findall(rf"<!-- table: {name} -->\n.*?<!-- end of table -->", text, re.DOTALL)) == 1
+    )
 
 
 def test_the_table_of_that_name_is_replaced_and_no_other(tmp_path, monkeypatch):
