@@ -591,8 +591,10 @@ class Outcome:
             f"| {it.at:g} | {' | '.join(f'{asdict(it)[name]:,.0f}' for name in names)} |"
             for it in picked
         ]
+        stall = max(it.stall for it in self.samples)
         return "\n".join([
             *lines, "",
+            *([f"Longest stall of all: {stall:.0f} ms of processor time.", ""] if stall else []),
             f"{verdict.recordings:,} recordings, {verdict.expected:,} actions asked for: "
             f"{len(verdict.lost)} lost, {verdict.twice} twice, {len(verdict.wrong)} without cause. "
             f"The store has {self.per_recording:.0f} bytes for each recording that it knows.",
