@@ -31,7 +31,7 @@ from pathlib import Path
 
 import structlog
 
-from bench.report import write
+from bench.report import bars, write
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime.now(UTC)
@@ -413,7 +413,9 @@ def main() -> None:
         " | by the clock |"
     )
     lines = [_row(name, *longest) for name, longest in rows.items()]
-    table = "\n".join([head, "|---|---:|---:|---:|---:|", *lines, *NOTES, ""])
+    chart = bars({name: 1000 * turns.cpu for name, (turns, _) in rows.items()}, "ms")
+    parts = [head, "|---|---:|---:|---:|---:|", *lines, *NOTES]
+    table = "\n".join([*parts, "", "Event loop, processor time:", "", chart])
     print(table)
     if options.write:
         write("stalls", table)
