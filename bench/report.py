@@ -81,7 +81,7 @@ def bars(values: Mapping[str, float], unit: str, width: int = 40) -> str:
     """The values as bars of text, the longest `width` wide."""
     most, room = max(values.values()), max(map(len, values))
     lines = [
-        f"{name:<{room}} {'█' * max(1, round(width * value / most)):<{width}} {value:,.4g} {unit}"
+        f"{name:<{room}} {'█' * (round(width * value / most) or bool(value)):<{width}} {value:,.4g} {unit}"
         for name, value in values.items()
     ]
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
