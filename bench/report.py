@@ -80,8 +80,9 @@ def met(good: bool) -> str:
 def bars(values: Mapping[str, float], unit: str, width: int = 40) -> str:
     """The values as bars of text, the longest `width` wide."""
     most, room = max(values.values()), max(map(len, values))
+    drawn = {name: "█" * (round(width * it / most) or bool(it)) for name, it in values.items()}
     lines = [
-        f"{name:<{room}} {'█' * (round(width * value / most) or bool(value)):<{width}} {value:,.4g} {unit}"
+        f"{name:<{room}} {drawn[name]:<{width}} {value:,.4g} {unit}"
         for name, value in values.items()
     ]
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
