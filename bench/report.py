@@ -88,17 +88,22 @@ def bars(values: Mapping[str, float], unit: str, width: int = 40) -> str:
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
 
 
+def memory() -> float:
+    """Resident memory of this process, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
 def machine() -> str:
     """Where the figures come from, as Markdown."""
     cpu = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
-    memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
+    total = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
     versions = (
         f"{name} {importlib.metadata.version(name)}"
         for name in ("aiohttp", "httpx", "msgspec", "pydantic", "sqlalchemy")
     )
     rows = {
         "processor": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores",
-        "memory": f"{int(memory[1]) / 2**20:.0f} GB" if memory else "unknown",
+        "memory": f"{int(total[1]) / 2**20:.0f} GB" if total else "unknown",
         "system": f"{platform.system()} {platform.release()}",
         "Python, SQLite": f"{platform.python_version()}, {sqlite3.sqlite_version}",
         "libraries": ", ".join(versions),

@@ -33,7 +33,7 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.report import write
+from bench.report import memory, write
 
 ROOT = Path(__file__).parents[1]
 RULES = """
@@ -107,7 +107,7 @@ def sample(at: float, folder: Path, stall: float = 0.0) -> Sample:
             continue
     return Sample(
         at=at,
-        memory=int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20,
+        memory=memory(),
         descriptors=len(links),
         connections=sum(it.startswith("socket:") for it in links),
         tasks=len(asyncio.all_tasks()),
@@ -499,7 +499,7 @@ def for_real(pipe: Connection, folder: Path, environment: dict[str, str], minute
 
 def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) -> "Outcome":
     """So many real minutes over sockets, with faults all the time."""
-    from bench.stalls import rules_text
+    from bench.stalls import environment_of, rules_text
     from mouseflow.simulator.quirks import Quirks
     from mouseflow.simulator.server import Simulator
 
@@ -511,13 +511,8 @@ def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) 
         sim.slack.add_channel("#alerts")
         for name in ("#ux", "#ops", "#checkout-alerts"):
             sim.slack.add_channel(name)
-        environment = {
-            "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
-            "BOT_MOUSEFLOW__EMAIL": sim.email,
-            "BOT_MOUSEFLOW__API_KEY": sim.api_key,
+        environment = environment_of(sim) | {
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "50",
-            "BOT_SLACK__BASE_URL": sim.slack_url,
-            "BOT_SLACK__BOT_TOKEN": sim.slack.token,
             "BOT_SLACK__CHANNEL": "#alerts",
             "BOT_SLACK__OPS_CHANNEL": "#ops",
             "BOT_STORE__URL": f"sqlite:///{folder}/bot.db",
