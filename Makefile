@@ -6,12 +6,17 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
+# Bytecode is kept, whatever the environment says: else each worker, and each process that a test
+# starts, compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test worlds fuzz bench bench-short soak soak-real check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
+	@$(BIN)/python -m compileall -q -j 0 bot mouseflow
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 N ?= 1000
