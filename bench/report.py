@@ -40,6 +40,7 @@ BENCHMARKS = (
     "latency --write",
     "calls --write",
     "delivery --write",
+    "replicas --write",
     "pace --write",
     "unusual --write",
     "replay --write",
