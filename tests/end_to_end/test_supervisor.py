@@ -51,11 +51,13 @@ class Group:
     fails: dict = field(default_factory=dict)
     begun: dict = field(default_factory=dict)
     keys: list = field(default_factory=list)
+    shared: dict = field(default_factory=dict)
 
     async def run_account(self, settings, *, stop, reload, reread, shared):
         name = settings.account
         self.begun.setdefault(name, []).append(asyncio.get_running_loop().time())
         self.keys.append(settings.mouseflow.email)
+        self.shared[name] = shared
         if name in self.fails:
             raise self.fails[name]
         started = asyncio.Event()
@@ -143,6 +145,34 @@ def test_it_ends_with_an_error_only_if_none_can_run():
         assert str(caught.value).splitlines() == [
             "No account can run.", "shop: the key of shop", "outlet: the key of outlet",
         ]  # fmt: skip
+
+    virtually(work)
+
+
+def test_accounts_of_one_slack_token_share_the_pace_of_its_channels():
+    async def work():
+        names = ("shop", "outlet", "other", "silent", "mute")
+        tokens = {"shop": "xoxb-1", "outlet": "xoxb-1", "other": "xoxb-2"}
+        accounts = {
+            name: load(
+                None, ENOUGH | ({"BOT_SLACK__BOT_TOKEN": tokens[name]} if name in tokens else {})
+            ).of_account(name, names)
+            for name in names
+        }
+        group = Group(accounts)
+        running = group.start()
+        await asyncio.sleep(1)
+        paces = {name: shared.paces for name, shared in group.shared.items()}
+        assert paces["shop"] is paces["outlet"]
+        assert len({id(each) for each in paces.values()}) == 4
+        paces["shop"].take("slack:#alerts")
+        for _ in range(4):
+            paces["outlet"].take("slack:#alerts")
+        assert paces["outlet"].wait("slack:#alerts") > 0
+        assert paces["outlet"].wait("slack:#other") == 0
+        assert paces["other"].wait("slack:#alerts") == 0
+        group.stop.set()
+        await running
 
     virtually(work)
 
