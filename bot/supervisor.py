@@ -34,6 +34,7 @@ from bot.delivery.slack import SLACK
 from bot.delivery.webhook import Heartbeat
 from bot.errors import BotError, ConfigError, TryLater, internal_error
 from bot.polling.ops_messages import post_directly
+from bot.store.recordings import claim_for
 
 if TYPE_CHECKING:
     from bot.delivery.buttons import PressConnection
@@ -219,6 +220,17 @@ class Supervisor:
 
     @asynccontextmanager
     async def _at_work(self, name: str, running: Running) -> AsyncIterator[None]:
+        """Within, the account is at work. Raises ConfigError if its store is that of another one.
+
+        Two addresses may lead to one database, and two accounts may have changed theirs.
+        """
+        others = self._accounts.keys() - {name}
+        claim = partial(claim_for, account=name, others=others, at=utc())
+        if owner := await running.store.run(claim):
+            raise ConfigError(
+                f"accounts.{name}.store.url: {running.store.place} is the store of {owner}; each "
+                "account needs its own"
+            )
         self.running[name] = running
         started = asyncio.create_task(self._note_started(name, running.started))
         try:

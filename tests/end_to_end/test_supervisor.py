@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from structlog.testing import capture_logs
-from virtual_world import World, gaps, virtually
+from virtual_world import Prompt, World, gaps, virtually
 
 from bot import supervisor
 from bot.config import load
 from bot.daemon import Running
 from bot.errors import ConfigError
+from bot.store import in_memory_copy
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",
@@ -52,6 +53,7 @@ class Group:
     begun: dict = field(default_factory=dict)
     keys: list = field(default_factory=list)
     shared: dict = field(default_factory=dict)
+    stores: dict = field(default_factory=dict)
 
     async def run_account(self, settings, *, stop, reload, reread, shared):
         name = settings.account
@@ -62,7 +64,8 @@ class Group:
             raise self.fails[name]
         started = asyncio.Event()
         started.set()
-        async with shared.at_work(Running(started, nothing_wrong, None)):
+        store = self.stores.setdefault(name, Prompt(in_memory_copy("sqlite:///none.db")))
+        async with shared.at_work(Running(store, started, nothing_wrong, None)):
             ending = asyncio.create_task(stop.wait())
             while not ending.done() and name not in self.fails:
                 await asyncio.wait({ending}, timeout=1)
@@ -147,6 +150,33 @@ def test_it_ends_with_an_error_only_if_none_can_run():
         ]  # fmt: skip
 
     virtually(work)
+
+
+def test_a_store_is_that_of_one_account_whatever_address_leads_to_it():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"))
+        store = Prompt(in_memory_copy("sqlite:///none.db"))
+        group.stores = {"shop": store, "outlet": store}
+        running = group.start()
+        await asyncio.sleep(100)
+        assert {name: len(begun) for name, begun in group.begun.items()} == {"shop": 1, "outlet": 3}
+        group.stop.set()
+        await running
+        # The shop is called otherwise from now on, and keeps its store.
+        group = Group(accounts_of("store", "outlet"))
+        group.stores = {"store": store}
+        running = group.start()
+        await asyncio.sleep(100)
+        assert {name: len(begun) for name, begun in group.begun.items()} == {
+            "store": 1, "outlet": 1,
+        }  # fmt: skip
+        group.stop.set()
+        await running
+
+    with capture_logs() as logs:
+        virtually(work)
+    [first, *_] = [each for each in logs if each["event"] == "account.failed"]
+    assert "is the store of shop; each account needs its own" in first["reason"]
 
 
 def test_accounts_of_one_slack_token_share_the_pace_of_its_channels():
