@@ -26,6 +26,8 @@ from collections.abc import (
     Collection,
     Coroutine,
     Iterable,
+    Iterator,
+    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -37,8 +39,9 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from bot.account import share_rate
 from bot.actions import ACTIONS
-from bot.actions.base import Action
+from bot.actions.base import SETTLING, Action
 from bot.actions.webhook import Webhook
 from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
@@ -60,11 +63,12 @@ from bot.errors import (
     StoreError,
     StoreHeld,
     StoreLost,
+    StoreTaken,
 )
 from bot.health import Health
 from bot.messages.ops import Notice
 from bot.polling.ops_messages import announce
-from bot.polling.outages import SITES, account_fails
+from bot.polling.outages import SITES, Kept, account_fails, of_others
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
@@ -73,9 +77,10 @@ from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
-from bot.store import Connection, Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store, outbox
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.rules import kept_rule_files
+from bot.store.sharing import Turn
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -101,6 +106,9 @@ RESTART = timedelta(minutes=1)
 
 STANDBY = timedelta(seconds=1)
 """How soon the bot tries again to get a store that another one uses."""
+
+LOOK = timedelta(seconds=1)
+"""How often a bot looks at the others that share its store."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -158,7 +166,10 @@ def ops_of(settings: Settings) -> Ops:
     channel = settings.slack.ops
 
     def tell(conn: Connection, notice: Notice, now: datetime) -> None:
-        announce(conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer)
+        announce(
+            conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer,
+            about=notice.about, ends=notice.ends,
+        )  # fmt: skip
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
@@ -184,36 +195,62 @@ async def run(
     """
     reader = reader or ProcessReader(settings.rules.paths, allowed(settings))
     try:
-        seen = await reader.signature()  # first, so that a change while files are read is noticed
-        opened = await _store_of_ours(settings.store.url, stop)
-        if opened is None:
-            return
-        with opened as store:
-            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
-            start = await _unless(stop, reading)
-            if start is None:
-                return
-            meter = _meter(settings)
-            async with open_clients(settings, meter.observe if meter else None) as clients:
-                daemon = Daemon(
-                    settings, store, clients, start, reader=reader, seen=seen, reread=reread,
-                    meter=meter, shared=shared,
-                )  # fmt: skip
-                async with daemon.status_page(page):
-                    await daemon.run(stop, reload)
+        while not stop.is_set():
+            ends = asyncio.Event()
+            following = asyncio.create_task(_set_after(stop, ends))
+            try:
+                await _run(settings, reader, ends, reload, reread, page, shared)
+            except StoreTaken as error:
+                log.warning("replica.taken_over", reason=str(error))
+            finally:
+                await _ended([following])
     finally:
         await reader.end_process()
 
 
+async def _run(
+    settings: Settings,
+    reader: ProcessReader,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    reread: Callable[[], Settings] | None,
+    page: Callable[[str], None],
+    shared: Shared | None,
+) -> None:
+    """Watch the account until `stop` is set, or other bots on the store have taken over."""
+    seen = await reader.signature()  # first, so that a change while files are read is noticed
+    opened = await _store_of_ours(settings.store.url, stop)
+    if opened is None:
+        return
+    with opened as store:
+        reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+        start = await _unless(stop, reading)
+        if start is None:
+            return
+        meter = _meter(settings)
+        async with open_clients(settings, meter.observe if meter else None) as clients:
+            daemon = Daemon(
+                settings, store, clients, start, reader=reader, seen=seen, reread=reread,
+                meter=meter, shared=shared,
+            )  # fmt: skip
+            async with daemon.status_page(page):
+                await daemon.run(stop, reload)
+
+
+async def _set_after(first: asyncio.Event, then: asyncio.Event) -> None:
+    await first.wait()
+    then.set()
+
+
 async def _store_of_ours(url: str, stop: asyncio.Event) -> Store | None:
-    """The store, as soon as no other bot uses it any more, if it can be waited for.
+    """The store, as soon as no bot uses it that does not share it, if it can be waited for.
 
     None if `stop` is set before. Raises StoreError and ConfigError.
     """
     waiting = False
     while True:
         try:
-            opened = await asyncio.to_thread(open_store, url)
+            opened = await asyncio.to_thread(open_store, url, shared=True)
         except StoreHeld as error:
             if not waiting:
                 log.info("store.standby", reason=str(error).partition(". ")[0])
@@ -312,6 +349,7 @@ class Daemon:
         self._client = clients.client
         self._start = start
         self._kept: datetime | None = None
+        self._polled_here: frozenset[str] = frozenset()
         self._ports = clients.acting
         self._health = Health(settings, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
@@ -358,6 +396,7 @@ class Daemon:
             wake=self._delivery.wake,
         )
         self._started = asyncio.Event()
+        self._leading = asyncio.Event()
 
     @asynccontextmanager
     async def status_page(self, tell: Callable[[str], None]) -> AsyncIterator[None]:
@@ -439,24 +478,26 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
+        await self._look_at_others()
         await self._health.tell_restored()
         await watcher.start_with(self._start)
-        await watcher.troubles.remember()
+        if self._store.sharing.leads:
+            await watcher.troubles.remember()
+            self._leading.set()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload.run(reload)),
             asyncio.create_task(_side_task(self._health.beat)),
-            asyncio.create_task(_side_task(self._check_channels)),
-            asyncio.create_task(_side_task(self._clean_up)),
-            asyncio.create_task(_side_task(self._post_reports)),
-            asyncio.create_task(_side_task(self._keep_pauses)),
+            *(
+                asyncio.create_task(_side_task(work, after=self._leading))
+                for work in self._of_one_bot()
+            ),
         ]
-        if (buttons := self._buttons()) is not None:
-            watching.append(asyncio.create_task(_side_task(buttons)))
-        if (url := self._settings.heartbeat.url) is not None and self._shared is None:
-            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._health.why_silent)
-            watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
+        shares = self._store.sharing.shares
+        watching.append(
+            asyncio.create_task(self._share() if shares else _side_task(self._keep_pauses))
+        )
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait(
@@ -464,6 +505,8 @@ class Daemon:
             )
             for task in done - {stopping}:
                 task.result()  # none of them ends by itself: raise its error
+        except StoreTaken:
+            raise
         except StoreLost as error:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS.total_seconds()):
@@ -476,6 +519,79 @@ class Daemon:
             await _ended([stopping, *watching, *self._polls.tasks])
             await delivering
             log.info("daemon.stopped")
+
+    def _of_one_bot(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What only one of the bots on a store does."""
+        yield self._check_channels
+        yield self._clean_up
+        yield self._post_reports
+        if (buttons := self._buttons()) is not None:
+            yield buttons
+        if (url := self._settings.heartbeat.url) is not None and self._shared is None:
+            yield Heartbeat(
+                url, self._settings.heartbeat.every, self._health.why_silent
+            ).keep_beating
+
+    async def _share(self) -> None:
+        """Divide the work with the other bots on the store, without end; raises StoreTaken."""
+        while True:
+            try:
+                await self._look_at_others()
+                if self._store.sharing.leads and not self._leading.is_set():
+                    log.warning("replica.leads")
+                    await self._watcher.lead()
+                    self._leading.set()
+                    self._polls.sync()
+            except StoreLost:
+                raise
+            except StoreError:
+                pass  # polls and deliveries meet it, too, and report it
+            except Exception:
+                log.exception("daemon.task_failed", task="share")
+            await asyncio.sleep(LOOK.total_seconds())
+
+    async def _look_at_others(self) -> None:
+        """Take over, take or give back what is to be done, and keep the account's limits."""
+        store, watcher, client = self._store, self._watcher, self._client
+        sharing = store.sharing
+        if not sharing.shares:
+            return
+        websites = frozenset(watcher.watched) if self._started.is_set() else None
+        busy, pause = self._polls.busy(), client.pause_until if client is not None else None
+        now = utc()
+
+        def work(conn: Connection) -> tuple[Turn, int, datetime | None, Sequence[Kept]]:
+            turn = sharing.turn(conn, websites, busy, watcher.rules.digest)
+            alive = sharing.alive(conn)
+            interrupted = outbox.recover(conn, now, SETTLING, alive)
+            kept = account_pause(conn)
+            if pause is not None and pause > (kept or now):
+                kept = pause
+                keep_account_pause(conn, kept)
+            return turn, interrupted, kept, of_others(conn, alive) if turn.leads else ()
+
+        turn, interrupted, pause, others = await store.run(work)
+        before = sharing.bots
+        new = sharing.use(turn)
+        for bot in turn.lost:
+            log.warning("replica.lost", process=bot)
+        if interrupted:
+            log.warning("deliver.recovered", steps=interrupted)
+        if turn.bots != before:
+            log.info("replica.others", replicas=turn.bots)
+        if client is not None:
+            if pause is not None and pause > (client.pause_until or now):
+                client.pause_until = pause
+            if turn.bots != before:
+                share_rate(client, self._settings.mouseflow, turn.bots)
+        if turn.websites is not None and turn.websites != self._polled_here:
+            self._polled_here = turn.websites
+            watcher.begin_anew(new)
+            self._polls.sync()
+            await watcher.keep_troubles()
+        if self._leading.is_set():
+            await watcher.troubles.hear(others)
+        self._delivery.wake()  # other bots add steps, and leave lanes
 
     async def _watch(self) -> None:
         """Find the websites, then keep the scheduler in step with them."""
@@ -620,8 +736,12 @@ class Daemon:
             self._kept = until
 
 
-async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+async def _side_task(
+    work: Callable[[], Awaitable[None]], *, after: asyncio.Event | None = None
+) -> None:
     """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    if after is not None:
+        await after.wait()
     while True:
         try:
             await work()

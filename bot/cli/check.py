@@ -322,9 +322,10 @@ def _show_notes(notes: "Sequence[Fault]", settings: "Settings | None") -> None:
 
     settle = f"{lasting(settings.poll.settle)} without activity" if settings else "[poll] settle"
     for note in notes[:_MOST_NOTES]:
-        output.line(f"note: {replace(note, message=f'{note.message} ({settle})')}")
+        more = f" ({settle})" if note.lint == "waits" else ""
+        output.line(f"note: {replace(note, message=f'{note.message}{more}')}")
     if len(notes) > _MOST_NOTES:
-        output.line(f"note: {len(notes) - _MOST_NOTES} more rules wait so (--json lists them)")
+        output.line(f"note: {len(notes) - _MOST_NOTES} more notes (--json lists them)")
 
 
 def _json_of(problem: "str | Fault") -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     if len(urls) > 1:
         return _several(urls, now, args)
     (url,) = urls.values()
-    fault, host = health(url, args.within, now)
+    fault, host = health(url, args.within, now, own=True)
     held = [] if fault else troubles(url)
     if args.json:
         import json
@@ -77,7 +77,7 @@ def _several(urls: Mapping[str, str], now: float, args: Namespace) -> int:
 
     One that does not run is tried again by the bot: a restart would only disturb the others.
     """
-    found = {name: health(url, args.within, now) for name, url in urls.items()}
+    found = {name: health(url, args.within, now, own=True) for name, url in urls.items()}
     held = {name: [] if found[name][0] else troubles(url) for name, url in urls.items()}
     runs = {name for name, (fault, _) in found.items() if fault != NOT_RUNNING}
     healthy = bool(runs) and not any(found[name][0] for name in runs)
@@ -107,14 +107,19 @@ def unhealthy(url: str, within: float, now: float) -> str | None:
     return health(url, within, now)[0]
 
 
-def health(url: str, within: float, now: float) -> tuple[str | None, str]:
-    """Why that daemon is unhealthy, None if it is not; and its host if that is another one."""
+def health(url: str, within: float, now: float, *, own: bool = False) -> tuple[str | None, str]:
+    """Why that daemon is unhealthy, None if it is not; and its host if that is another one.
+
+    `own` is about this host alone, if bots share the store.
+    """
     try:
         sign = sign_of(url)
     except BotError as error:
         return str(error), ""
     if sign is None:
         return NOT_RUNNING, ""
+    if sign.shares and sign.host and own:
+        return f"no bot on this host shares the store (one on {sign.host} does)", ""
     return sign.fault(now, within), sign.host
 
 

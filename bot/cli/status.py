@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bot.store.presses import Precision
     from bot.store.recordings import OnHold
     from bot.store.rules import RejectedRules, RuleState
+    from bot.store.sharing import Replica
     from bot.store.troubles import Trouble
 
 
@@ -351,6 +352,7 @@ class _Look:
     budgets: "Sequence[BudgetView]"
     names: "Mapping[str, str]"
     zone: str
+    replicas: "Sequence[Replica]"
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs."""
@@ -362,6 +364,7 @@ class _Look:
             "failing": [
                 msgspec.to_builtins(it, builtin_types=(datetime,)) for it in self.status.failing
             ],
+            "replicas": [asdict(each) for each in self.replicas],
             "polling": plan_json(self.plan),
             "budgets": [budget.as_json(each) for each in self.budgets],
         }
@@ -373,6 +376,7 @@ class _Look:
 
         from bot.cli import budget
 
+        show_replicas(self.replicas, self.names, self.status.now)
         show(self.status)
         show_plan(self.plan)
         budget.summary(self.budgets, ZoneInfo(self.zone))
@@ -385,11 +389,13 @@ def _look(args: Namespace, configured: "Settings") -> _Look:
     from bot.cli import budget
     from bot.cli.context import existing_store
     from bot.cli.healthcheck import sign_of, unhealthy
+    from bot.store import place_of
     from bot.store.recordings import website_names
 
     rules = plan_rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(url, 60, time.time()) or ALIVE
+    replicas = place_of(url).replicas()
     with existing_store(configured, read_only=True) as store:
         runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
@@ -405,6 +411,7 @@ def _look(args: Namespace, configured: "Settings") -> _Look:
             store.do(budget.gather),
             store.do(website_names),
             configured.mouseflow.time_zone,
+            replicas,
         )
 
 
@@ -535,6 +542,27 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
         return 0
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
+
+
+def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: datetime) -> None:
+    """Print the bots that share the store, and what each does."""
+    if not replicas:
+        return
+    from bot.cli import output
+
+    output.line(f"{output.counted(len(replicas), 'bot')} on this store")
+    output.table(
+        (
+            f"{it.process} on {it.host}",
+            "leads" if it.leads else "",
+            f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
+            f"{output.counted(len(it.websites), 'website')}: "
+            + ", ".join(sorted(names.get(key, key) for key in it.websites)[:3])
+            + "…" * (len(it.websites) > 3),
+            "other rules than the one that leads" if it.differs else "",
+        )
+        for it in replicas
+    )
 
 
 def show(status: Status) -> None:

@@ -34,6 +34,7 @@ from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
 from bot.rules.units import active
+from mouseflow.proxies import is_host
 
 
 def _duration(value: object) -> timedelta:
@@ -87,7 +88,7 @@ def _parts(value: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not is_host(parts.hostname or ""):
         raise ValueError("write a full URL, such as https://example.com")
     if parts.username or parts.password:
         raise ValueError("a URL must not contain a user or password")
