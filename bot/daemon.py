@@ -29,7 +29,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -47,7 +47,7 @@ from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import SLACK_PACE, Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
@@ -55,6 +55,7 @@ from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import days_of
 from bot.errors import (
     BotError,
     ConfigError,
@@ -83,6 +84,8 @@ from bot.store.sharing import Turn
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
+    from bot.delivery.buttons import PressConnection
+    from bot.web.facts import Facts
     from bot.web.meter import Meter
 
 log = structlog.get_logger(__name__)
@@ -111,6 +114,30 @@ RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An account at work, as those see it who watch over several.
+
+    `started` is set once its websites are known; `facts` is None where there is no status page.
+    """
+
+    started: asyncio.Event
+    why_silent: Callable[[], Awaitable[str | None]]
+    facts: "Facts | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What an account shares with others in this process, and for how long it is at work.
+
+    `presses` is None where no token for buttons is configured.
+    """
+
+    at_work: Callable[[Running], AbstractAsyncContextManager[None]]
+    paces: Paces
+    presses: "PressConnection | None"
+
+
 def utc() -> datetime:
     """The current time."""
     return datetime.now(UTC)
@@ -129,7 +156,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         expand=settings.poll.expand,
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
-        holidays=frozenset(settings.rules.holidays),
+        holidays=tuple(map(days_of, settings.rules.holidays)),
     )
 
 
@@ -138,7 +165,10 @@ def ops_of(settings: Settings) -> Ops:
     channel = settings.slack.ops
 
     def tell(conn: Connection, notice: Notice, now: datetime) -> None:
-        announce(conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer)
+        announce(
+            conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer,
+            about=notice.about, ends=notice.ends,
+        )  # fmt: skip
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
@@ -151,11 +181,12 @@ async def run(
     reader: ProcessReader | None = None,
     reread: Callable[[], Settings] | None = None,
     page: Callable[[str], None] = lambda _url: None,
+    shared: Shared | None = None,
 ) -> None:
     """Watch the account until `stop` is set.
 
     `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
-    `page` is called with the address of the status page.
+    `page` is called with the address of the status page. `shared` is for one of several accounts.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -167,7 +198,7 @@ async def run(
             ends = asyncio.Event()
             following = asyncio.create_task(_set_after(stop, ends))
             try:
-                await _run(settings, reader, ends, reload, reread, page)
+                await _run(settings, reader, ends, reload, reread, page, shared)
             except StoreTaken as error:
                 log.warning("replica.taken_over", reason=str(error))
             finally:
@@ -183,6 +214,7 @@ async def _run(
     reload: asyncio.Event,
     reread: Callable[[], Settings] | None,
     page: Callable[[str], None],
+    shared: Shared | None,
 ) -> None:
     """Watch the account until `stop` is set, or other bots on the store have taken over."""
     seen = await reader.signature()  # first, so that a change while files are read is noticed
@@ -198,7 +230,7 @@ async def _run(
         async with open_clients(settings, meter.observe if meter else None) as clients:
             daemon = Daemon(
                 settings, store, clients, start, reader=reader, seen=seen, reread=reread,
-                meter=meter,
+                meter=meter, shared=shared,
             )  # fmt: skip
             async with daemon.status_page(page):
                 await daemon.run(stop, reload)
@@ -307,8 +339,10 @@ class Daemon:
         reread: Callable[[], Settings] | None = None,
         timing: Timing = DEFAULT_TIMING,
         meter: "Meter | None" = None,
+        shared: Shared | None = None,
     ) -> None:
         self._settings = settings
+        self._shared = shared
         self._meter = meter
         self._store = store
         self._client = clients.client
@@ -328,7 +362,7 @@ class Daemon:
             ops=ops_of(settings),
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
-            paces=SLACK_PACE,
+            paces=shared.paces if shared else SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -370,13 +404,32 @@ class Daemon:
         An address that nobody chose must not stop the bot: only the log says that it is taken.
         Raises ConfigError for one that the configuration names.
         """
-        if self._meter is None:
+        facts = self._facts()
+        if self._shared is not None:
+            async with self._shared.at_work(Running(self._started, self._health.why_silent, facts)):
+                yield
+            return
+        if facts is None:
             yield
             return
         from bot.web.app import status_page
+
+        async with AsyncExitStack() as served:
+            try:
+                tell(await served.enter_async_context(status_page(facts)))
+            except ConfigError as error:
+                if "listen" in self._settings.web.model_fields_set:
+                    raise
+                log.warning("web.not_started", reason=str(error))
+            yield
+
+    def _facts(self) -> "Facts | None":
+        """What the status page knows; None without one."""
+        if self._meter is None:
+            return None
         from bot.web.facts import Facts
 
-        facts = Facts(
+        return Facts(
             settings=self._settings,
             store=self._store,
             rules=lambda: self._watcher.rules,
@@ -389,14 +442,6 @@ class Daemon:
             recordings_seen=lambda: self._watcher.recordings_seen,
             meter=self._meter,
         )
-        async with AsyncExitStack() as served:
-            try:
-                tell(await served.enter_async_context(status_page(facts)))
-            except ConfigError as error:
-                if "listen" in self._settings.web.model_fields_set:
-                    raise
-                log.warning("web.not_started", reason=str(error))
-            yield
 
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
@@ -478,7 +523,7 @@ class Daemon:
         yield self._post_reports
         if (buttons := self._buttons()) is not None:
             yield buttons
-        if (url := self._settings.heartbeat.url) is not None:
+        if (url := self._settings.heartbeat.url) is not None and self._shared is None:
             yield Heartbeat(
                 url, self._settings.heartbeat.every, self._health.why_silent
             ).keep_beating
@@ -605,11 +650,11 @@ class Daemon:
         slack, poster = self._settings.slack, self._ports.slack
         if slack.app_token is None or not isinstance(poster, SlackPoster):
             return None
-        from bot.delivery.buttons import Buttons
+        from bot.delivery.buttons import Buttons, PressConnection
 
-        return Buttons(
-            slack.app_token,
-            slack.base_url or SLACK,
+        shared = self._shared.presses if self._shared else None
+        connection = shared or PressConnection(slack.app_token, slack.base_url or SLACK, utc)
+        buttons = Buttons(
             poster,
             self._store,
             users=slack.users,
@@ -617,7 +662,15 @@ class Daemon:
             clock=utc,
             wake=self._delivery.wake,
             requeue=self._requeue,
-        ).receive_presses
+        )
+
+        async def receive_presses() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(buttons.receive_presses(connection))
+                if connection is not shared:
+                    tasks.create_task(connection.stay_connected())
+
+        return receive_presses
 
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""

@@ -12,6 +12,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from bot.budgets.members import covered
 from bot.domain.subjects import Site, reread
@@ -25,7 +26,7 @@ from bot.reports.fetch import LevelMemory
 from bot.reports.poll import uncovered, website_gone
 from bot.rules.model import Rule, RuleSet, applies, names_site, rules_by_website
 from bot.store import Connection
-from bot.store.alert_states import websites_of_levels
+from bot.store.alert_states import note_share, websites_of_levels
 from bot.store.recordings import (
     missing_websites,
     set_websites,
@@ -196,8 +197,11 @@ def save_sites(
     rules: RuleSet,
     routing: Routing,
     now: datetime,
+    statuses: Mapping[str, str | None] = MappingProxyType({}),
 ) -> GoneSites:
     """Save a new list of websites; `there` are all ids, including those left out.
+
+    `statuses` are those of the websites for which rules need to know what was recorded.
 
     A website that is missing from two lists in a row is gone: its alerts end.
     """
@@ -209,6 +213,8 @@ def save_sites(
     ended.append(uncovered(conn, sites, rules.rules, routing, now))
     _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
+    for website, status in statuses.items():
+        note_share(conn, website, status, None, now)
     set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
     recorded = Recorded(
         tuple(key for each in ended for key in each.matches),

@@ -44,7 +44,7 @@ from bot.reports.look import Look
 from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import Rule, RuleSet, waits_for
-from bot.rules.needs import fires_early
+from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.alert_states import rules_present
 from bot.store.audit import Note, record
@@ -64,6 +64,7 @@ from bot.store.rules import (
     reject_rules,
     rejected_rules,
     rules_loaded,
+    steps_rebuilt,
 )
 from bot.watched_sites import (
     AT_ONCE,
@@ -78,6 +79,7 @@ from bot.watched_sites import (
     watched_sites,
 )
 from mouseflow import websites
+from mouseflow.models import Website
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -141,22 +143,24 @@ class Watcher:
             for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
         if self._sharing.leads:
-            await self._save_sites(sites, frozenset(each.id for each in found))
+            await self._save_sites(sites, found)
         self._sites = sites
         known = {site.id for site in sites}
         self._left_out = [site_of(row) for row in found if row.id not in known]
         await self._watch_sites()
         return sites
 
-    async def _save_sites(self, sites: Sequence[Site], there: frozenset[str]) -> None:
+    async def _save_sites(self, sites: Sequence[Site], found: Sequence[Website]) -> None:
+        counts = any(map(counts_visitors, self.rules.rules))
         gone = await self.context.store.run(
             partial(
                 save_sites,
                 sites=sites,
-                there=there,
+                there=frozenset(each.id for each in found),
                 rules=self.rules,
                 routing=self.context.routing,
                 now=self._clock(),
+                statuses={row.id: row.status for row in found} if counts else {},
             )
         )
         for site in gone.sites:
@@ -217,10 +221,7 @@ class Watcher:
         text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
-        wanted = {
-            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-            for rule in rules.rules
-        }
+        wanted = _wanted(rules)
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
@@ -237,13 +238,14 @@ class Watcher:
             return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
-        # Whether a rule has changed does not depend on its webhooks' URLs, which may be secrets.
+        previous = self.rules
+        await self._watch_with(rules)
+        # Only now: until then polls could match by the rules of before. Whether a rule has changed
+        # does not depend on its webhooks' URLs, which may be secrets.
         calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
         await self._rebuild(rules, {*changed, *calling})
         if lost or changed:
             self._wake()
-        previous = self.rules
-        await self._watch_with(rules)
         if files:
             kept = without_secrets(files, rules)
             await self.context.store.run(partial(keep_rule_files, files=kept, at=now))
@@ -268,6 +270,24 @@ class Watcher:
             self.rules = previous
             raise
 
+    async def _follow_edits(self, before: RuleSet) -> None:
+        """Have the matches of a poll that began with the rules of before follow those of now."""
+        known = {rule.id: rule for rule in before.rules}
+        rules = self.rules
+        changed = {
+            it.id
+            for it in rules.rules
+            if it.id in known
+            and known[it.id] != it
+            and fingerprint(known[it.id]) != fingerprint(it)
+        }
+        if changed or known.keys() - {rule.id for rule in rules.rules}:
+            work = partial(
+                take_back_unwanted, wanted=_wanted(rules), changed=changed, now=self._clock()
+            )
+            await self.context.store.run(work)
+            await self._rebuild(rules, changed)
+
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
         """Have what waits follow the rules as they are now, and try what failed once more."""
         if not changed:
@@ -281,8 +301,13 @@ class Watcher:
         while after is not None:
             some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
             after = await run(some)
-        await run(partial(use_limits, postings=postings, limits=limits, now=now))
-        await run(probe_lanes)
+
+        def rest(conn: Connection) -> None:
+            use_limits(conn, postings, limits, now)
+            probe_lanes(conn)
+            steps_rebuilt(conn, changed)
+
+        await run(rest)
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls.
@@ -386,10 +411,9 @@ class Watcher:
             watched.live,
             now,
             watched.watched_since(now),
+            self._absences(watched, now),
         )
         self._keep(watched, polled.live)
-        # At once: the next poll does not know what this one has lost.
-        await self._record_absences(watched, polled, now)
         self.recordings_seen += polled.fresh
         if polled.evaluated:
             matches = len(polled.recorded.matches)
@@ -415,24 +439,23 @@ class Watcher:
             ) from polled.outage
         return replace(polled.recorded, caught=caught)
 
-    async def _record_absences(
-        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
-    ) -> None:
-        """Fire and resolve the rules about too few sessions."""
+    def _absences(
+        self, watched: WatchedSite, now: datetime
+    ) -> Callable[[Connection, recordings.Polled], Recorded]:
+        """Fires and resolves the rules about too few sessions, with what a poll has read."""
         rules = [rule for rule in watched.rules.final.rules if rule.too_few is not None]
-        if not rules:
-            return
-        context = self.context
-        work = partial(
-            record_absences,
-            rules=rules,
-            polled=polled,
-            look=Look(watched.site, now, context.zone, context.gap),
-            settle=context.settle,
-            routing=context.routing,
-            others=waits_for(self.rules.rules),
-        )
-        self._take(await context.store.run(work))
+        context, all_rules = self.context, self.rules.rules
+
+        def record(conn: Connection, polled: recordings.Polled) -> Recorded:
+            if not rules:
+                return Recorded()
+            look = Look(watched.site, now, context.zone, context.gap)
+            others = waits_for(all_rules)
+            return record_absences(
+                conn, rules, polled, look, context.settle, context.routing, others
+            )
+
+        return record
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
@@ -581,8 +604,13 @@ class Watcher:
                 await self.succeeded(name)
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
+        rules = self.rules
         try:
-            recorded = await poll()
+            try:
+                recorded = await poll()
+            finally:
+                if self.rules is not rules:
+                    await self._follow_edits(rules)
             self._take(recorded)
         except StoreTaken:
             raise
@@ -637,6 +665,14 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
+
+
+def _wanted(rules: RuleSet) -> dict[str, set[tuple[str, str]]]:
+    """The actions of each rule: kind and parameters."""
+    return {
+        rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
+        for rule in rules.rules
+    }
 
 
 def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:

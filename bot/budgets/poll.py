@@ -46,6 +46,7 @@ from bot.ports import Mouseflow
 from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget
 from bot.store import Connection
+from bot.store.alert_states import note_share
 from bot.store.audit import Note, record
 from bot.store.budgets import (
     Switching,
@@ -393,6 +394,7 @@ def settle(
         context.marks[website] = left
         if state is not None:
             context.states[website] = state
+            note_share(conn, website, state.status, state.rate, now)
             if own_stop_of_a_rule(conn, website, each.switched, state):
                 context.stopped.add(website)
     context.owned.update(owned(conn))

@@ -19,11 +19,11 @@ EXAMPLE = (
 )
 
 KINDS = (
-    "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history", "match",
-    "match.not_stored", "notice",
+    "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history",
+    "level.not_recorded", "match", "match.not_stored", "notice",
     "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "press",
-    "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended", "rule.snoozed",
-    "rules.loaded", "rules.reload_failed",
+    "rule.edited", "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended",
+    "rule.snoozed", "rules.loaded", "rules.reload_failed",
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
     "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
     "step.superseded", "step.withheld", "suppressed",

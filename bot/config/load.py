@@ -1,8 +1,9 @@
 """Read the configuration from file, environment and secret files, and report every problem.
 
 For each key the environment (`BOT_SECTION__KEY`) wins over a secret file
-(`bot_section__key`), that over config.toml, and that over the default. Relative paths in the
-file are relative to its folder, others to the working directory.
+(`bot_section__key`), that over config.toml, and that over the default. What is set for one of
+several accounts (`accounts.NAME.section.key`) wins over what is set for all of them. Relative paths
+in the file are relative to its folder, others to the working directory.
 """
 
 import difflib
@@ -10,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +20,18 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from bot.config.settings import PREFIX, Settings, keys, variable
+from bot.config.accounts import clashes, variable_of
+from bot.config.settings import Settings, keys, variable
+from bot.domain.accounts import (
+    ACCOUNT,
+    ACCOUNTS,
+    PREFIX,
+    SHARED,
+    folded,
+    named_accounts,
+    scoped,
+    url_of_account,
+)
 from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
@@ -103,27 +116,69 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
+class _Layer:
+    """The settings of one source: the file, secret files or variables; for all accounts or one.
+
+    `names` are the variables or secret files, each with where it is; None for the file, in which
+    the settings are under `scope`.
+    """
+
+    values: Mapping[str, Any]
+    scope: tuple[str, ...] = ()
+    names: Mapping[str, str] | None = None
+
+    def sets(self, path: tuple[str, ...]) -> bool:
+        """Whether it sets the key, or the value that holds it."""
+        node: object = self.values
+        for part in path:
+            if not isinstance(node, Mapping):
+                break
+            if part not in node:
+                return False
+            node = node[part]
+        return True
+
+    def name(self, path: tuple[str, ...]) -> str:
+        """The variable or secret file that sets it; empty if there is none."""
+        for length in range(len(path), 0, -1):
+            wanted = variable(path[:length])
+            for name, place in (self.names or {}).items():
+                if name.upper() == wanted:
+                    return place
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Origins:
-    """Where settings come from: environment and secret files win over the file."""
+    """Where the settings of an account come from; later layers win."""
 
     file: Path | None
     written: Keys
-    named: Sequence[Mapping[str, str]]
+    layers: Sequence[_Layer]
+    scope: tuple[str, ...] = ()
 
-    def name(self, path: tuple[str, ...]) -> str | None:
-        """The variable or secret file that set it; None for the file or a default."""
-        wanted = variable(path)
-        for names in self.named:
-            for name, origin in names.items():
-                if name.upper() == wanted:
-                    return origin
-        return None
+    def layer(self, path: tuple[str, ...]) -> _Layer | None:
+        """The layer that has set the key; None for a default."""
+        return next((each for each in reversed(self.layers) if each.sets(path)), None)
 
     def place(self, path: tuple[str, ...]) -> _Place:
-        name = self.name(path)
-        if name is not None or self.file is None:
-            return _Place(name or "")
-        return _Place(shown(self.file), *locate(self.written, path))
+        layer = self.layer(path)
+        if layer is not None and layer.names is not None:
+            return _Place(layer.name(path))
+        if self.file is None:
+            return _Place("")
+        scope = layer.scope if layer is not None else self.scope
+        return _Place(shown(self.file), *locate(self.written, scope + path))
+
+    def named(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """The key as its source calls it: under the account, or for all of them."""
+        layer = self.layer(path)
+        return (layer.scope if layer is not None else self.scope) + path
+
+    def from_file(self, path: tuple[str, ...]) -> bool:
+        """Whether it stands in the file, or nowhere."""
+        layer = self.layer(path)
+        return self.file is not None and (layer is None or layer.names is None)
 
 
 def load(
@@ -133,8 +188,23 @@ def load(
     *,
     offline: bool = False,
 ) -> Settings:
+    """The settings of a configuration with one account; arguments and errors of `load_accounts`."""
+    accounts = load_accounts(path, environ, secrets_dirs, offline=offline)
+    if len(accounts) > 1:
+        raise ConfigError(f"the configuration has several accounts: {', '.join(accounts)}")
+    return next(iter(accounts.values()))
+
+
+def load_accounts(
+    path: Path | None,
+    environ: Mapping[str, str],
+    secrets_dirs: Iterable[Path] = (),
+    *,
+    offline: bool = False,
+) -> dict[str, Settings]:
     """The settings of that file (None: no file), environment and directories of secret files.
 
+    By account, in the order of the file; "" is the one of a configuration without `[accounts]`.
     Commands that send nothing (`offline`) need no API key; it is empty if not given. Raises
     ConfigError whose text lists every problem, one per line, and shows no values.
     """
@@ -143,29 +213,105 @@ def load(
     written = {entry.key: plain(entry.node) for entry in file}
     secret_values, secret_places = _secret_files(secrets_dirs, problems)
     variables = _encodable(environ, problems)
-    for names in ({name: name for name in variables}, secret_places):
-        problems += _unknown_names(names)
-    secret_values, variables = _given(secret_values), _given(variables)
-    places = [{name: name for name in variables}, {it: secret_places[it] for it in secret_values}]
-    origins = _Origins(path, file, places)
-    merged = _merged({"mouseflow": {}}, written, _named(secret_values), _named(variables))
-    if offline:
-        _do_without_key(merged)
-    try:
-        settings = Settings(**merged)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        found = sorted(
-            ((origins.place(_path(each)), _problem(each)) for each in details),
-            key=lambda each: (each[0].line == 0, each),
-        )
-        problems = [f"{place}{said}" for place, said in found] + problems
-        raise ConfigError("\n".join(problems)) from None
-    if not offline:
-        problems += network_problems(settings, environ)
+    # Variables win over secret files.
+    sources = (secret_places, {name: name for name in variables})
+    given = (_given(secret_values), _given(variables))
+    tables = _tables(written.pop(ACCOUNTS), path, file, problems) if ACCOUNTS in written else None
+    names = list(tables) if tables else named_accounts(chain(*given))
+    for places in reversed(sources):
+        problems += _unknown_names(places, names)
+    layers = [_Layer(written)]
+    layers += [
+        _Layer(_named(values), (), {name: places[name] for name in values})
+        for values, places in zip(given, sources, strict=True)
+    ]
+    found: list[tuple[_Place, str]] = []
+    accounts: dict[str, Settings] = {}
+    origins: dict[str, _Origins] = {}
+    for name in names if names or tables == {} else ("",):
+        scope = (ACCOUNTS, name) if name else ()
+        own = _own_layers(name, (tables or {}).get(name, {}), given, sources) if name else []
+        origins[name] = its = _Origins(path, file, [*layers, *own], scope)
+        found += [
+            (its.place((section,)), f"{ACCOUNTS}.{name}.{section}: {_SHARED} [{section}]")
+            for section in SHARED
+            if any(layer.sets((section,)) for layer in own)
+        ]
+        try:
+            accounts[name] = _settings(its, offline=offline)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            found += [(its.place(_path(each)), _problem(each, its)) for each in details]
+    if not found:
+        for name, key, said in clashes(accounts):
+            found.append((origins[name].place(key), f"{'.'.join((ACCOUNTS, name, *key))}: {said}"))
+    found.sort(key=lambda each: (each[0].line == 0, each))
+    problems = [f"{place}{said}" for place, said in dict.fromkeys(found)] + problems
+    if not found and not offline:
+        every = accounts.values()
+        problems += dict.fromkeys(it for each in every for it in network_problems(each, environ))
     if problems:
         raise ConfigError("\n".join(problems))
-    return _anchored(settings, origins)
+    return {name: each.of_account(name, names) for name, each in accounts.items()}
+
+
+def _settings(origins: _Origins, *, offline: bool) -> Settings:
+    """The settings of one account; raises ValidationError."""
+    merged: dict[str, Any] = {"mouseflow": {}}
+    for layer in origins.layers:
+        kept = _without_others(merged, layer.values) if layer.scope else merged
+        merged = _merged(kept, layer.values)
+    if offline:
+        _do_without_key(merged)
+    return _anchored(Settings(**merged), origins)
+
+
+_SHARED = "is shared by all accounts; write it under "
+
+
+def _tables(
+    node: object, path: Path | None, file: Keys, problems: list[str]
+) -> dict[str, dict[str, Any]]:
+    """What the file has for each account; notes what is no account."""
+    tables: dict[str, dict[str, Any]] = {}
+    if path is None or not isinstance(node, dict) or not node:
+        problems.append(f"{_in_file(path, file, (ACCOUNTS,))}{ACCOUNTS}: {_WRITE_ACCOUNTS}")
+        return {}
+    for name, table in node.items():
+        here = f"{_in_file(path, file, (ACCOUNTS, name))}{ACCOUNTS}.{_masked(name)}: "
+        if not ACCOUNT.fullmatch(name):
+            problems.append(f"{here}write a name of small letters, digits, - and single _")
+        elif same := next((it for it in tables if folded(it) == folded(name)), ""):
+            problems.append(f"{here}its variables would be those of {same}; choose another name")
+        elif not isinstance(table, dict):
+            problems.append(here + _WRITE_ACCOUNTS)
+        else:
+            tables[name] = table
+    return tables
+
+
+_WRITE_ACCOUNTS = "write a table for each account, such as [accounts.shop.mouseflow]"
+_SHARED = "all accounts share it; write it under"
+
+
+def _in_file(path: Path | None, file: Keys, key: tuple[str, ...]) -> _Place:
+    return _Place("") if path is None else _Place(shown(path), *locate(file, key))
+
+
+def _own_layers(
+    account: str,
+    table: Mapping[str, Any],
+    given: Iterable[Mapping[str, str]],
+    sources: Iterable[Mapping[str, str]],
+) -> list[_Layer]:
+    """The layers of one account."""
+    scope = (ACCOUNTS, account)
+    layers = [_Layer(table, scope)]
+    for values, places in zip(given, sources, strict=True):
+        own = {scoped(name)[1]: name for name in values if scoped(name)[0] == folded(account)}
+        named = _named({rest: values[name] for rest, name in own.items()})
+        layers.append(_Layer(named, scope, {rest: places[name] for rest, name in own.items()}))
+    return layers
 
 
 def network_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:
@@ -191,15 +337,20 @@ def _do_without_key(merged: dict[str, Any]) -> None:
 
 
 def _anchored(settings: Settings, origins: _Origins) -> Settings:
-    """Make paths from the file and defaults relative to the file's folder."""
-    if origins.file is None:
-        return settings
-    folder, rules, store = origins.file.parent, settings.rules, settings.store
-    if origins.name(("rules", "paths")) is None:
+    """Make paths from the file and defaults relative to the file's folder.
+
+    An account without a store of its own has one beside the common one.
+    """
+    rules, store = settings.rules, settings.store
+    folder = origins.file.parent if origins.file is not None else Path()
+    if origins.from_file(("rules", "paths")):
         paths = tuple(beside(folder, path) for path in rules.paths)
         rules = rules.model_copy(update={"paths": paths})
-    if origins.name(("store", "url")) is None:
-        store = store.model_copy(update={"url": url_beside(folder, store.url)})
+    url = url_beside(folder, store.url) if origins.from_file(("store", "url")) else store.url
+    own = origins.layer(("store", "url"))
+    if origins.scope and (own is None or not own.scope):
+        url = url_of_account(url, origins.scope[1])
+    store = store.model_copy(update={"url": url})
     return settings.model_copy(update={"rules": rules, "store": store})
 
 
@@ -292,12 +443,22 @@ def _is_ours(name: str) -> bool:
     return upper.startswith(PREFIX) and upper != "BOT_CONFIG" and not _SERVICE_LINK.match(upper)
 
 
-def _unknown_names(places: Mapping[str, str]) -> Iterator[str]:
+def _unknown_names(places: Mapping[str, str], accounts: Sequence[str]) -> Iterator[str]:
+    """What is wrong with names of variables or of secret files, each given with its place."""
+    of = {folded(each): each for each in accounts}
     known = [variable(path) for path in keys()]
     for name, place in places.items():
-        if name.upper() not in known and not _names_place(name):
-            near = difflib.get_close_matches(name.upper(), known, 1)
-            shown = near[0] if place == name else near[0].lower() if near else ""
+        account, rest = scoped(name)
+        if account and account not in of:
+            near = difflib.get_close_matches(account, of, 1)
+            meant = f"; did you mean {of[near[0]]}?" if near else ""
+            yield f"{place}: unknown account {account.lower()}{meant}"
+        elif rest.upper() not in known and not _names_place(rest):
+            near = difflib.get_close_matches(rest.upper(), known, 1)
+            meant = near[0] if near else ""
+            if meant and account:
+                meant = meant.replace(PREFIX, variable((ACCOUNTS, account, "")), 1)
+            shown = meant if place == name else meant.lower()
             yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")
 
 
@@ -312,6 +473,24 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 merged[section] = values
     return merged
+
+
+_INSTEAD = {
+    "mouseflow": ({"region", "base_url"},),
+    "slack": ({"bot_token", "webhook_url"}, {"app_token", "webhook_url"}),
+}
+"""Keys of which an account's own one replaces the other one of all accounts."""
+
+
+def _without_others(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections without the keys in whose place the account has other ones."""
+    left = dict(before)
+    for section, pairs in _INSTEAD.items():
+        had, has = before.get(section), own.get(section)
+        if isinstance(had, dict) and isinstance(has, dict):
+            gone = {key for pair in pairs for key in pair - set(has) if pair & set(has)}
+            left[section] = {key: value for key, value in had.items() if key not in gone}
+    return left
 
 
 _PLAIN = {
@@ -330,21 +509,22 @@ def _path(detail: ErrorDetails) -> tuple[str, ...]:
     return tuple(str(part) for part in detail["loc"])
 
 
-def _problem(detail: ErrorDetails) -> str:
+def _problem(detail: ErrorDetails, origins: _Origins) -> str:
     path = _path(detail)
-    said = _words(path, detail)
-    name = ".".join(path)
+    named = origins.named(path)
+    said = _words(path, detail, variable_of(named))
+    name = ".".join(named)
     unknown = detail["type"] == "extra_forbidden" and "did you mean" not in said
     return f"{_masked(name) if unknown else name}: {said}"
 
 
-def _words(path: tuple[str, ...], detail: ErrorDetails) -> str:
+def _words(path: tuple[str, ...], detail: ErrorDetails, name: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
     blank = kind.endswith("_type") and path in _REQUIRED and detail["input"] is None
     if kind == "missing" or blank:
-        return f"missing; write it here or set {variable(path)}" if len(path) > 1 else "missing"
+        return f"missing; write it here or set {name}" if len(path) > 1 else "missing"
     if kind == "literal_error":
         return f"write one of {str(context['expected']).replace(chr(39), '')}"
     if kind == "value_error":

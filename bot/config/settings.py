@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -25,13 +26,15 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
-from bot.domain.calendar import Calendar, day_of, quiet_days
+from bot.domain.accounts import PREFIX
+from bot.domain.calendar import Calendar, days_of
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
 from bot.rules.units import active
+from mouseflow.proxies import is_host
 
 
 def _duration(value: object) -> timedelta:
@@ -53,13 +56,11 @@ def _start(value: object) -> timedelta:
         raise ValueError('write "now" or how far back, such as 24h') from None
 
 
-def _day(value: object) -> str:
-    """A date, or the day of every year: `2026-12-25`, `12-25`."""
-    try:
-        found = day_of(str(value).strip())
-    except ValueError:
-        raise ValueError("write days such as 2026-12-25, or 12-25 for every year") from None
-    return "-".join(f"{number:02}" for number in found)
+def _days(value: object) -> str:
+    """A day or the first and last of several: `2026-12-25`, `12-25`, `12-24..01-01`."""
+    text = str(value).strip()
+    days_of(text)
+    return text
 
 
 def _stripped(value: object) -> object:
@@ -87,7 +88,7 @@ def _parts(value: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not is_host(parts.hostname or ""):
         raise ValueError("write a full URL, such as https://example.com")
     if parts.username or parts.password:
         raise ValueError("a URL must not contain a user or password")
@@ -152,13 +153,8 @@ def _printable(value: str) -> str:
 
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
+Days = Annotated[str, BeforeValidator(_days)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-Day = Annotated[str, BeforeValidator(_day)]
-Days = Annotated[tuple[Day, ...], BeforeValidator(_listed)]
-
-
-PREFIX = "BOT_"
-"""The prefix of environment variables and secret files."""
 
 
 class Section(BaseModel):
@@ -321,12 +317,12 @@ class SlackSection(Section):
 class RulesSection(Section):
     """Where the rule files are, and what holds for all rules.
 
-    `holidays` are days that are not compared with other weeks.
+    `holidays` are days, and spans of days, that are not compared with other weeks.
     """
 
     paths: Texts = Field(("rules",), min_length=1)
     allow_delete: bool = False
-    holidays: Days = ()
+    holidays: Annotated[tuple[Days, ...], BeforeValidator(_listed)] = ()
 
     @field_validator("paths")
     @classmethod
@@ -362,7 +358,7 @@ class QuietSection(Section):
     """When posts below critical wait: hours of the week and days, on the account's clocks."""
 
     hours: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
-    dates: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+    dates: Annotated[tuple[Days, ...], BeforeValidator(_several)] = ()
 
     @field_validator("hours")
     @classmethod
@@ -374,17 +370,10 @@ class QuietSection(Section):
             raise ValueError("leaves no time for posts; leave some hours of the week free")
         return values
 
-    @field_validator("dates")
-    @classmethod
-    def _dates(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            quiet_days(value)
-        return values
-
     def calendar(self, zone: str) -> Calendar:
         """These quiet times in the account's time zone."""
         hours = tuple(_hours_of(value, zone) for value in self.hours)
-        return Calendar(zone, hours, tuple(map(quiet_days, self.dates)))
+        return Calendar(zone, hours, tuple(map(days_of, self.dates)))
 
 
 def _hours_of(text: str, zone: str) -> Hours:
@@ -512,7 +501,7 @@ class LogSection(Section):
 
 
 class Settings(BaseSettings):
-    """The whole configuration. Only `load` creates it."""
+    """The whole configuration of an account. Only `load_accounts` creates it."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -533,6 +522,24 @@ class Settings(BaseSettings):
     web: WebSection = WebSection()
     heartbeat: HeartbeatSection = HeartbeatSection()
     log: LogSection = LogSection()
+    _account: str = PrivateAttr("")
+    _accounts: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def account(self) -> str:
+        """Whose settings these are; empty in a configuration without `[accounts]`."""
+        return self._account
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """All accounts of the configuration, by name."""
+        return self._accounts
+
+    def of_account(self, name: str, accounts: Iterable[str]) -> "Settings":
+        """These settings as those of one of the accounts."""
+        copy = self.model_copy()
+        copy._account, copy._accounts = name, tuple(accounts)  # noqa: SLF001 - its own class
+        return copy
 
     @classmethod
     def settings_customise_sources(
@@ -616,7 +623,17 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         channels=() if slack.webhook_url is not None else tuple(slack.channels.items()),
         any_channel=slack.webhook_url is None,
         places=None if offline and elsewhere else tuple(settings.notify),
+        accounts=settings.accounts,
+        account=settings.account,
     )
+
+
+def page_of_account(settings: Settings) -> str:
+    """Where people reach the account's status page; empty for nowhere."""
+    if settings.web.public_url is None or settings.web.address is None:
+        return ""
+    account = f"/accounts/{settings.account}" if settings.account else ""
+    return f"{settings.web.public_url}{account}"
 
 
 def channels(settings: Settings, rules: Iterable[Rule]) -> list[str]:

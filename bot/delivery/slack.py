@@ -199,13 +199,18 @@ class _Search:
         return cursor | ({"ts": self.thread} if self.thread else {})
 
 
+_LIFETIME = timedelta(days=36500)
+"""No clock is that far off: such a date is none."""
+
+
 def _ahead(headers: Mapping[str, Any], known: timedelta) -> timedelta:
     """How far Slack's clock is ahead by this answer's `Date`; `known` if it has none."""
     written = next((str(value) for name, value in headers.items() if name.lower() == "date"), "")
     try:
-        return parsedate_to_datetime(written) - datetime.now(UTC)
-    except (TypeError, ValueError):
+        ahead = parsedate_to_datetime(written) - datetime.now(UTC)
+    except (TypeError, ValueError, OverflowError):
         return known
+    return ahead if abs(ahead) < _LIFETIME else known
 
 
 class SlackPoster:

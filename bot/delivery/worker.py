@@ -195,7 +195,8 @@ class Delivery:
     of a bot that is there, were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `paces` are how often services may be called.
+    action with what only the rule has, its secret. `paces` are how often services may be called;
+    other accounts may share them.
     `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
     `calendar` has the quiet times.
     """
@@ -212,7 +213,7 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
-        paces: Mapping[str, Pace] = NO_PACE,
+        paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
         calendar: Calendar = outbox.EVERY_DAY,
@@ -230,8 +231,10 @@ class Delivery:
         self._checkpoint = checkpoint
         self._turned = turned
         self._calendar = calendar
-        self._paces = Paces(
-            paces, lambda: self._loop.time() if self._loop else 0.0, lambda: self._sharing.bots
+        self._paces = (
+            paces
+            if isinstance(paces, Paces)
+            else Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resting: dict[str, float] = {}
@@ -363,7 +366,7 @@ class Delivery:
         self._sharing.use_lanes(ours)
         due, self._elsewhere = ours.due, frozenset(every).difference(ours.due)
         ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
-        idle = {lane: self._paces.wait(lane) for lane in ready}
+        idle = {lane: self._paces.wait(lane, self._sharing.bots) for lane in ready}
         self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
         waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
@@ -415,12 +418,12 @@ class Delivery:
             return None
         if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
             return None
-        if self._paces.wait(lane) > 0:
+        if self._paces.wait(lane, self._sharing.bots) > 0:
             return None
         token = f"{next(self._numbers):012} {uuid4().hex} {self._sharing.mark}"
         claimed = outbox.claim(conn, lane, self._clock(), token, self._calendar)
         if claimed is not None:
-            self._paces.take(lane)
+            self._paces.take(lane, self._sharing.bots)
         return claimed
 
     async def _performed(self, claimed: Claim) -> Claim | None:

@@ -18,6 +18,9 @@ REMINDED = "-reminded"
 RESOLVED = "-resolved"
 """How the key of the match that says an episode's end goes on after the episode's name."""
 
+USUAL_NOW = " is usual now"
+"""Says why an alert about a change has ended though its figure is not back."""
+
 GAP = timedelta(hours=1)
 """A longer time without a poll is not time in which a condition held."""
 

@@ -25,6 +25,9 @@ _AT = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 Day = tuple[int, ...]
 """(month, day) of every year, or (year, month, day)."""
 
+Days = tuple[Day, Day]
+"""The first and the last day."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -55,7 +58,7 @@ class Calendar:
 
     zone: str = "UTC"
     hours: tuple[Hours, ...] = ()
-    dates: tuple[tuple[Day, Day], ...] = ()
+    dates: tuple[Days, ...] = ()
 
     def quiet_until(self, now: datetime) -> datetime | None:
         """When the quiet time that `now` is in ends; None if it is in none."""
@@ -72,21 +75,22 @@ class Calendar:
         today = now.astimezone(ZoneInfo(self.zone)).date()
         yesterday = today - timedelta(days=1)
         spans = [window_of(each, day) for each in self.hours for day in (yesterday, today)]
-        if any(_covers(span, today) for span in self.dates):
+        if any(covers(days, today) for days in self.dates):
             midnight = local_time(today + timedelta(days=1), 0, self.zone)
             spans.append((local_time(today, 0, self.zone), midnight))
         return [span[1] for span in spans if span is not None and span[0] <= now < span[1]]
 
 
-def _covers(span: tuple[Day, Day], day: date) -> bool:
-    first, last = span
+def covers(days: Days, day: date) -> bool:
+    """Whether the day is one of them."""
+    first, last = days
     here = (day.year, day.month, day.day)[-len(first) :]
     if first <= last:
         return first <= here <= last
     return here >= first or here <= last  # over the turn of the year
 
 
-def quiet_days(text: str) -> tuple[Day, Day]:
+def days_of(text: str) -> Days:
     """`2026-12-24`, `12-25` of every year, or two of them with `..`; raises ValueError."""
     first, dots, last = text.replace(" ", "").partition("..")
     found = day_of(first), day_of(last if dots else first)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from bot.domain.alert_state import USUAL_NOW
 from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
@@ -34,6 +35,7 @@ from bot.messages.message import (
     Part,
     line_of,
     of_rule,
+    of_several,
     plain_line,
     pressable,
     site_of,
@@ -124,17 +126,18 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
-        url=links.website(task.subject, addresses),
         place=site_of(shown),
         why=(line_of(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
         items=few,
         more=unlisted(few, many.worst, many.total),
-        links=_website_link(task.subject, addresses),
         context=(
             *_missing(task),
             span_of(many.since, many.until, task.now, addresses),
         ),
-        **of_rule(task, addresses),
+        **{
+            "links": _website_link(task.subject, addresses),
+            **of_several(task, addresses, many.total, links.website(task.subject, addresses)),
+        },
         buttons=buttons,
         menu=menu,
     )
@@ -158,11 +161,15 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
 
 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
-    """An alert is resolved: its condition no longer holds."""
+    """An alert is resolved: its condition no longer holds, or what it tells is usual by now."""
     told = match(task, addresses)
-    headline = f"Resolved after {lasting(lasted)}: {told.headline}"
+    is_back = not any(USUAL_NOW in line for line in task.why)
+    after = lasting(lasted)
+    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, not back"
+    headline = f"{ends}: {told.headline}"
     menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
-    return replace(told, icon=ENDED, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
+    icon = ENDED if is_back else INFO
+    return replace(told, icon=icon, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
 
 
 def notice(

@@ -109,6 +109,22 @@ def of_rule(task: Task, addresses: Addresses) -> dict[str, Any]:
     }
 
 
+def of_several(task: Task, addresses: Addresses, total: int, url: str = "") -> dict[str, Any]:
+    """The same of a message about many matches, whose page lists them: headline and button.
+
+    Without a page the headline leads to `url`.
+    """
+    about = of_rule(task, addresses)
+    if not about["reason"] or total == 1:
+        return {**about, "url": url}
+    return {
+        **about,
+        "url": about["reason"],
+        "links": ((f"See all {number(total)}", about["reason"]),),
+        "reason": "",
+    }
+
+
 def answer(message: Message) -> Message:
     """The message as an answer in a thread, below the one that names the rule and has links."""
     return Message(

@@ -22,7 +22,7 @@ from bot.messages.message import (
     Message,
     Part,
     line_of,
-    of_rule,
+    of_several,
     plain_line,
     pressable,
     site_of,
@@ -65,7 +65,7 @@ def digest(
         items=few,
         more=unlisted(few, worst, total),
         context=(span_of(since, task.now, task.now, addresses), *_tip(task, total)),
-        **of_rule(task, addresses),
+        **of_several(task, addresses, total),
         buttons=buttons,
         menu=menu,
     )
@@ -110,6 +110,7 @@ def after_quiet(
         items=tuple(_waited(each, task, addresses, several=not site) for each in listed),
         more=total - sum(each.total for each in listed),
         context=(span_of(since, until, task.now, addresses),),
+        **{**of_several(task, addresses, total), "rules": (), "pages": ()},
     )
 
 

@@ -68,30 +68,37 @@ class Week(Struct, frozen=True, kw_only=True):
 
 def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
     """The report: the week's matches against the week before, then a line for each subject."""
-    total = sum(each.matches for each in week.rules)
-    before = [each.before for each in week.rules if each.before is not None]
-    change = _change(total, sum(before)) if before else ""
-    name = _week_of(week, addresses.zone)
-    counted = f"{number(total)} match{'' if total == 1 else 'es'}" if total else "no matches"
-    lines = (
-        _alerts(week),
-        _trend(week.trend),
-        _pages(week.pages),
-        *_budgets(week.budgets, addresses.zone),
-    )
+    headline, lines = in_words(week, addresses.zone)
     shown = sorted((each for each in week.rules if each.matches), key=lambda it: -it.matches)
     page = links.page(addresses, "")
     return Message(
         icon=ICON,
-        headline=f"{name}: {counted}{f', {change} the week before' if change else ''}",
+        headline=headline,
         url=page or links.website(task.subject, addresses),
         place=cut(clean(task.subject.website.name or task.subject.website.id), PLACE),
-        why=tuple(line_of(line) for line in (*lines, *_worth_a_look(week.rules)) if line),
+        why=tuple(map(line_of, lines)),
         items=tuple(_rule(each, addresses) for each in shown[:MOST_ITEMS]),
         more=sum(each.matches for each in shown[MOST_ITEMS:]),
         links=(("Open overview", page),) if page else (),
         context=(span_of(week.since, week.until, task.now, addresses),),
     )
+
+
+def in_words(week: Week, zone: str) -> tuple[str, tuple[str, ...]]:
+    """The headline and the lines of the report; what each rule matched is told beside them."""
+    total = sum(each.matches for each in week.rules)
+    before = [each.before for each in week.rules if each.before is not None]
+    change = _change(total, sum(before)) if before else ""
+    counted = f"{number(total)} match{'' if total == 1 else 'es'}" if total else "no matches"
+    lines = (
+        _alerts(week),
+        _trend(week.trend),
+        _pages(week.pages),
+        *_budgets(week.budgets, zone),
+        *_worth_a_look(week.rules),
+    )
+    compared = f", {change} the week before" if change else ""
+    return f"{_week_of(week, zone)}: {counted}{compared}", tuple(filter(None, lines))
 
 
 def _week_of(week: Week, zone: str) -> str:

@@ -75,10 +75,12 @@ class Kept(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A message for the ops channel."""
+    """A message for the ops channel: of a trouble that begins, or (`ends`) of its end."""
 
     title: str
     lines: Sequence[str]
+    about: Trouble
+    ends: bool = False
 
 
 @dataclass(slots=True)
@@ -156,7 +158,7 @@ class Outages:
         if kind != "key" and now - since < QUIET:
             return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike))
+        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), kind)
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -184,6 +186,8 @@ class Outages:
                 caught,
                 f"Polls had failed since {instant(since)}.",
             ),
+            min(over, key=lambda it: over[it]),
+            ends=True,
         )
 
     def keep_only(self, names: Set[str]) -> bool:
@@ -387,7 +391,11 @@ class Troubles:
         def work(conn: Connection) -> None:
             set_watermark(conn, OUTAGES, mark, data, now)
             if message:
-                announce(conn, message.title, message.lines, now, self._ops)
+                about = f"{OUTAGES} {message.about}"
+                announce(
+                    conn, message.title, message.lines, now, self._ops,
+                    about=about, ends=message.ends,
+                )  # fmt: skip
 
         with suppress(StoreError):  # the next poll meets it, too, and the log says so
             await self._store.run(work)

@@ -34,7 +34,7 @@ from bot.store.matches import (
     commit_poll,
     set_aside,
 )
-from bot.store.overview import count_page
+from bot.store.overview import count_page, mark_counted
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,
@@ -121,6 +121,16 @@ class Recorded:
     announced: bool = False
     caught: Caught = NOTHING
 
+    def beside(self, other: "Recorded") -> "Recorded":
+        """Both together, of one poll."""
+        return Recorded(
+            self.matches + other.matches,
+            self.paused + other.paused,
+            self.suppressed | other.suppressed,
+            self.announced or other.announced,
+            self.caught,
+        )
+
 
 def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
     """Every match among the evaluations, at the time of the session's last activity."""
@@ -164,6 +174,7 @@ def record_poll(
     tripped: list[tuple[str, str]] = []
     notes: list[Note] = []
     suppressed: set[str] = set()
+    counts: dict[str, tuple[str, ...]] = {}
     for each in sorted(found, key=_order):
         if not each.episode and each.rule.id in known.get(each.subject.key, ()):
             continue
@@ -171,7 +182,8 @@ def record_poll(
             reason: str | None = each.held or None
             many = None
             if each.actions is None and reason is None:
-                reason, many = _suppressed(conn, each, paused)
+                reason, counted = _suppressed(conn, each, paused)
+                many, counts[each.key] = counted.many, counted.keys
             if (
                 reason is None
                 and each.actions is None
@@ -191,6 +203,8 @@ def record_poll(
                 notes.append(_note(each, f"{READ_ONLY}: {', '.join(dict.fromkeys(left_out))}"))
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
+    for key in new:
+        mark_counted(conn, key, counts.get(key, ()))
     for each in found if routing.weekly else ():
         if each.key in new and each.key not in suppressed and (on := page_of_trouble(each.subject)):
             count_page(conn, each.subject.website.id, on, each.happened)
@@ -202,14 +216,25 @@ def _order(each: Found) -> tuple[datetime, int]:
     return each.happened, -get_args(Severity).index(each.rule.severity)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a match summarises, and the keys of those matches; nothing for a match of one."""
+
+    many: Many | None = None
+    keys: tuple[str, ...] = ()
+
+
+_ALONE = _Counted()
+
+
 def _suppressed(
     conn: Connection, each: Found, paused: Collection[str]
-) -> tuple[Reason | None, Many | None]:
+) -> tuple[Reason | None, _Counted]:
     """Why the match leads to nothing, and what it summarises, if its rule counts."""
     if each.rule.too_few is not None and not each.episode:
         tally_one(conn, each.rule.id, site_group(each.subject.website), each.key, each.happened)
-        return Reason.COUNTED, None
-    return (Reason.PAUSED, None) if each.rule.id in paused else _held(conn, each)
+        return Reason.COUNTED, _ALONE
+    return (Reason.PAUSED, _ALONE) if each.rule.id in paused else _held(conn, each)
 
 
 def posting(rule: Rule, zone: str) -> Posting:
@@ -222,26 +247,26 @@ def posting(rule: Rule, zone: str) -> Posting:
     )
 
 
-def _held(conn: Connection, each: Found) -> tuple[Reason | None, Many | None]:
+def _held(conn: Connection, each: Found) -> tuple[Reason | None, _Counted]:
     """Why `count` or `once_per` suppress the match, by the times at which things happened.
 
     So a backfill counts as the day itself would have.
     """
-    rule, many = each.rule, None
+    rule, counted = each.rule, _ALONE
     if rule.count is not None:
-        many = _counted(conn, each, rule.count)
-        if many is None:
-            return Reason.BELOW_COUNT, None
+        counted = _counted(conn, each, rule.count)
+        if counted.many is None:
+            return Reason.BELOW_COUNT, _ALONE
     if rule.once_per is None:
-        return None, many
+        return None, counted
     group = _group(each.subject, rule.once_per.field)
     if group is None:
-        return None, many
+        return None, counted
     window = rule.once_per.window
     if any(once_near(conn, it, group, each.happened, window) for it in (rule.id, *rule.was)):
-        return Reason.ONCE_PER, None
+        return Reason.ONCE_PER, _ALONE
     once_mark(conn, rule.id, group, each.happened, window)
-    return None, many
+    return None, counted
 
 
 def site_group(site: Site) -> Group:
@@ -254,22 +279,22 @@ def _group(subject: Subject, field: str) -> Group | None:
     return None if value is None else Group(field, value)
 
 
-def _counted(conn: Connection, each: Found, count: Count) -> Many | None:
-    """The subjects that reach the count together with this one; None if there are too few."""
+def _counted(conn: Connection, each: Found, count: Count) -> _Counted:
+    """The subjects that reach the count together with this one; none if there are too few."""
     group = _group(each.subject, count.by)
     if group is None:
-        return None
+        return _ALONE
     at = moment(ms(each.happened))  # as the store tells it
     seen = written(glimpse(each.subject))
     near = tally(conn, each.rule.id, group, each.subject.key, at, count.within, seen)
     reached = first_reached([it for it, _ in near], at, count)
     if reached is None:
-        return None
+        return _ALONE
     tally_clear(conn, each.rule.id, group, reached)
     counted = [(it, about) for it, about in near if reached - count.within <= it <= reached]
     subjects = [reread(about) for _, about in counted if about is not None]
     spread = reduce(spread_with, subjects, NOWHERE)
-    return Many(
+    many = Many(
         asked=count.at_least,
         within=count.within,
         total=len(counted),
@@ -278,6 +303,7 @@ def _counted(conn: Connection, each: Found, count: Count) -> Many | None:
         spread=spread,
         worst=worst(subjects),
     )
+    return _Counted(many, tuple(match_key(each.rule.id, it) for it in subjects))
 
 
 def first_reached(times: Sequence[datetime], at: datetime, count: Count) -> datetime | None:

@@ -5,7 +5,7 @@ and keep what helps the next poll.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import Days
 from bot.domain.subjects import Site
 from bot.errors import BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
@@ -141,7 +142,7 @@ class PollContext:
     expand: bool = True
     marks: timedelta = timedelta()
     gap: timedelta = GAP
-    holidays: frozenset[str] = frozenset()
+    holidays: tuple[Days, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,10 @@ class Polled:
     on_hold: frozenset[str] = frozenset()
 
 
+def _nothing_more(_conn: Connection, _polled: Polled) -> Recorded:
+    return Recorded()
+
+
 async def poll(
     site: Site,
     rules: SiteRules,
@@ -181,10 +186,12 @@ async def poll(
     live: LiveSessions,
     now: datetime,
     began: datetime | None = None,
+    also: Callable[[Connection, Polled], Recorded] = _nothing_more,
 ) -> Polled:
     """Poll once. `began` is since when this process watches, if no earlier one did.
 
-    Raises GiveUp or TryLater, and then nothing has changed.
+    `also` records more in the poll's transaction: what was read and what follows from it can't
+    differ. Raises GiveUp or TryLater, and then nothing has changed.
     """
     before, put_right = await _watermark(site, context, now, began)
     if put_right:
@@ -242,17 +249,9 @@ async def poll(
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(seen, result, frozenset(waiting), vanished, before, waiting_rules, site, now)
-    recorded = await context.store.run(
-        partial(
-            record_poll,
-            outcome=replace(outcome, notes=notes),
-            found=matches_in(result.evaluations, now),
-            routing=context.routing,
-        )
-    )
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
-    return Polled(
+    polled = Polled(
         live=replace(_noted(live, notes, now), outage=result.outage is not None),
         read=len(seen.listing.rows),
         fresh=len(seen.fresh),
@@ -260,7 +259,7 @@ async def poll(
         details=result.details,
         unread=len(seen.listing.unreadable) + (0 if seen.listing.whole else max(0, seen.missing)),
         bad_values=sum(note.kind == BAD_VALUE for note in notes),
-        recorded=recorded,
+        recorded=Recorded(),
         since=before.polled if before else None,
         without_detail=len(waiting),
         outage=result.outage or details_away(live, now),
@@ -269,6 +268,14 @@ async def poll(
         lost=any(note.kind in LOST for note in notes),
         on_hold=on_hold | waiting_rules.keys() | _undecided(rules, result.evaluations),
     )
+
+    def work(conn: Connection) -> Recorded:
+        complete = replace(outcome, notes=notes)
+        found = matches_in(result.evaluations, now)
+        recorded = record_poll(conn, complete, found, context.routing)
+        return recorded.beside(also(conn, polled))
+
+    return replace(polled, recorded=await context.store.run(work))
 
 
 def _undecided(rules: SiteRules, evaluations: Iterable[Evaluation]) -> frozenset[str]:

@@ -5,45 +5,59 @@ counted, and only if the bot has seen all sessions of that time: a poll that fai
 was cut short, a session without its detail is not "nobody came".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
 
-from bot.domain.alert_state import Event, Level, advance
+from bot.domain.alert_state import Level, advance
 from bot.domain.limits import is_open
-from bot.domain.subjects import WebsiteSubject
+from bot.domain.subjects import Site, WebsiteSubject
 from bot.messages.text import lasting
 from bot.polling.list_reader import OVERLAP
-from bot.polling.record_matches import Found, Recorded, Routing, posting, site_group
+from bot.polling.record_matches import Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
     Move,
     condition_id,
-    episode_name,
-    is_worth_saving,
-    reminder,
-    resolved_by,
+    found_by,
+    move_to,
 )
+from bot.reports.history import NOT_RECORDED
 from bot.reports.look import Look
 from bot.reports.poll import HeldBack, record_moves
 from bot.rules.explain import in_one_line
 from bot.rules.model import Rule, TooFew
 from bot.rules.needs import fires_early, needs_detail
 from bot.store import Connection
-from bot.store.alert_states import KeptLevel, levels
+from bot.store.alert_states import KeptLevel, levels, recorded_share
+from bot.store.audit import Note, record
+from bot.store.budgets import owned
 from bot.store.recordings import COUNTING, set_watermark, watermark
 from bot.store.rules import tallied, tally_clear
 
+WEEK = timedelta(weeks=1)
+"""What the website recorded in it is usual."""
+
+USUAL_SHARE = 0.5
+"""With less than this part of the usual rate nobody knows who came."""
+
+
+UNRECORDED = "silence is unknown: recording was off or throttled in that time"
+
 
 class Counting(msgspec.Struct, frozen=True):
-    """Since when every session was counted without a gap, and when that was last so."""
+    """Since when every session was counted without a gap, and when that was last so.
+
+    `unrecorded`: the website did not record enough of its visitors to tell.
+    """
 
     since: datetime
     until: datetime
     condition: str
+    unrecorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +94,13 @@ def record_absences(
     """
     back = HeldBack(conn, look.site)
     moves: list[Move] = []
+    look = replace(look, recorded=recorded_share(conn, look.site.id))
+    throttled = _is_throttled(conn, look.site)
     for rule in rules:
         if rule.too_few is not None:
-            counted = _count(conn, rule, rule.too_few, polled, look, settle, routing)
+            counted = _count(
+                conn, rule, rule.too_few, polled, look, settle, routing, throttled=throttled
+            )
             held = back.why(rule, others.get(rule.id, ()))
             moves.append(_moved(conn, rule, counted, look, held=held))
     return record_moves(conn, moves, look, (), routing)
@@ -96,22 +114,75 @@ def _count(
     look: Look,
     settle: timedelta,
     routing: Routing,
+    *,
+    throttled: bool,
 ) -> Counted:
     """Count, and note since when nothing was missed."""
     hours = posting(rule, routing.zone).hours
     skipped = polled.lost or rule.id in polled.on_hold
     skipped = skipped or (hours is not None and not is_open(hours, look.now))
-    since = _since(conn, rule, look, skipped=skipped)
-    # Rows may come late, and what only a settled session decides is known so much later.
-    start = look.now - few.within - OVERLAP - (timedelta() if fires_early(rule) else settle)
+    start = look.now - few.within - _late(rule, settle)
+    unrecorded = throttled or _was_unrecorded(look, start)
+    since = _since(conn, rule, look, skipped=skipped, unrecorded=unrecorded)
     group = site_group(look.site)
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
     sessions = tallied(conn, rule.id, group, start)
-    return Counted(few, sessions, enough_known=since <= start and not waits and not skipped)
+    known = since <= start and not (waits or skipped or unrecorded)
+    return Counted(few, sessions, enough_known=known)
 
 
-def _since(conn: Connection, rule: Rule, look: Look, *, skipped: bool) -> datetime:
+def _is_throttled(conn: Connection, site: Site) -> bool:
+    """Whether the bot itself has lowered the website's recording rate by much."""
+    held = owned(conn).get((site.id, "recording_rate"))
+    if held is None or held.before is None or not held.set_to.isdecimal():
+        return False
+    return int(held.set_to) < USUAL_SHARE * held.before
+
+
+def _was_unrecorded(look: Look, start: datetime) -> bool:
+    """Whether, at some time since then, much less was recorded than is usual."""
+    least = look.recorded.least((start, look.now))
+    most = look.recorded.most((look.now - WEEK, look.now))
+    return least is not None and (not least or least < USUAL_SHARE * (most or 0.0))
+
+
+def _late(rule: Rule, settle: timedelta) -> timedelta:
+    """How much later than it happens a session is counted.
+
+    Rows may come late, and what only a settled session decides is known when it is settled.
+    """
+    return OVERLAP + (timedelta() if fires_early(rule) else settle)
+
+
+@dataclass(frozen=True, slots=True)
+class LastCount:
+    """How many sessions there were at the last poll, at `at`.
+
+    `known_from` is from when on the rule can fire: before, some were not counted.
+    """
+
+    at: datetime
+    sessions: int
+    known_from: datetime
+
+
+def last_count(
+    conn: Connection, rule: Rule, few: TooFew, site: Site, settle: timedelta
+) -> LastCount | None:
+    """What the rule counted on the website; None if it has not yet, as it is now."""
+    text = watermark(conn, f"{COUNTING}{rule.id}", site.id)
+    kept = msgspec.json.decode(text, type=Counting) if text else None
+    if kept is None or kept.condition != condition_id(rule):
+        return None
+    span = few.within + _late(rule, settle)
+    sessions = tallied(conn, rule.id, site_group(site), kept.until - span)
+    return LastCount(kept.until, sessions, kept.since + span)
+
+
+def _since(
+    conn: Connection, rule: Rule, look: Look, *, skipped: bool, unrecorded: bool
+) -> datetime:
     """Since when every session was counted, by the rule as it is; saves it."""
     source, condition = f"{COUNTING}{rule.id}", condition_id(rule)
     text = watermark(conn, source, look.site.id)
@@ -120,8 +191,15 @@ def _since(conn: Connection, rule: Rule, look: Look, *, skipped: bool) -> dateti
     if before is not None and before.condition == condition and not skipped:
         went_on = timedelta() <= look.now - before.until <= look.gap
         since = before.since if went_on else look.now
-    now = msgspec.json.encode(Counting(since, look.now, condition)).decode()
+    now = msgspec.json.encode(Counting(since, look.now, condition, unrecorded)).decode()
     set_watermark(conn, source, look.site.id, now, look.now)
+    if unrecorded != (before is not None and before.unrecorded):
+        text = UNRECORDED if unrecorded else "all of the time was recorded: silence counts again"
+        record(
+            conn,
+            look.now,
+            [Note(kind=NOT_RECORDED, rule=rule.id, website=look.site.id, text=text)],
+        )
     return since
 
 
@@ -136,52 +214,10 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     after, event = advance(
         known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
     )
-    found = next(_found(conn, rule, website, known.level, event, counted, look), None)
-    if found is not None and event == "fired":
-        found = replace(found, held=held)
-    state = KeptLevel(after, website if after.lives else None, condition)
-    fires = event == "fired"
-    return Move(
-        rule,
-        look.site.id,
-        website.key,
-        state,
-        save=is_worth_saving(kept, state, look.now),
-        found=found,
-        untold=replace(state, level=replace(after, told=after.told and not fires)),
-    )
-
-
-def _found(
-    conn: Connection,
-    rule: Rule,
-    website: WebsiteSubject,
-    before: Level,
-    event: Event | None,
-    counted: Counted,
-    look: Look,
-) -> Iterator[Found]:
-    """What people are told, if anything."""
     why = (_in_words(rule, counted),)
-    match event:
-        case "fired":
-            yield Found(
-                rule=rule,
-                subject=website,
-                happened=look.now,
-                why=why,
-                episode=episode_name(look.now),
-            )
-        case "reminded":
-            found = reminder(conn, rule, website, before, look.now, why)
-            if found is not None:
-                yield found
-        case "resolved":
-            found = resolved_by(conn, rule, website, before, look.now, *why)
-            if found is not None:
-                yield found
-        case None:
-            pass
+    found = found_by(conn, rule, website, known.level, event, why, look) if event else None
+    state = KeptLevel(after, website if after.lives else None, condition)
+    return move_to(rule, website.key, kept, state, event, found, look, held=held)
 
 
 def _in_words(rule: Rule, counted: Counted) -> str:

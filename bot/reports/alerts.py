@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import (
     REMINDED,
     RESOLVED,
+    USUAL_NOW,
     Counter,
     Effect,
     Event,
@@ -104,7 +105,7 @@ def _moved(
     holds = answer(lasting(rule.condition, rule.watch), judged, past)
     if changed and holds is None and known.level.lives:
         return Move(rule, look.site.id, subject.key, known, save=False)
-    ended = _ended(rule, holds, judged, past)
+    ended = _ended(rule, holds, judged, before, past)
     if holds is not True and _without_budget(rule, subject):
         ended = True
     after, event = advance(
@@ -120,19 +121,37 @@ def _moved(
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
         event, told = "fired", replace(after, counter=counter.told() if counter else None)
-    found = _found(conn, rule, subject, known, changed, event, figures, past, look)
-    if found is not None and event == "fired":
-        found = replace(found, held=held)
+    found = _found(conn, rule, subject, known, changed, event, past, look)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
+    move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
+    untold = replace(state, level=replace(after, told=after.told and not fires))
+    return replace(move, untold=untold, undone=_undone(rule, known, before))
+
+
+def move_to(
+    rule: Rule,
+    subject_key: str,
+    kept: KeptLevel | None,
+    state: KeptLevel,
+    event: Event | None,
+    found: Found | None,
+    look: Look,
+    *,
+    held: str,
+) -> Move:
+    """The move to a state. `held` is why a firing is not told now, empty if it is."""
+    fires = event == "fired"
+    if found is not None and fires:
+        found = replace(found, held=held)
+    level = replace(state.level, told=state.level.told and not fires)
     return Move(
         rule,
         look.site.id,
-        subject.key,
+        subject_key,
         state,
-        save=is_worth_saving(kept, state, look.now),
+        save=_is_worth_saving(kept, state, look.now),
         found=found,
-        untold=replace(state, level=replace(after, told=after.told and not fires)),
-        undone=_undone(rule, known, before),
+        untold=replace(state, level=level),
     )
 
 
@@ -151,10 +170,24 @@ def _for_another_condition(before: Level) -> Level:
     return Level(episode=before.episode, counter=counter)
 
 
-def _ended(rule: Rule, holds: bool | None, judged: Subject, past: Past) -> bool | None:
+def _ended(
+    rule: Rule, holds: bool | None, judged: Subject, before: Level, past: Stored
+) -> bool | None:
+    """Whether an alert is over. A change is not while its figure is not back, until the time with
+    which the rule compares began after the alert."""
     if rule.until is not None:
         return answer(rule.until, judged, past)
+    if holds is False and before.fired is not None:
+        compared = max((ago for _, ago in changes_asked(rule)), default=0)
+        caught_up = past.now - before.fired >= timedelta(milliseconds=compared)
+        return caught_up or not _stays(rule, judged, before.fired, past)
     return None if holds is None else not holds
+
+
+def _stays(rule: Rule, judged: Subject, fired: datetime, past: Stored) -> bool:
+    """Whether the figures differ as much as before from the past with which the alert began."""
+    then = replace(past, now=fired)
+    return answer(lasting(rule.condition, rule.watch), judged, then) is True
 
 
 def _without_budget(rule: Rule, subject: Subject) -> bool:
@@ -250,28 +283,47 @@ def _found(
     known: KeptLevel,
     changed: bool,
     event: Event | None,
-    figures: Figures,
-    past: Past,
+    past: Stored,
     look: Look,
 ) -> Found | None:
-    if event == "fired":
-        return Found(
-            rule=rule,
-            subject=subject,
-            happened=look.now,
-            why=why(rule, subject, past),
-            episode=episode_name(look.now),
-        )
-    if changed and known.level.fired and known.level.told:
+    if event != "fired" and changed and known.level.fired and known.level.told:
         return resolved_by(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
-    if event == "reminded":
-        return reminder(conn, rule, subject, known.level, look.now, why(rule, subject, past))
-    if event == "resolved":
-        if _without_budget(rule, subject):
-            return resolved_by(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
-        usual = _usual_now(conn, rule, subject, known.level, figures, look)
-        return resolved_by(conn, rule, subject, known.level, look.now, *usual)
-    return None
+    if event is None:
+        return None
+    if event != "resolved":
+        reasons = why(rule, subject, past)
+    elif _without_budget(rule, subject):
+        reasons = (WITHOUT_BUDGET,)
+    else:
+        reasons = tuple(_usual_now(rule, subject, known.level, past))
+    return found_by(conn, rule, subject, known.level, event, reasons, look)
+
+
+def found_by(
+    conn: Connection,
+    rule: Rule,
+    subject: Subject,
+    before: Level,
+    event: Event,
+    reasons: tuple[str, ...],
+    look: Look,
+) -> Found | None:
+    """What people are told of the event, if anything."""
+    match event:
+        case "fired":
+            return Found(
+                rule=rule,
+                subject=subject,
+                happened=look.now,
+                why=reasons,
+                episode=episode_name(look.now),
+            )
+        case "reminded":
+            return reminder(conn, rule, subject, before, look.now, reasons)
+        case "resolved":
+            return resolved_by(conn, rule, subject, before, look.now, *reasons)
+        case _:
+            assert_never(event)
 
 
 def reminder(
@@ -299,19 +351,19 @@ def reminder(
     )
 
 
-def _usual_now(
-    conn: Connection, rule: Rule, subject: Subject, before: Level, figures: Figures, look: Look
-) -> Iterator[str]:
+def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Iterator[str]:
     """Figures that have not come back: the past with which they are compared has caught up."""
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    past = Stored(conn, figures, subject, before.fired, look)
-    if answer(lasting(rule.condition, rule.watch), subject, past) is not True:
+    if not _stays(rule, subject, before.fired, past):
         return
-    for name in asked:
+    then = replace(past, now=before.fired)
+    for name, ago in asked.items():
         about = field(rule.watch, name)
-        yield f"{name} {seen(about, about.get(subject))} is usual now"
+        was = then(name, ago)
+        before_it = "" if was is None else f"; it was {seen(about, was)}"
+        yield f"{name} {seen(about, about.get(subject))}{USUAL_NOW}{before_it}"
 
 
 def lacking(
@@ -360,7 +412,7 @@ def _remembered(
     return subject if event == "fired" or after.fired is None else known.subject or subject
 
 
-def is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
+def _is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
     """Whether the state says something that the store does not know yet."""
     level = after.level
     if level.lives and level.fired is None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 import structlog
 
+from bot.domain.recorded_share import RecordedShare
 from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
@@ -38,7 +39,8 @@ from bot.reports.sources import (
 from bot.rules.evaluate import answer
 from bot.rules.model import Condition, Journey, OneItem, Rule, Test, leaves
 from bot.rules.needs import texts_read
-from bot.store.alert_states import figure_between
+from bot.store import Connection
+from bot.store.alert_states import figure_between, note_share, recorded_share
 from bot.store.budgets import who_stopped
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
@@ -311,7 +313,7 @@ async def _website(
     """The website, with its recordings if a rule asks for them: one more call."""
     if memory.website is None or memory.website[0] != now:
         memory.website = (now, await context.mouseflow.send(websites.detail(site.id)))
-    at = now.astimezone(context.zone)
+    at, window = now.astimezone(context.zone), question.over_last or sources.USUAL
     detail = memory.website[1]
     # Rules that ask for an unknown share are not evaluated.
     used = None if memory.budget_used == "unknown" else memory.budget_used
@@ -319,9 +321,21 @@ async def _website(
     owner = await context.store.run(asked) if is_stopped(detail) else None
     website = read_website(site, detail, used, owner, at)
     if any(map(_asks_recordings, rules)):
+        switches = detail.status, detail.recording_rate
+        share = await context.store.run(partial(_share, site=site, switches=switches, now=now))
         made, today = await _recordings(site, question, context, now)
+        if question.part_of_a_day and share.was_off((now - window, now)):
+            made = None  # so few came because nothing was recorded
         website = msgspec.structs.replace(website, recordings=made, recordings_today=today)
     return _Answer([website])
+
+
+def _share(
+    conn: Connection, site: Site, switches: tuple[str | None, int | None], now: datetime
+) -> RecordedShare:
+    """What the website recorded of its visitors, also as this poll sees it."""
+    note_share(conn, site.id, *switches, now)
+    return recorded_share(conn, site.id)
 
 
 async def _recordings(

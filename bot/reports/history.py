@@ -8,13 +8,15 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.domain.recorded_share import Time
 from bot.domain.subjects import Kind, Subject
 from bot.errors import GiveUp, TryLater
-from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
+from bot.fields.catalogue import SUBJECTS, Field, field, fields, is_average, over_time
 from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
 from bot.reports.look import WEEKS_BACK, Look, same_hours
+from bot.reports.past_days import RECORDINGS_TODAY
 from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
@@ -22,6 +24,9 @@ from bot.rules.operators.past import FEWEST_WEEKS, USUAL_WEEKS
 from bot.store import Connection
 from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note
+
+NOT_RECORDED = "level.not_recorded"
+"""The kind of note that a rule does not know, since the website did not record all visitors."""
 
 
 def compared_for(rules: Iterable[Rule]) -> timedelta:
@@ -43,7 +48,7 @@ class Stored:
     look: Look
 
     def __call__(self, field_name: str, ago: int, /) -> float | None:
-        """The figure of so many ms ago.
+        """The figure of so many ms ago, as if the website had recorded what it records now.
 
         After a downtime the last figure before it serves, up to twice as old as asked for.
         """
@@ -61,7 +66,10 @@ class Stored:
     def _between(self, name: str, first: datetime, last: datetime) -> float | None:
         site, key = self.subject.website.id, self.subject.key
         found = figure_between(self.conn, self.figures.series, site, key, name, first, last)
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        factor = _factor(self.figures, name, found[0], self.now, self.look)
+        return None if factor is None else found[1] * factor
 
 
 def _spans(
@@ -91,34 +99,65 @@ def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
     if not names or not figures.subjects:
         return figures
     kind = figures.subjects[0].kind
+    averages = [name for name in names if is_average(field(kind, name))]
     found: dict[tuple[str, str], tuple[float, ...]] = {}
     for from_midnight in (False, True):
         some = {name for name in names if over_time(field(kind, name)) is from_midnight}
         spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
         for first, last in spans:
             past = figures_between(conn, figures.series, look.site.id, first, last)
-            for key, value in past.items():
-                weeks = found.get(key, ())
-                if key[1] in some and len(weeks) < USUAL_WEEKS:
-                    found[key] = (*weeks, value)
+            if averages and from_midnight:
+                at = _midnight(last)
+                past = figures_between(conn, by_day(figures), look.site.id, at, at) | past
+            factors: dict[tuple[str, datetime], float | None] = {}
+            for key, (at, value) in past.items():
+                name, weeks = key[1], found.get(key, ())
+                if name not in some or len(weeks) >= USUAL_WEEKS:
+                    continue
+                if (name, at) not in factors:
+                    factors[name, at] = _factor(figures, name, at, look.now, look)
+                if (factor := factors[name, at]) is not None:
+                    found[key] = (*weeks, value * factor)
     return replace(figures, usual=found)
 
 
-async def backfill_shares(
+def _factor(figures: Figures, name: str, then: datetime, now: datetime, look: Look) -> float | None:
+    """By what an earlier figure is multiplied to be like that of now.
+
+    A count of visitors depends on what was recorded: None if one of both times was not recorded
+    in one way.
+    """
+    about = field(figures.subjects[0].kind, name)
+    if not (about.is_count and over_time(about)):
+        return 1.0
+    return look.recorded.factor(
+        _taken_over(figures, name, then, look), _taken_over(figures, name, now, look)
+    )
+
+
+def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
+    """The time that a figure seen then is about."""
+    if name == RECORDINGS_TODAY:
+        local = at.astimezone(look.zone)
+        return local.replace(hour=0, minute=0, second=0, microsecond=0), at
+    return at - figures.window, at
+
+
+async def backfill_averages(
     kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
 ) -> Tried:
-    """Ask for the shares of past weeks that rules compare with and the history lacks.
+    """Ask for the shares and averages of past weeks that rules compare with and the history lacks.
 
-    The API has whole days only, so that counts of a part of today have no like; a share of the
+    The API has whole days only, so that counts of a part of today have no like; an average of the
     whole day is close to that of a part. Returns the days that were asked for.
     """
     asked = {name for rule in figures.rules for name in usuals_asked(rule)}
-    names = [name for name in sorted(asked) if field(kind, name).type == "percent"]
-    if not names or SUBJECTS[kind].many or kind not in LISTS:
+    names = [name for name in sorted(asked) if is_average(field(kind, name))]
+    if not names or not figures.subjects or kind not in LISTS:
         return tried
     for first, last in islice(same_hours(look, look.now, from_midnight=True), USUAL_WEEKS):
         this = (kind, figures.question, last.date())
-        work = partial(_lacks_shares, figures=figures, names=names, first=first, last=last)
+        work = partial(_lacks_averages, figures=figures, names=names, first=first, last=last)
         if this in tried or not await context.store.run(work):
             continue
         window = sources.days(figures.question, last, look.zone)
@@ -131,37 +170,47 @@ async def backfill_shares(
             continue
         tried |= {this}
         await context.store.run(
-            partial(_add_shares, figures=figures, past=answer.subjects, names=names, at=last)
+            partial(_add_averages, figures=figures, past=answer.subjects, names=names, at=last)
         )
     return tried
 
 
-def _lacks_shares(
+def by_day(figures: Figures) -> str:
+    """The name of the history of figures of whole days."""
+    return f"{figures.series}@day"
+
+
+def _lacks_averages(
     conn: Connection, figures: Figures, names: Sequence[str], first: datetime, last: datetime
 ) -> bool:
-    """Whether the history lacks a share of some subject."""
-    return any(
-        figure_between(conn, figures.series, it.website.id, it.key, name, first, last) is None
-        for it in figures.subjects
-        for name in names
-    )
+    """Whether the history lacks an average of some subject; of many subjects, of all of them."""
+    at, lacks = _midnight(last), []
+    for series, begin, end in ((figures.series, first, last), (by_day(figures), at, at)):
+        known = figures_between(conn, series, figures.subjects[0].website.id, begin, end)
+        lacks.append([(it.key, name) not in known for it in figures.subjects for name in names])
+    neither = [both[0] and both[1] for both in zip(*lacks, strict=True)]
+    return all(neither) if SUBJECTS[figures.subjects[0].kind].many else any(neither)
 
 
-def _add_shares(
+def _add_averages(
     conn: Connection,
     figures: Figures,
     past: Sequence[Subject],
     names: Sequence[str],
     at: datetime,
 ) -> None:
-    """Add the shares of a past day, for each of its hours."""
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    """Add the averages of a past day, of the subjects that there are now."""
+    now = {subject.key for subject in figures.subjects}
     for subject in past:
         values = {name: _number(field(subject.kind, name).get(subject)) for name in names}
         there = {name: value for name, value in values.items() if value is not None}
-        for hour in range(24):
-            begin = grain(midnight.replace(hour=hour))
-            add_figures(conn, figures.series, subject.website.id, subject.key, there, begin)
+        if subject.key in now:
+            key = subject.key
+            add_figures(conn, by_day(figures), subject.website.id, key, there, _midnight(at))
+
+
+def _midnight(at: datetime) -> datetime:
+    return grain(at.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
 def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
@@ -186,6 +235,26 @@ def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def unrecorded(rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:
+    """A note when counts of the present begin to be like none of the past, and when that ends."""
+    asked = usuals_asked(rule) | {name for name, _ago in changes_asked(rule)}
+    about, kept = f"unrecorded/{rule.id}", figures.said
+    lost = [
+        name
+        for name in sorted(asked)
+        if figures.subjects and _factor(figures, name, look.now, look.now, look) is None
+    ]
+    if bool(lost) == (about in kept):
+        return
+    text = "all of the time was recorded again: counts are compared"
+    if lost:
+        kept.add(about)
+        text = f"{', '.join(lost)} not compared: part of the time was not recorded"
+    else:
+        kept.discard(about)
+    yield Note(kind=NOT_RECORDED, rule=rule.id, website=look.site.id, text=text)
 
 
 def too_early(conn: Connection, rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:

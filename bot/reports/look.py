@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
+from bot.domain.calendar import Days, covers
+from bot.domain.recorded_share import NOTHING_SEEN, RecordedShare
 from bot.domain.subjects import Site
 
 WEEKS_BACK = 6
@@ -19,19 +21,21 @@ KEPT = timedelta(days=35)
 class Look:
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
     may be for a condition to have held in it, `history` how long figures are kept. `holidays`
-    (`2026-12-25`, or `12-25` of every year) are days with which nothing is compared."""
+    are days with which nothing is compared, `recorded` is
+    what the website recorded of its visitors."""
 
     site: Site
     now: datetime
     zone: ZoneInfo
     gap: timedelta = GAP
     history: timedelta = KEPT
-    holidays: frozenset[str] = frozenset()
+    holidays: tuple[Days, ...] = ()
+    recorded: RecordedShare = NOTHING_SEEN
 
     def is_holiday(self, at: datetime) -> bool:
         """Whether the moment is on a holiday, in the account's zone."""
-        day = at.astimezone(self.zone).date().isoformat()
-        return not self.holidays.isdisjoint((day, day[5:]))
+        day = at.astimezone(self.zone).date()
+        return any(covers(days, day) for days in self.holidays)
 
 
 def same_hours(

@@ -19,22 +19,24 @@ from bot.polling.recordings import PollContext
 from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (
-    backfill_shares,
+    backfill_averages,
     compared_for,
     keep_figures,
     too_early,
+    unrecorded,
     with_usual,
 )
 from bot.reports.look import KEPT, WEEKS_BACK, Look
 from bot.reports.past_days import backfill_counts
 from bot.rules.model import Rule, applies, waits_for
-from bot.rules.needs import usuals_asked
+from bot.rules.needs import changes_asked, usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
     forget_figures,
     forget_level,
     grain,
     levels,
+    recorded_share,
     save_level,
     states_of_rules,
     told_on,
@@ -81,6 +83,9 @@ async def poll(
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
     look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    if any(usuals_asked(rule) or changes_asked(rule) for rule in watching):
+        share = await context.store.run(partial(recorded_share, website=site.id))
+        look = replace(look, recorded=share)
     oldest = now.date() - timedelta(weeks=WEEKS_BACK + 1)
     memory.tried = frozenset(it for it in memory.tried if it[2] > oldest)
     for each in fetched.answered:
@@ -89,7 +94,7 @@ async def poll(
             memory.tried = await backfill_counts(
                 each.question, each.series, look, names, context, memory.tried
             )
-        memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
+        memory.tried = await backfill_averages(kind, each, look, context, memory.tried)
     if any(usuals_asked(rule) for rule in watching):
         work = partial(with_usual, answered=fetched.answered, look=look)
         fetched = replace(fetched, answered=await context.store.run(work))
@@ -219,7 +224,7 @@ def record_levels(
         note
         for each in figures
         for rule in each.rules
-        for note in too_early(conn, rule, each, look)
+        for note in (*too_early(conn, rule, each, look), *unrecorded(rule, each, look))
     ]
     recorded: list[Recorded] = []
     turns = sorted({len(others[rule.id]) for each in figures for rule in each.rules})

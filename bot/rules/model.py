@@ -166,6 +166,7 @@ class Rule:
     runbook: str = ""
     owner: str = ""
     disabled: bool = False
+    accounts: tuple[str, ...] = ()
     websites: tuple[str, ...] = ()
     excepts: Condition | None = None
     once_per: OncePer | None = None
@@ -232,6 +233,7 @@ class Budget:
     pace: Pace | None = None
     was: tuple[str, ...] = ()
     summary: str = ""
+    accounts: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
     column: int = 1
@@ -246,6 +248,7 @@ class Report:
     channel: str
     websites: tuple[str, ...] = ()
     summary: str = ""
+    accounts: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
     column: int = 1

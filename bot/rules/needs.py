@@ -182,6 +182,11 @@ def usuals_asked(rule: Rule) -> frozenset[str]:
     )
 
 
+def counts_visitors(rule: Rule) -> bool:
+    """Whether the rule depends on how many visitors were recorded before now."""
+    return rule.too_few is not None or bool(usuals_asked(rule) or changes_asked(rule))
+
+
 NEVER = AnyOf(())
 """A condition that nothing meets."""
 

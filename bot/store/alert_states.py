@@ -1,4 +1,5 @@
-"""The alert state of each rule and subject, and the history of the subjects' figures."""
+"""The alert state of each rule and subject, the history of the subjects' figures, and which share
+of its visitors a website recorded."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, text, update
 
 from bot.domain.alert_state import Counter, Level
+from bot.domain.recorded_share import RecordedShare, share
 from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
@@ -178,7 +180,7 @@ def figure_between(
 
 
 _ALL_BETWEEN = (
-    "SELECT subject, name, value FROM figures INDEXED BY figures_at"
+    "SELECT subject, name, at, value FROM figures INDEXED BY figures_at"
     " WHERE at >= :first AND at <= :last AND kind = :kind AND website = :website ORDER BY at"
 )
 """By the primary key SQLite would read every figure that the website ever had."""
@@ -186,14 +188,14 @@ _ALL_BETWEEN = (
 
 def figures_between(
     conn: Connection, kind: str, website: str, first: datetime, last: datetime
-) -> dict[tuple[str, str], float]:
-    """The last figure of each subject and name seen in that time."""
+) -> dict[tuple[str, str], tuple[datetime, float]]:
+    """The last figure of each subject and name seen in that time, and when."""
     rows = execute(
         conn,
         _ALL_BETWEEN,
         {"kind": kind, "website": website, "first": ms(first), "last": ms(last)},
     )
-    return {(subject, name): value for subject, name, value in rows}
+    return {(subject, name): (moment(at), value) for subject, name, at, value in rows}
 
 
 def grain(at: datetime) -> datetime:
@@ -210,3 +212,35 @@ _OLD = text(
 def forget_figures(conn: Connection, before: datetime) -> int:
     """Delete some of the older figures; returns how many."""
     return conn.execute(_OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount
+
+
+_SWITCHES = {"kind": "recorded", "subject": "", "name": "recorded"}
+
+
+def note_share(
+    conn: Connection, website: str, status: str | None, rate: int | None, at: datetime
+) -> None:
+    """Note which share of its visitors the website records, as a poll has just seen it.
+
+    While nothing changes the last look moves on: each time of one share is two rows.
+    """
+    this = (_figures.c.kind == _SWITCHES["kind"], _figures.c.website == website)
+    query = select(_figures.c.at, _figures.c.value).where(*this).order_by(_figures.c.at.desc())
+    last = conn.execute(query.limit(2)).all()
+    if last and last[0].at >= ms(at):
+        return
+    lit = query.where(_figures.c.value > 0).limit(1)
+    before = conn.execute(lit).first() if rate is None else None
+    seen = share(status, rate, before.value if before else None)
+    if len(last) == 2 and {row.value for row in last} == {seen}:
+        conn.execute(update(_figures).where(*this, _figures.c.at == last[0].at).values(at=ms(at)))
+        return
+    row = {**_SWITCHES, "website": website, "at": ms(at), "value": seen}
+    conn.execute(upsert(_figures).on_conflict_do_nothing(), [row])
+
+
+def recorded_share(conn: Connection, website: str) -> RecordedShare:
+    """Which share of its visitors the website recorded, as far as polls have seen it."""
+    this = (_figures.c.kind == _SWITCHES["kind"], _figures.c.website == website)
+    query = select(_figures.c.at, _figures.c.value).where(*this).order_by(_figures.c.at)
+    return RecordedShare(tuple((moment(row.at), row.value) for row in conn.execute(query)))

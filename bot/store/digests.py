@@ -168,7 +168,7 @@ def _fold_for_space(conn: Connection, rows: Sequence[DueStep], now: datetime) ->
     for row in rows:
         try:
             params = read_params(row.params)
-            if params.overflow == "drop":
+            if params.overflow == "drop" or edits_first(conn, row):
                 dropped.append(row)
             else:
                 folded.setdefault(row.m_rule, []).append(folding(row, params.channel))
@@ -328,12 +328,22 @@ def end_held_back(
     record(conn, now, [note(row, kind, reason) for row in rows])
 
 
+def edits_first(conn: Connection, row: DueStep) -> bool:
+    """Whether the post would answer a message that says the same once it is edited.
+
+    In a digest the end of an alert would look like one more of them.
+    """
+    if row.action not in IF_HELD_BACK or row.m_continues is None:
+        return False
+    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
+    return conn.execute(begun).first() is not None
+
+
 def _instead(conn: Connection, row: DueStep, now: datetime) -> tuple[NewStep, ...]:
     """The step that edits the message to which the post would have answered, if there is one."""
-    kind = IF_HELD_BACK.get(row.action)
-    begun = select(posts.c.key).where(posts.c.match_id == row.m_continues, posts.c.lane == row.lane)
-    if kind is None or row.m_continues is None or conn.execute(begun).first() is None:
+    if not edits_first(conn, row):
         return ()
+    kind = IF_HELD_BACK[row.action]
     key = f"{row.key}/{kind}-1"
     return (NewStep(key=key, rank=Rank.POST, lane=row.lane, kind=kind, params=row.params, due=now),)
 

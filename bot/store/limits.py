@@ -24,6 +24,7 @@ from bot.store.audit import record
 from bot.store.digests import (
     DueStep,
     PostParams,
+    edits_first,
     fold,
     folding,
     note,
@@ -74,7 +75,7 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
         happened=moment(row.m_happened),
         posting=posting,
         limit=limit,
-        window=_window(conn, row) if limit else None,
+        window=open_window(conn, row.m_rule, row.lane) if limit else None,
         snoozed_until=snoozed_until(conn, row.m_rule),
         scheduled=at,
         quiet_until=quiet,
@@ -92,7 +93,7 @@ def _held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar
         case Waits(until):
             _put_off(conn, row, until, Reason.QUIET, now)
         case Held(reason, until, drop):
-            if drop:
+            if drop or edits_first(conn, row):
                 withhold(conn, [row], reason, now)
             else:
                 fold(conn, [folding(row, params.channel)], reason, until, now)
@@ -108,9 +109,10 @@ def _limit(params: PostParams) -> Limit | None:
     return Limit(rate.times, timedelta(milliseconds=rate.window_ms), params.overflow)
 
 
-def _window(conn: Connection, row: DueStep) -> Window | None:
+def open_window(conn: Connection, rule: str, lane: str) -> Window | None:
+    """The window in which the rule's posts on the lane were counted last."""
     query = select(windows.c.began, windows.c.used).where(
-        windows.c.rule == row.m_rule, windows.c.lane == row.lane
+        windows.c.rule == rule, windows.c.lane == lane
     )
     found = conn.execute(query).first()
     return Window(moment(found.began), found.used) if found else None

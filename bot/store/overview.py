@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select, text, update
 
 from bot.actions import DIGESTS
 from bot.actions.slack import EDITS
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
+from bot.domain.limits import Reason
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Entry
 from bot.store.schema import (
@@ -27,6 +29,8 @@ from bot.store.schema import (
     moment,
     moment_or_none,
     ms,
+    posts,
+    presses,
     steps,
 )
 from bot.store.statements import Value, execute
@@ -53,8 +57,14 @@ class StepNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchNow:
-    """A match with what became of it."""
+    """A match with what became of it.
 
+    `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
+    `counted`: it is one of those that a count summarises. `useless`: somebody called its message
+    not useful.
+    """
+
+    id: int
     key: str
     rule: str
     kind: str
@@ -63,8 +73,25 @@ class MatchNow:
     why: tuple[str, ...]
     matched: datetime
     happened: datetime
+    summary: str
+    stands_for: int = 0
+    counted: bool = False
+    useless: bool = False
     steps: tuple[StepNow, ...] = ()
     insight: Insight | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """The matches that one stands for: when the first and the last happened, a page of them.
+
+    `older` is where the next page begins, None for the last one.
+    """
+
+    since: datetime
+    until: datetime
+    found: tuple[MatchNow, ...]
+    older: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,8 +336,11 @@ def matches_now(
     limit: int = 10,
     whole: bool = False,
 ) -> list[MatchNow]:
-    """The newest matches of the rules with their steps; without digests. `whole`: with insights."""
-    query = select(matches).where(matches.c.kind != "digest")
+    """The newest matches of the rules with their steps. `whole`: with insights.
+
+    Without digests, unless the key is that of one.
+    """
+    query = select(matches) if key else select(matches).where(matches.c.kind != "digest")
     if rules:
         query = query.where(matches.c.rule.in_(rules))
     if len(rules) > 1:  # else SQLite reads and sorts all that they ever matched
@@ -322,13 +352,59 @@ def matches_now(
     ):
         if wanted:
             query = query.where(column == wanted)
-    rows = conn.execute(
-        query.order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
-    ).all()
-    done = _steps_of(conn, [row.id for row in rows])
+    newest = query.order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    return _as_now(conn, conn.execute(newest).all(), whole=whole)
+
+
+def members_of(conn: Connection, match: MatchNow, before: int | None, limit: int) -> Members:
+    """What the match stands for, the newest first; `before` is the page before's `older`."""
+    members = matches.c.counted_in == match.id
+    if match.kind == "digest":
+        digest = steps.alias("digest")
+        folded = steps.join(digest, digest.c.id == steps.c.digest_id)
+        chosen = select(steps.c.match_id).select_from(folded).where(digest.c.match_id == match.id)
+        members = matches.c.id.in_(chosen)
+    first, last = conn.execute(
+        select(func.min(matches.c.happened), func.max(matches.c.happened)).where(members)
+    ).one()
+    page = select(matches).where(members)
+    if before is not None:
+        page = page.where(matches.c.id < before)
+    rows = conn.execute(page.order_by(matches.c.id.desc()).limit(limit + 1)).all()
+    return Members(
+        since=moment_or_none(first) or match.happened,
+        until=moment_or_none(last) or match.happened,
+        found=tuple(_as_now(conn, rows[:limit], whole=False)),
+        older=rows[limit - 1].id if len(rows) > limit else None,
+    )
+
+
+def weekly_reports(conn: Connection, rule: str, limit: int) -> list[tuple[MatchNow, str]]:
+    """The newest weekly reports of this name, each with the parameters of its post (JSON)."""
+    query = select(matches).where(matches.c.rule == rule)
+    newest = query.order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    found = _as_now(conn, conn.execute(newest).all(), whole=False)
+    told = select(steps.c.match_id, steps.c.params)
+    rows = conn.execute(told.where(steps.c.match_id.in_([it.id for it in found])))
+    params = {row.match_id: row.params for row in rows}
+    return [(each, params.get(each.id, "{}")) for each in found]
+
+
+def mark_counted(conn: Connection, key: str, members: Sequence[str]) -> None:
+    """The match with this key summarises the matches with those keys."""
+    chosen = select(matches.c.id).where(matches.c.key == key).scalar_subquery()
+    for start in range(0, len(members), _AT_ONCE):
+        some = matches.c.key.in_(members[start : start + _AT_ONCE])
+        conn.execute(update(matches).where(some).values(counted_in=chosen))
+
+
+def _as_now(conn: Connection, rows: Sequence[Any], *, whole: bool) -> list[MatchNow]:
+    ids = [row.id for row in rows]
+    done, stand_for, useless = _steps_of(conn, ids), _stand_for(conn, ids), _useless(conn, ids)
     whys = {row.id: tuple(msgspec.json.decode(row.why)) for row in rows}
     return [
         MatchNow(
+            id=row.id,
             key=row.key,
             rule=row.rule,
             kind=row.kind,
@@ -337,11 +413,49 @@ def matches_now(
             why=whys[row.id] or _why_of(conn, row.rule, row.subject_key, row.matched),
             matched=moment(row.matched),
             happened=moment(row.happened),
+            summary=row.summary,
+            stands_for=stand_for.get(row.id, 0),
+            counted=row.counted_in not in (None, row.id),
+            useless=row.id in useless,
             steps=tuple(done.get(row.id, ())),
             insight=unpacked(row.insight) if whole else None,
         )
         for row in rows
     ]
+
+
+def _stand_for(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """How many matches each of these summarises, if it does."""
+    digest = steps.alias("digest")
+    counts = select(matches.c.counted_in, func.count()).group_by(matches.c.counted_in)
+    folds = (
+        select(digest.c.match_id, func.count())
+        .select_from(digest.join(steps, steps.c.digest_id == digest.c.id))
+        .group_by(digest.c.match_id)
+    )
+    found: dict[int, int] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        for query in (
+            counts.where(matches.c.counted_in.in_(some)),
+            folds.where(digest.c.match_id.in_(some)),
+        ):
+            found.update((match, count) for match, count in conn.execute(query))
+    return found
+
+
+def _useless(conn: Connection, ids: Sequence[int]) -> frozenset[int]:
+    """Those of the matches of which a message was called not useful."""
+    called = (
+        select(posts.c.match_id)
+        .join(presses, presses.c.post_key == posts.c.key)
+        .where(presses.c.button == "not_useful", presses.c.outcome == "done")
+    )
+    found: set[int] = set()
+    for start in range(0, len(ids), _AT_ONCE):
+        some = posts.c.match_id.in_(ids[start : start + _AT_ONCE])
+        found.update(conn.execute(called.where(some)).scalars())
+    return frozenset(found)
 
 
 def _why_of(conn: Connection, rule: str, subject_key: str, at: int) -> tuple[str, ...]:
@@ -494,6 +608,34 @@ _QUEUES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Posts of a lane that wait for their time: why ("" for a digest), how many, until when."""
+
+    reason: str
+    posts: int
+    until: datetime
+
+
+def held_back_now(conn: Connection, now: datetime) -> dict[str, tuple[HeldBack, ...]]:
+    """The posts that are not due yet on purpose, by lane; those that wait for a retry are not."""
+    found: dict[str, tuple[HeldBack, ...]] = {}
+    for lane, reason, count, due in execute(conn, _HELD_BACK, {"now": ms(now)}).fetchall():
+        found[lane] = (*found.get(lane, ()), HeldBack(reason, count, moment(due)))
+    return found
+
+
+_ON_PURPOSE = (Reason.QUIET, Reason.OUTSIDE_HOURS, Reason.SNOOZED, Reason.SCHEDULED)
+_SAID = ", ".join(repr(str(each)) for each in _ON_PURPOSE)
+_DIGESTS = ", ".join(repr(kind) for kind in sorted({*DIGESTS.values()}))
+_HELD_BACK = (
+    "SELECT lane, fault, count(*), min(due) FROM steps"  # noqa: S608 - constants
+    f" WHERE state = 'pending' AND rank = {Rank.POST} AND due > :now"
+    f" AND (fault IN ({_SAID}) OR (fault = '' AND action IN ({_DIGESTS})))"
+    " GROUP BY lane, fault ORDER BY lane, min(due)"
+)
+
+
 def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
     """How many steps each lane performed, of matches since then."""
     query = (
@@ -505,12 +647,25 @@ def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
     return {row.lane: row.done for row in conn.execute(query)}
 
 
-def dead_steps(conn: Connection, limit: int) -> Iterator[tuple[int, str, str, str, str, datetime]]:
-    """(number, rule, action, fault, recording's id or "", when) of dead letters, newest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadStep:
+    """A dead letter; `recording` is the id of its recording, "" for what is about none."""
+
+    number: int
+    rule: str
+    action: str
+    fault: str
+    recording: str
+    ended: datetime
+    attempts: int
+
+
+def dead_steps(conn: Connection, limit: int) -> Iterator[DeadStep]:
+    """Dead letters, the newest first."""
     query = (
         select(
             steps.c.id, matches.c.rule, steps.c.action, steps.c.fault, matches.c.kind,
-            matches.c.subject_key, steps.c.ended,
+            matches.c.subject_key, steps.c.ended, steps.c.attempts,
         )
         .join(matches, matches.c.id == steps.c.match_id)
         .where(text("steps.state = 'dead'"))
@@ -518,8 +673,15 @@ def dead_steps(conn: Connection, limit: int) -> Iterator[tuple[int, str, str, st
         .limit(limit)
     )  # fmt: skip
     for row in conn.execute(query):
-        recording = row.subject_key if row.kind == "recordings" else ""
-        yield row.id, row.rule, row.action, row.fault, recording, moment(row.ended)
+        yield DeadStep(
+            number=row.id,
+            rule=row.rule,
+            action=row.action,
+            fault=row.fault,
+            recording=row.subject_key if row.kind == "recordings" else "",
+            ended=moment(row.ended),
+            attempts=row.attempts,
+        )
 
 
 def costs_since(conn: Connection, since: datetime) -> list[tuple[str, Mapping[str, int]]]:

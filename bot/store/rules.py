@@ -1,7 +1,7 @@
 """The state of a rule beside its matches, and the rule files that are in force."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -170,7 +170,8 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
 def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> frozenset[str]:
     """Save the active rules (id -> fingerprint); returns those that changed.
 
-    A paused rule runs again after an edit, and the safety of an edited rule starts at zero.
+    They are returned again until `steps_rebuilt`, so that what waits follows an edit also after a
+    kill. A paused rule runs again after an edit, and the safety of an edited rule starts at zero.
     """
     known = rule_states(conn)
     changed = {
@@ -183,11 +184,19 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     ]
     if new:
         execute_many(conn, _DIGEST, new)
+    record(conn, at, [Note(kind="rule.edited", rule=rule) for rule in sorted(changed)])
     for rule in sorted(changed):
-        _save(conn, rule, released_at=ms(at))
+        _save(conn, rule, released_at=ms(at), outdated=1)
         if known[rule].paused_at is not None:
             resume_rule(conn, rule, at, "the rule was edited")
-    return frozenset(changed)
+    outdated = conn.execute(select(_table.c.rule).where(_table.c.outdated == 1)).scalars()
+    return frozenset(outdated).intersection(digests)
+
+
+def steps_rebuilt(conn: Connection, rules: Collection[str]) -> None:
+    """The waiting steps of these rules are as the rules are now."""
+    done = update(_table).where(_table.c.rule.in_(rules), _table.c.outdated == 1)
+    conn.execute(done.values(outdated=0))
 
 
 _DIGEST = (

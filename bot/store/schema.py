@@ -121,10 +121,12 @@ matches = Table(
     _text("owner", ""),
     Column("continues", _Int),  # the match that began its alert
     Column("insight", LargeBinary),  # what the status page shows once the subject is erased
+    Column("counted_in", _Int),  # the match that summarises it, also itself
 )
 Index("matches_subject", matches.c.website, matches.c.subject_key)
 Index("matches_rule", matches.c.rule, matches.c.matched)
 Index("matches_age", matches.c.matched)
+Index("matches_counted", matches.c.counted_in, **_if("counted_in IS NOT NULL"))
 Index("matches_alerts", matches.c.rule, matches.c.key, **_if("kind <> 'recordings'"))
 
 steps = Table(
@@ -161,6 +163,7 @@ Index("steps_match", steps.c.match_id)
 Index("steps_due", steps.c.lane, steps.c.due, steps.c.id, **_if("state = 'pending'"))
 Index("steps_posts", steps.c.lane, **_if("state = 'pending' AND rank = 2"))
 Index("steps_sending", steps.c.lane, **_if("state = 'sending'"))
+Index("steps_folded", steps.c.digest_id, **_if("digest_id IS NOT NULL"))
 Index("steps_dead", steps.c.ended, **_if("state = 'dead'"))
 Index("steps_untold", steps.c.ended, **_if("state = 'dead' AND told = 0"))
 
@@ -220,6 +223,7 @@ troubles = Table(
     _number("told"),  # whether people could be told when it began
     _number("waiting"),
     _number("dropped", 0),
+    _number("worked", 0),  # something got through since
     sqlite_with_rowid=False,
 )
 
@@ -271,6 +275,7 @@ rule_states = Table(
     Column("snoozed_until", _Int),
     Column("snoozed_at", _Int),
     Column("released_at", _Int),
+    _number("outdated", 0),  # steps that wait may still be those of the rule before its edit
     sqlite_with_rowid=False,
 )
 

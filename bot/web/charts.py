@@ -4,7 +4,7 @@ Sizes are attributes, since the page's policy allows no inline style. Every draw
 in words for those who can't see it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import log10
@@ -64,20 +64,29 @@ def day_name(day: date) -> str:
     return f"{day.day} {day:%b}"
 
 
-def per_day(values: Mapping[date, int], what: str) -> Markup:
-    """Bars for the days of some weeks, with axes."""
+def per_day(
+    values: Mapping[date, int], what: str, edited: Collection[date] = frozenset()
+) -> Markup:
+    """Bars for the days of some weeks, with axes, and a line where the rule was edited."""
     days = list(values)
     label = (
         f"{what} per day, {day_name(days[0])} to {day_name(days[-1])}. Between "
         f"{min(values.values())} and {max(values.values())} a day; today {values[days[-1]]} so far."
     )
-    return Markup("").join(_per_day(values, label, size) for size in RULE_SIZES)
+    if shown := [day_name(day) for day in days if day in edited]:
+        label += f" Edited {', '.join(shown)}."
+    return Markup("").join(_per_day(values, label, size, edited) for size in RULE_SIZES)
 
 
 _BAR = Markup('<rect class="b{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>')
 
 
-def _per_day(values: Mapping[date, int], label: str, size: Size) -> Markup:
+_EDIT = Markup('<line class="step" x1="{0}" x2="{0}" y1="8" y2="{1}"/>')
+
+
+def _per_day(
+    values: Mapping[date, int], label: str, size: Size, edited: Collection[date]
+) -> Markup:
     top, bottom = nice(max(values.values())), size.height - 22
     step = (size.width - size.left) / len(values)
     marks = sorted({0, top // 2, top})
@@ -92,6 +101,11 @@ def _per_day(values: Mapping[date, int], label: str, size: Size) -> Markup:
                 f"{tall:.1f}", f"{day:%a} {day_name(day)}: {value}",
             )
         )  # fmt: skip
+        if day in edited:
+            parts.append(_EDIT.format(f"{x:.1f}", bottom))
+            if not any(day - timedelta(days=n) in edited for n in range(1, 4)):
+                at, anchor = (x + 4, "start") if x < size.width - LABEL else (x - 4, "end")
+                parts.append(_text(at, 18, "edited", anchor))
         if place % size.ticks == 0:
             middle, side = x + step / 2, size.width - LABEL / 2
             at, anchor = (middle, "middle") if middle <= side else (size.width, "end")

@@ -1,7 +1,7 @@
 """Render templates: times, figures and addresses as the pages show them, and static files."""
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -63,6 +63,10 @@ class Clock:
     def exact(self, at: datetime) -> Markup:
         """The time of day with seconds."""
         return self._time(at, f"{at.astimezone(self.zone):%H:%M:%S}")
+
+    def days(self, moments: Iterable[datetime]) -> frozenset[date]:
+        """The days of these moments."""
+        return frozenset(at.astimezone(self.zone).date() for at in moments)
 
     def day(self, at: datetime) -> str:
         """`Today, Thursday 26 November`."""

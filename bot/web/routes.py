@@ -20,12 +20,14 @@ from bot.web.facts import Facts
 from bot.web.openapi import Parameter, View, document
 from bot.web.pages import Clock
 from bot.web.read import activity as read_activity
+from bot.web.read import recording as read_recording
 from bot.web.read.activity import FILTER_NAMES, PAGE, activity, day_of
 from bot.web.read.budgets import budgets
 from bot.web.read.overview import overview
 from bot.web.read.queue import queue
 from bot.web.read.recording import match_page, recording
-from bot.web.read.rules import rule, rules
+from bot.web.read.reports import reports
+from bot.web.read.rules import STATES, rule, rules
 from bot.web.shared import Web, web_of
 from bot.web.stream import stream
 
@@ -67,9 +69,6 @@ def _overview(_given: Mapping[str, str], facts: Facts) -> Work:
     return lambda conn: overview(conn, facts)
 
 
-STATES = ("firing", "problem", "snoozed", "paused", "silent")
-
-
 def _rules(given: Mapping[str, str], facts: Facts) -> Work:
     chosen = _choice(given, "state", STATES)
 
@@ -83,6 +82,10 @@ def _rules(given: Mapping[str, str], facts: Facts) -> Work:
 
 def _rule(given: Mapping[str, str], facts: Facts) -> Work:
     return lambda conn: rule(conn, facts, given["id"])
+
+
+def _reports(_given: Mapping[str, str], facts: Facts) -> Work:
+    return lambda conn: reports(conn, facts)
 
 
 def _budgets(_given: Mapping[str, str], facts: Facts) -> Work:
@@ -116,7 +119,9 @@ def _recording(given: Mapping[str, str], facts: Facts) -> Work:
 
 
 def _match(given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: match_page(conn, facts, given["key"])
+    before = _number(given, "before", MOST_NUMBER, None)
+    limit = _number(given, "limit", MOST_ENTRIES, read_recording.PAGE) or read_recording.PAGE
+    return lambda conn: match_page(conn, facts, given["key"], before, limit)
 
 
 Values = Callable[[Web, Mapping[str, str], Any], Mapping[str, Any]]
@@ -157,6 +162,11 @@ def snoozes(local: datetime) -> list[tuple[str, str, datetime]]:
 
 def _in_the_morning(day: date, local: datetime) -> datetime:
     return datetime.combine(day, MORNING, tzinfo=local.tzinfo)
+
+
+def _of_match(web: Web, given: Mapping[str, str], view: views.MatchPage) -> Mapping[str, Any]:
+    known = any(rule.id == view.match.rule_id for rule in web.facts.rules().rules)
+    return {"key": given["key"], "first_page": not given.get("before"), "known": known}
 
 
 def _of_activity(web: Web, given: Mapping[str, str], view: views.Activity) -> Mapping[str, Any]:
@@ -201,6 +211,9 @@ PAGES = {
                   "Rules", "rules", _rules, _of_rules),
     "rule": Page("/rules/{id}", View("rules/{id}", views.Rule, "One rule."),
                  "Rules", "rule", _rule, _of_rule),
+    "reports": Page("/reports", View("reports", views.Reports,
+                        "When weekly reports are due, and the latest ones."),
+                    "Rules", "", _reports),
     "budgets": Page("/budgets", View("budgets", views.Budgets, "All budgets."),
                     "Budgets", "budgets", _budgets),
     "activity": Page("/activity", View("activity", views.Activity, "The audit log in words.", (
@@ -220,8 +233,13 @@ PAGES = {
     "recording": Page("/recordings/{id}", View("recordings/{id}", views.Recording,
                                                "One recording, as the store knows it."),
                       "Activity", "", _recording),
-    "match": Page("/matches/{key:path}", View("matches/{key}", views.MatchPage, "One match."),
-                  "Activity", "", _match),
+    "match": Page("/matches/{key:path}", View("matches/{key}", views.MatchPage,
+                      "One match, or the matches of a count or a digest.", (
+                          _query("before", "Matches before this number.", "integer",
+                                 minimum=1, maximum=MOST_NUMBER),
+                          _query("limit", "How many matches at most.", "integer",
+                                 minimum=1, maximum=MOST_ENTRIES),
+                      )), "Activity", "", _match, _of_match),
 }  # fmt: skip
 
 
@@ -290,10 +308,11 @@ async def openapi(_request: Request) -> Response:
     return json_response(document([page.view for page in PAGES.values()]))
 
 
-async def index_of_api(_request: Request) -> Response:
+async def index_of_api(request: Request) -> Response:
     """Where everything is."""
-    paths = [f"/api/v1/{page.view.path}" for page in PAGES.values()]
-    return json_response({"openapi": "/api/v1/openapi.json", "paths": paths})
+    root = web_of(request).root
+    paths = [f"{root}/api/v1/{page.view.path}" for page in PAGES.values()]
+    return json_response({"openapi": f"{root}/api/v1/openapi.json", "paths": paths})
 
 
 async def events(request: Request) -> Response:
@@ -310,7 +329,7 @@ async def events(request: Request) -> Response:
         given = {"id": key}
         view = await read(web, page, given)
         values = web.values(request) | values_of(web, page, given, view)
-        return dict(web.pages.parts(name, values))
+        return {part: web.rooted(html) for part, html in web.pages.parts(name, values)}
 
     return await stream(request, web, topic, None if name == "activity" else render)
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from bot.domain.insight import Clause, Stop
 from bot.domain.subjects import Severity
+from bot.messages.weekly import Week
 
 State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"]
 """How bad something is; each has a shape and a word of its own."""
@@ -90,7 +91,12 @@ class Website(Struct, frozen=True, kw_only=True):
 
 
 class Match(Struct, frozen=True, kw_only=True):
-    """A match, and what became of it. `lag` is seconds from the event to the message."""
+    """A match, and what became of it. `lag` is seconds from the event to the message.
+
+    `rating` is what somebody in Slack called its message; null for nothing.
+
+    `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
+    """
 
     key: str
     rule_id: str
@@ -102,6 +108,8 @@ class Match(Struct, frozen=True, kw_only=True):
     outcome: str
     outcome_at: datetime | None = None
     lag: float | None = None
+    stands_for: int = 0
+    rating: Literal["not useful"] | None = None
 
 
 class BudgetStep(Struct, frozen=True, kw_only=True):
@@ -194,7 +202,8 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     """A rule in the list. `requests_per_hour`: requests that it had a part in.
     `useful` is None if nobody has called a message of it not useful.
 
-    `states` are all that hold; `state` is the worst of them. `per_day` ends with today.
+    `states` are all that hold; `state` is the worst of them, `state_reason` why. `per_day` ends
+    with today. `waiting_sessions` are those that the rule judges when they are over.
     """
 
     id: str
@@ -204,19 +213,34 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     websites: tuple[str, ...]
     state: State
     state_text: str
-    states: tuple[Literal["firing", "problem", "snoozed", "paused", "silent"], ...]
+    states: tuple[Literal["firing", "problem", "snoozed", "paused", "silent", "disabled"], ...]
     state_until: datetime | None
+    state_reason: str
     per_day: tuple[int, ...]
     last_24h: int
     last_match_at: datetime | None
     requests_per_hour: float
+    waiting_sessions: int
+    next_settled_at: datetime | None
     useful: Useful | None = None
+
+
+class PlannedReport(Struct, frozen=True, kw_only=True):
+    """A weekly report of the rule files. `websites` is empty for all."""
+
+    id: str
+    summary: str
+    place: str
+    websites: tuple[str, ...]
+    next_at: datetime
+    file: str
+    line: int
 
 
 class Rules(Struct, frozen=True, kw_only=True):
     """The rules in a state, problems first; `total` and `counts` are of all.
 
-    `waiting_sessions` are not over yet.
+    `waiting_sessions` are not over yet. `reports` are the weekly ones.
     """
 
     frame: Frame
@@ -226,6 +250,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     waiting_sessions: int
     next_settled_at: datetime | None
     file_errors: tuple[str, ...]
+    reports: tuple[PlannedReport, ...] = ()
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -241,6 +266,31 @@ class RuleAction(Struct, frozen=True, kw_only=True):
 
     action: str
     text: str
+
+
+class Limit(Struct, frozen=True, kw_only=True):
+    """How many messages of a rule a place got since its limit began to count, of how many."""
+
+    place: str
+    used: int
+    at_most: int
+    within: float
+
+
+class TooFew(Struct, frozen=True, kw_only=True):
+    """What a rule about too few sessions counted on a website `within` so many seconds.
+
+    It fires at `at_most` or fewer. `sessions` and `counted_at` are null before the first count.
+    It can't fire before `known_from`: until then some sessions were not counted.
+    """
+
+    website: str
+    sessions: int | None
+    at_most: int
+    within: float
+    counted_at: datetime | None
+    known_from: datetime | None
+    firing_since: datetime | None
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -263,8 +313,33 @@ class Rule(Struct, frozen=True, kw_only=True):
     digest_count: int
     safety_used: int | None
     safety_limit: str
+    edited_at: tuple[datetime, ...]
+    limits: tuple[Limit, ...]
+    too_few: tuple[TooFew, ...]
     matches: tuple[Match, ...]
     matches_kept: int
+
+
+class WeeklyReport(Struct, frozen=True, kw_only=True):
+    """A weekly report of a website. `week` is null where another version wrote it."""
+
+    key: str
+    report: str
+    website: str
+    at: datetime
+    state: State
+    outcome: str
+    headline: str
+    lines: tuple[str, ...]
+    week: Week | None
+
+
+class Reports(Struct, frozen=True, kw_only=True):
+    """When weekly reports are due, and the latest ones, the newest first."""
+
+    frame: Frame
+    planned: tuple[PlannedReport, ...]
+    reports: tuple[WeeklyReport, ...]
 
 
 class Budgets(Struct, frozen=True, kw_only=True):
@@ -300,8 +375,19 @@ class Activity(Struct, frozen=True, kw_only=True):
     websites: tuple[str, ...]
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """Messages that wait for their time on purpose: why, how many, until when."""
+
+    reason: str
+    count: int
+    until: datetime
+
+
 class Lane(Struct, frozen=True, kw_only=True):
-    """A queue: one for each place. A failing one never holds up another."""
+    """A queue: one for each place. A failing one never holds up another.
+
+    `held` are those of the waiting ones that are not to go out yet.
+    """
 
     id: str
     place: str
@@ -311,6 +397,7 @@ class Lane(Struct, frozen=True, kw_only=True):
     waiting: int
     oldest_at: datetime | None
     next_attempt_at: datetime | None
+    held: tuple[Held, ...]
     sent_24h: int
 
 
@@ -321,6 +408,7 @@ class DeadItem(Struct, frozen=True, kw_only=True):
     action: str
     recording_id: str | None
     given_up_at: datetime
+    attempts: int
 
 
 class DeadGroup(Struct, frozen=True, kw_only=True):
@@ -337,11 +425,12 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """What waits, and what failed for good."""
+    """What waits, and what failed for good. `held` of the waiting ones wait for their time."""
 
     frame: Frame
     problems: tuple[Problem, ...]
     waiting: int
+    held: int
     running: int
     lanes: tuple[Lane, ...]
     dead: int
@@ -393,7 +482,11 @@ class Recording(Struct, frozen=True, kw_only=True):
 
 
 class MatchPage(Struct, frozen=True, kw_only=True):
-    """One match, or the recordings that a count or digest stands for."""
+    """One match, or the matches that a count or digest stands for, the newest first.
+
+    `since` and `until` are when the first and the last of them happened; null for a match of one.
+    `older` is the number to ask with as `before`.
+    """
 
     frame: Frame
     match: Match
@@ -404,3 +497,7 @@ class MatchPage(Struct, frozen=True, kw_only=True):
     excepts: Clause | None
     path: tuple[Stop, ...]
     pages: int
+    since: datetime | None
+    until: datetime | None
+    members: tuple[Match, ...]
+    older: int | None

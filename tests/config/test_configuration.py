@@ -155,9 +155,9 @@ listen = "8080"
         ('[log]\nformat = "xml"', "write one of auto, json or text"),
         (
             '[rules]\nholidays = ["25.12."]',
-            "write days such as 2026-12-25, or 12-25 for every year",
+            "write days such as 2026-12-24, 12-25 (every year), or 12-24..01-01",
         ),
-        ('[rules]\nholidays = ["2026-02-30"]', "write days such as 2026-12-25"),
+        ('[rules]\nholidays = ["2026-02-30"]', "write days such as 2026-12-24"),
         ('[rules]\npaths = "a"\nalow_delete = true', "did you mean allow_delete?"),
     ],
 )
@@ -248,7 +248,7 @@ def test_lists_numbers_and_switches_can_be_given_in_the_environment() -> None:
         | {
             "BOT_RULES__PATHS": "rules, more/rules.toml",
             "BOT_RULES__ALLOW_DELETE": "true",
-            "BOT_RULES__HOLIDAYS": "2026-04-06, 02-29",
+            "BOT_RULES__HOLIDAYS": "2026-04-06, 02-29, 2026-05-01..2026-05-11",
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "0.5",
             "BOT_POLL__START": "1d12h",
             "bot_web__listen": "[::1]:9000",
@@ -256,7 +256,7 @@ def test_lists_numbers_and_switches_can_be_given_in_the_environment() -> None:
     )
     assert read.rules.paths == ("rules", "more/rules.toml")
     assert read.rules.allow_delete is True
-    assert read.rules.holidays == ("2026-04-06", "02-29")
+    assert read.rules.holidays == ("2026-04-06", "02-29", "2026-05-01..2026-05-11")
     assert read.mouseflow.requests_per_second == 0.5
     assert read.poll.start == timedelta(hours=36)
     assert read.web.address == ("::1", 9000)

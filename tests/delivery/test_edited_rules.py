@@ -312,3 +312,43 @@ async def test_the_command_says_which_rules_are_gone_and_works_in_batches(
     assert "450 more: rule" in digest.text
     rules.write_text("version: 1\nrules: {rule: 5}")
     assert main(["retry"]) == 0
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying:
+    """The store of a process that is killed after so many transactions."""
+
+    def __init__(self, store, after):
+        self.store, self.left = store, after
+
+    async def run(self, work):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return await self.store.run(work)
+
+    async def read(self, work):
+        return await self.store.read(work)
+
+
+async def test_what_waits_follows_an_edit_whenever_the_bot_is_killed(world):
+    whole, killed = world.store, 0
+    for after in range(12):
+        key = f"r{after}"
+        await world.use('{slack: {channel: "#wrong", text: old}}')
+        world.matched(key)
+        await world.delivery.drain()
+        world.store = Dying(whole, after)
+        try:
+            await world.use('{slack: {channel: "#right", text: new}}')
+        except Killed:
+            killed += 1
+            world.store = whole
+            await world.use('{slack: {channel: "#right", text: new}}')  # the next start
+        world.store = whole
+        await world.delivery.drain()
+        assert [post.text for post in world.slack.messages] == ["new"] * (after + 1)
+    assert 5 < killed < 12

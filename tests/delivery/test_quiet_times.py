@@ -9,7 +9,7 @@ from test_alert_threads import Alerts
 
 from bot.actions import ACTIONS, AFTER_QUIET
 from bot.config.settings import QuietSection
-from bot.domain.calendar import Calendar, quiet_days, schedule
+from bot.domain.calendar import Calendar, days_of, schedule
 from bot.domain.limits import Hours
 from bot.errors import TryLater
 from bot.rules.files.load import read
@@ -57,12 +57,12 @@ def at(text):
         (Calendar("UTC", (Hours(EVERY_DAY, 20 * 60, 7 * 60, "UTC"),
                           Hours(frozenset({5, 6}), 0, 1440, "UTC"))),
          "2026-03-06T21:00", "2026-03-09T07:00"),
-        (Calendar(ZONE, dates=(quiet_days("12-24..01-01"),)),
+        (Calendar(ZONE, dates=(days_of("12-24..01-01"),)),
          "2026-12-23T23:00", "2027-01-01T23:00"),
-        (Calendar(ZONE, dates=(quiet_days("12-24..01-01"),)), "2026-12-23T22:59", None),
-        (Calendar("UTC", dates=(quiet_days("2026-05-01"),)), "2026-05-01T12:00",
+        (Calendar(ZONE, dates=(days_of("12-24..01-01"),)), "2026-12-23T22:59", None),
+        (Calendar("UTC", dates=(days_of("2026-05-01"),)), "2026-05-01T12:00",
          "2026-05-02T00:00"),
-        (Calendar("UTC", dates=(quiet_days("2026-05-01"),)), "2027-05-01T12:00", None),
+        (Calendar("UTC", dates=(days_of("2026-05-01"),)), "2027-05-01T12:00", None),
     ],
 )  # fmt: skip
 def test_quiet_times_follow_the_clocks_of_the_account(calendar, now, until):
@@ -325,7 +325,7 @@ def test_quiet_times_that_can_not_be_kept_are_errors(values, said):
 def test_quiet_days_are_checked():
     for text in ("12-32", "christmas", "2026-02-02..2026-02-01", "2026-02-02..02-03"):
         with pytest.raises(ValueError, match="write days such as"):
-            quiet_days(text)
+            days_of(text)
 
 
 def test_each_kind_of_digest_has_one_for_a_quiet_time():

@@ -320,6 +320,15 @@ def test_the_end_of_an_alert_says_how_long_it_lasted():
     assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · Checkout · myshop.com"
 
 
+def test_the_end_of_an_alert_whose_figure_is_not_back_says_so():
+    task = replace(SAMPLES["funnels"], why=("conversion 10 % is usual now; it was 30 %",))
+    message = compose.resolved(task, APP, timedelta(days=7))
+    assert plain(message)[0] == (
+        "🔵 Ended after 7 d, not back: A sample: conversion 10 % is usual now; it was 30 %"
+        " · Checkout · myshop.com"
+    )
+
+
 def test_a_message_lists_the_actions_that_are_not_done_yet():
     task = replace(TASK, missing=("tag", "star"))
     templated = compose.from_template(task, APP, "own text", linked=True)

@@ -1,14 +1,17 @@
 """A recording rule that comes after hours without any begins when it comes."""
 
 from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import Account, rules
+from sqlalchemy import select
 
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.polling.server_facts import earlier_tags
+from bot.store.schema import steps
 from bot.watcher import Watcher
 
 NONE_ABOUT_RECORDINGS = """
@@ -175,4 +178,52 @@ async def test_a_month_after_its_rule_is_gone_a_tag_is_peoples_own(tmp_path):
     shop.wait(days=2)
     await watcher.use_rules(rules(TAGGED))
     assert shop.store.do(earlier_tags) == set()
+    shop.close()
+
+
+class Editing:
+    """Edits the rules once, while a poll waits for an answer."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.edit = inner, None
+
+    async def send(self, request):
+        answer = await self.inner.send(request)
+        edit, self.edit = self.edit, None
+        if edit:
+            await edit()
+        return answer
+
+
+def deleting(name: str, tag: str, more: str = "") -> str:
+    return short(name).replace(f"tag: {name}", f"tag: {tag}, delete: true") + more
+
+
+OLD = ("tag", '{"tag":"first"}')
+
+
+@pytest.mark.parametrize(
+    ("edited", "left"),
+    [
+        (deleting("first", "better"), [("tag", '{"tag":"better"}')]),
+        (deleting("first", "first", "  summary: edited\n"), [OLD]),
+        ("\n" + deleting("first", "first"), [OLD, ("delete", "{}")]),
+        (deleting("later", "later"), [OLD]),
+    ],
+)
+async def test_an_edit_also_counts_for_a_poll_that_began_before_it(tmp_path, edited, left):
+    shop = Account(tmp_path, deleting("first", "first"))
+    shop.sender = Editing(shop.sender)
+    watcher = watcher_of(shop, deleting("first", "first"))
+    await watcher.use_rules(watcher.rules)
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=1)
+    shop.sim.add("myshop.com", "checkout-friction", start=1)
+    await watched(shop, watcher, minutes=10)
+    assert not shop.matched()
+    shop.wait(minutes=50)
+    shop.sender.edit = partial(watcher.use_rules, rules(edited))
+    await watched(shop, watcher, minutes=1)
+    query = select(steps.c.action, steps.c.params).where(steps.c.state == "pending")
+    assert [*map(tuple, shop.store.do(lambda conn: conn.execute(query).all()))] == left
     shop.close()

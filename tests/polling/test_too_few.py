@@ -1,8 +1,10 @@
 """Alerts about sessions that do not come: they fire and end by what is known."""
 
 import itertools
+import json
 import random
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -10,13 +12,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from poll_world import Account, rules
 
+from bot.domain.budget import Ownership
 from bot.errors import RuleErrors
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rules.tests import run
+from bot.store.alert_states import note_share
 from bot.store.audit import history
+from bot.store.budgets import disown, own
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
+from bot.store.recordings import COUNTING, watermark
 from bot.store.rules import pause_rule, resume_rule
 from bot.watcher import Watcher
 from mouseflow.simulator.quirks import Quirks
@@ -65,15 +71,18 @@ class Shop(Account):
 
     async def pass_time(self, minutes: int, every: int = 10) -> list[str]:
         """Poll for so long; the messages that came of it."""
-        await self.watcher.find_sites()
         before = len(self.alerts)
         for _ in range(minutes // every):
+            await self.watcher.find_sites()
             self.wait(minutes=every)
             await self.watcher.poll_recordings(self.site)
         return self.alerts[before:]
 
     def visit(self) -> str:
         return self.sim.add("myshop.com", "checkout-friction", start=1)
+
+    def notes(self, kind: str) -> list[str]:
+        return [note.text for note in self.store.do(lambda conn: history(conn, kind=kind))]
 
     def why(self) -> str:
         return self.store.do(lambda conn: history(conn, kind="match", rule="nobody"))[0].text
@@ -132,6 +141,50 @@ async def test_a_downtime_is_not_nobody(shop):
     shop.begin()
     assert await shop.pass_time(110) == []
     assert await shop.pass_time(30) == ["slack"]
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        ({"status": "Stopped"}, {"status": "Recording"}),
+        ({"status": "Paused"}, {"status": "Recording"}),
+    ],
+)
+async def test_silence_of_a_website_that_records_nobody_is_not_nobody(shop, off, on):
+    shop.visit()
+    assert await shop.pass_time(60) == []
+    shop.sim.intervene("myshop.com", **off)
+    assert await shop.pass_time(300) == []
+    shop.sim.intervene("myshop.com", **on)
+    # Half an hour until it reaches visitors, two hours, and the time in which rows come late.
+    assert await shop.pass_time(140) == []
+    assert await shop.pass_time(40) == ["slack"]
+    assert shop.notes("level.not_recorded") == [
+        "all of the time was recorded: silence counts again",
+        "silence is unknown: recording was off or throttled in that time",
+    ]
+
+
+async def test_silence_at_a_rate_that_the_bot_has_lowered_is_not_nobody(shop):
+    def lowered(conn):
+        own(conn, Ownership(shop.site.id, "recording_rate", "budget:plan", shop.now, "", "25", 100))
+
+    shop.store.do(lowered)
+    assert await shop.pass_time(300) == []
+    shop.store.do(lambda c: disown(c, shop.site.id, "recording_rate", shop.now, "undone"))
+    assert await shop.pass_time(20) == ["slack"]
+
+
+async def test_silence_after_a_person_has_lowered_the_rate_is_unknown_for_a_week(shop):
+    def rate(percent):
+        shop.store.do(lambda c: note_share(c, shop.site.id, "Recording", percent, shop.now))
+
+    rate(100)
+    shop.visit()
+    assert await shop.pass_time(60) == []
+    rate(30)
+    assert await shop.pass_time(6 * 24 * 60, every=60) == []
+    assert await shop.pass_time(2 * 24 * 60, every=60) == ["slack"]
 
 
 async def test_a_short_restart_loses_nothing(shop):
@@ -315,3 +368,44 @@ async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, 
         assert not (firing and went_well and [it for it in seen_twice if it > quiet + LATE])
     assert came
     shop.close()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying:
+    """The store of a process that is killed after so many transactions."""
+
+    def __init__(self, store, after) -> None:
+        self.store, self.left = store, after
+
+    async def run(self, work):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return await self.store.run(work)
+
+    async def read(self, work):
+        return await self.store.read(work)
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_a_kill_leaves_what_was_read_and_what_was_counted_alike(shop, after):
+    await shop.pass_time(60)
+    shop.visit()
+    shop.wait(minutes=10)
+    context = shop.watcher.context
+    shop.watcher.context = replace(context, store=Dying(context.store, after))
+    with suppress(Killed):
+        await shop.watcher.poll_recordings(shop.site)
+
+    def times(conn):
+        marks = (
+            watermark(conn, source, shop.site.id) for source in ("recordings", f"{COUNTING}nobody")
+        )
+        read, counted = map(json.loads, marks)
+        return read["polled"], counted["until"]
+
+    read, counted = shop.store.do(times)
+    assert read == counted

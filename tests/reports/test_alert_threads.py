@@ -163,7 +163,7 @@ async def test_an_end_that_a_snooze_holds_back_still_edits_the_first_message():
         await world.converts(182)
         world.store.do(lambda conn: snooze(conn, "dip", world.now + timedelta(hours=9), world.now))
         await world.ends()
-        [first] = world.posts  # the answer would notify, so it waits for the digest
+        [first] = world.posts  # the answer would notify, and in a digest look like one more
         states = {
             step.action: step.state for step in world.store.do(lambda c: steps_of(c, *_end(c)))
         }
@@ -171,7 +171,19 @@ async def test_an_end_that_a_snooze_holds_back_still_edits_the_first_message():
     assert sent == (1, 0)  # an edit is no message
     assert first.edits == 1
     assert first.text.startswith("✅ Resolved after 30 min: Checkout funnel")
-    assert states == {"resolved": "folded", "ended": "done"}
+    assert states == {"resolved": "withheld", "ended": "done"}
+
+
+async def test_an_end_outside_the_active_hours_is_no_further_message_in_the_morning():
+    hours = FUNNEL.replace("remind: 4h", "active: 08:00-18:00")
+    async with alerts(hours) as world:
+        await world.converts(182)
+        await world.converts(274, hours=11)
+        await world.converts(274)
+        [first] = world.posts
+        assert first.text.startswith("✅ Resolved after 11 h")
+        await world.converts(274, hours=13)
+        assert len(world.posts) == 1
 
 
 async def test_an_end_that_waits_for_its_channel_edits_and_answers_when_it_is_back():

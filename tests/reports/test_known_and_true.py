@@ -231,7 +231,18 @@ async def test_the_end_of_a_drop_that_stays_says_that_it_is_usual_now():
     funnels(world, 10)
     found = await world.looks(60, hours=1)
     assert found == ["sagging: slack", "sagging: resolved"]
-    assert "10 % is usual now" in world.why()[0]
+    assert "10 % is usual now; it was 30 %" in world.why()[0]
+
+
+async def test_a_drop_does_not_end_because_the_past_was_low_for_some_hours():
+    world = World("funnels", drops("50%", "1d"))
+    funnels(world, 30)
+    assert await world.looks(12, hours=1) == []
+    funnels(world, 16)
+    assert await world.looks(12, hours=1) == []
+    funnels(world, 10)
+    assert await world.looks(20, hours=1) == ["sagging: slack"]
+    assert await world.looks(12, hours=1) == ["sagging: resolved"]
 
 
 async def test_the_end_of_a_drop_that_is_over_says_nothing_of_the_kind():

@@ -99,6 +99,58 @@ async def test_a_stopped_website_is_not_silent_in_the_sense_of_the_rule():
     assert await hours(world, 5) == []
 
 
+async def test_hours_that_were_not_recorded_are_no_silence():
+    world = begin(SILENT, MONDAY + timedelta(hours=9))
+    await hours(world, 3, 8)
+    world.api.website["status"] = "Stopped"
+    assert await hours(world, 3) == []
+    world.api.website["status"] = "Recording"
+    assert await hours(world, 2) == []
+    assert await hours(world, 1) == [(17, "silent: slack")]
+
+
+async def noons(world, *an_hour):
+    """Four hours of each day, with so much traffic; `None`: recording is off."""
+    found = []
+    for many in an_hour:
+        world.api.website["status"] = "Stopped" if many is None else "Recording"
+        found += [post for _, post in await hours(world, 4, many or 0, minutes=30)]
+        world.now += timedelta(hours=20)
+    return found
+
+
+async def test_a_week_that_was_not_recorded_is_not_compared_with():
+    world = begin(FEWER, MONDAY + timedelta(hours=9))
+    assert await noons(world, 40, None, 40, 40, 40, 40, 40) == []
+    assert await noons(world, 10, 10, 10) == ["fewer: slack"]
+    # Nothing is known of Tuesday, so the alert of Monday neither ends nor fires again.
+    assert world.notes("match.resolved") == []
+
+
+async def test_hours_of_which_a_part_was_not_recorded_are_not_fewer_than_usual():
+    world = begin(FEWER, MONDAY + timedelta(hours=9))
+    assert await noons(world, 40, 40, 40, 40, 40, 40, 40) == []
+    world.api.website["status"] = "Stopped"
+    assert await hours(world, 1, minutes=30) == []
+    world.api.website["status"] = "Recording"
+    assert await hours(world, 2, 10, minutes=30) == []
+    assert world.notes("level.not_recorded") == [
+        "recordings not compared: part of the time was not recorded"
+    ]
+    assert await hours(world, 1, 10, minutes=30) == [(13, "fewer: slack")]
+
+
+async def test_counts_at_another_rate_are_compared_in_proportion():
+    world = begin(FEWER, MONDAY + timedelta(hours=9))
+    assert await noons(world, 40, 40, 40, 40, 40, 40) == []
+    world.api.website["recordingRate"] = 50
+    await hours(world, 3, 20, minutes=30)
+    world.now += timedelta(hours=21)
+    assert await noons(world, 20) == []
+    assert await noons(world, 8) == ["fewer: slack"]
+    assert world.why()[0].endswith("4, was 10")  # 20 at the full rate
+
+
 async def test_half_of_the_usual_fires():
     world = begin(FEWER)
     for _day in range(8):

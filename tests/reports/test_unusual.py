@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from report_world import SITE, ZONE, World
 
+from bot.domain.calendar import days_of
 from bot.domain.subjects import PageSubject
 from bot.rules import model as c
 from bot.rules.evaluate import Given, answer
@@ -24,7 +25,7 @@ MONDAY = datetime(2026, 3, 2, 10, tzinfo=ZONE).astimezone(UTC)
 
 def begin(rules=FEWER, holidays=()):
     world = World("funnels", rules, start=MONDAY)
-    world.holidays = frozenset(holidays)
+    world.holidays = tuple(map(days_of, holidays))
     return world
 
 
@@ -128,6 +129,20 @@ async def test_holidays_are_not_compared_with_and_have_no_usual():
     assert await weeks(world, 1000, days=1 / 24) == []  # unknown: it neither fires nor ends
 
 
+async def test_a_sale_of_several_weeks_is_left_out_by_its_first_and_last_day():
+    world = begin(holidays=["2026-03-16..2026-04-05"])
+    assert await weeks(world, 1000, 2000, 2000, 2000, 1000, 1000) == []
+    assert await weeks(world, 400) == ["fewer: slack"]
+    assert "usually 1,000 (3 past weeks: 1,000, 1,000, 1,000)" in world.why()[0]
+
+
+async def test_two_weeks_of_a_sale_are_not_the_usual_yet():
+    world = begin()
+    assert await weeks(world, 1000, 1000, 2400, 2400) == []
+    assert await weeks(world, 800) == []  # half of 1,700, but not of 1,000
+    assert await weeks(world, 400, days=14) == ["fewer: slack"]
+
+
 async def test_weeks_without_a_look_are_replaced_by_older_ones():
     world = begin()
     await weeks(world, 1000, 1000, 1000)
@@ -155,6 +170,13 @@ async def test_each_page_has_its_own_usual_of_the_hour():
     assert len({at for (at,) in figures}) == 5
 
 
+SLOW = """
+slow:
+  watch: pages
+  over_last: 1d
+  when: {views: {min: 50}, render_time: {above_usual: 200%}}
+  do: {slack: {channel: "#ux"}}
+"""
 SAGGING = """
 sagging:
   watch: funnels
@@ -170,6 +192,18 @@ async def test_shares_know_the_usual_on_the_first_day():
     world.api.funnels["checkout"] = [400, 50]
     assert await world.looked(seconds=0) == ["sagging: slack"]
     assert "12.5 %, usually 30 % (4 past weeks: 30 %, 30 %, 30 %, 30 %)" in world.why()[0]
+    calls = len(world.api.calls)
+    await world.looks(8, hours=1)
+    assert len(world.api.calls) == calls + 8
+
+
+async def test_averages_of_pages_know_the_usual_on_the_first_day():
+    world = World("pages", SLOW, start=MONDAY)
+    world.api.pages = {"/a": {"views": 100, "renderTime": 4000}}
+    world.api.old_pages = {"/a": {"views": 90, "renderTime": 1500}, "/b": {"renderTime": 900}}
+    world.api.old_until = "2026-03-02"
+    assert await world.looked(seconds=0) == ["slow: slack"]
+    assert "4 s, usually 1.5 s (4 past weeks: 1.5 s, 1.5 s, 1.5 s, 1.5 s)" in world.why()[0]
     calls = len(world.api.calls)
     await world.looks(8, hours=1)
     assert len(world.api.calls) == calls + 8

@@ -20,17 +20,40 @@ BOUNDS = {
     "over": lambda value, bound: value > bound,
     "under": lambda value, bound: value < bound,
 }
-NUMBERS = {"friction", "duration", "pages", "hour", "time", "engagement", "scroll"}
+NUMBERS = {
+    "recording_rate",
+    "responses",
+    "impressions",
+    "friction",
+    "duration",
+    "pages",
+    "hour",
+    "time",
+    "engagement",
+    "scroll",
+}
 VERSIONS = {"browser_version", "os_version"}
 PATHS = {"saw_page", "journey", "entry_page", "exit_page", "path"}
-MANY = {"saw_page", "tags"}
+MANY = {"saw_page", "tags", "domains", "excluded_ips", "merge_urls"}
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def rules_in(text: str, *, toml: bool = False) -> dict[str, dict[str, Any]]:
-    """The rules of a file by their ids."""
+    """The rules of a file by their ids, without those that are disabled."""
     read = tomllib.loads(text) if toml else YAML(typ="safe", pure=True).load(text)
-    return read.get("rules", {})
+    rules = filled_in(read.get("rules", {}), read.get("vars", {}))
+    return {name: rule for name, rule in rules.items() if not rule.get("disabled")}
+
+
+def filled_in(value: Any, lists: dict[str, list[str]]) -> Any:
+    """The same with each `{var: name}` replaced by the list of that name."""
+    if isinstance(value, list):
+        return [filled_in(each, lists) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"var"}:
+        return lists[value["var"]]
+    return {key: filled_in(each, lists) for key, each in value.items()}
 
 
 def watches(rule: dict[str, Any], name: str, key: str) -> bool:

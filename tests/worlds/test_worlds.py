@@ -8,6 +8,7 @@ import os
 from collections import Counter
 
 import pytest
+from world_posts import unsaid
 from world_verdicts import counted, differences
 from worlds import FEATURES, World
 
@@ -20,7 +21,7 @@ SOME = frozenset(filter(None, os.environ.get("FEATURES", "").split(",")))
 def test_the_bot_matches_what_the_docs_say(seed, tmp_path, record_property):
     assert SOME <= FEATURES
     told = World(seed, SOME or FEATURES, tmp_path).run()
-    found = [*differences(told)]
+    found = [*differences(told), *unsaid(told)]
     for name, number in (counted(told) + Counter(each.kind for each in found)).items():
         record_property(name, number)
     assert not found, "\n".join(["", *map(str, found)])

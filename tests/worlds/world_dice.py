@@ -1,5 +1,6 @@
 """Random rules and random sessions that have something to say about each other."""
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from mouseflow.simulator.sessions import Script, Visitor
 
 PATHS = ["/", "/landing", "/products/runner-3", "/product/x", "/cart", "/checkout", "/checkout/pay"]
 PATTERNS = ["/", "/cart", "/checkout*", "/product*", "*/pay", "/landing", "*", "/nowhere", "/Cart/"]
+QUERIES = ["", "", "?utm=spring", "?utm=fall&q=a%20b#step-2"]
 EVENTS = ["click-rage", "404", "submit-failure", "click-error", "dead-click", "submit", "vip"]
 TAGS = ["click-rage", "404", "submit", "vip", "internal", "click-*", "nothing"]
 NAMES = ["Jane Roe", "John Doe", "Ärzte GmbH"]
@@ -54,7 +56,11 @@ def script(chance: random.Random) -> Script:
     """A session of one to six pages, of some seconds up to some minutes."""
     longest = chance.choice([8, 30, 120])
     stay = [
-        (chance.choice(PATHS) + chance.choice(["", "", "?utm=spring"]), chance.uniform(2, longest))
+        (
+            chance.choice(PATHS)
+            + chance.choice(["", "", "?utm=spring", "?utm=fall&q=a%20b#step-2"]),
+            chance.uniform(2, longest),
+        )
         for _ in range(chance.randint(1, 6))
     ]
     length = sum(seconds for _, seconds in stay)
@@ -130,6 +136,9 @@ def page(chance: random.Random) -> dict[str, Any]:
         "engagement": bounds("5s", "15s"),
         "scroll": bounds("25%", 50, "90%"),
         "tags": several("click-rage", "404", "vip", regex="click"),
+        "query": texts("*utm=spring*", "utm=*", "*q=a b", regex="utm=(fall|x)", absent=True),
+        "fragment": texts("step-*", "other", absent=True),
+        "host": texts("*.com", "myshop.com", "outlet.*"),
     }
     return {
         name: parts[name](chance) for name in chance.sample(sorted(parts), chance.randint(1, 2))
@@ -212,12 +221,78 @@ def rule(chance: random.Random, name: str, known: list[str], sites: list[str]) -
     if chance.random() < 0.3:
         made["except"] = condition(chance, known, 1)
     made["do"] = {"tag": f"bot-{name}"}
+    return made | {key: one for key, one in ADORNMENTS.items() if chance.random() < 0.1}
+
+
+def too_few(chance: random.Random, name: str) -> dict[str, Any]:
+    """What makes a rule an alert while few sessions meet it."""
+    made: dict[str, Any] = {
+        "count": {"at_most": chance.choice([0, 0, 1]), "within": chance.choice(["15m", "30m"])},
+        "resolved": True,
+        "do": {"slack": {"channel": f"#{name}"}},
+    }
     return made
 
 
-def as_toml(rules: dict[str, dict[str, Any]]) -> str:
+ADORNMENTS: dict[str, Any] = {
+    "severity": "critical", "owner": "Ops", "runbook": "https://wiki.example/x", "disabled": True,
+}  # fmt: skip
+
+
+def shared(chance: random.Random, rules: dict[str, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+    """The same rules with some of their texts as lists under `vars`, and those lists."""
+    found: dict[str, Any] = {}
+
+    def each(value: Any) -> Any:
+        if isinstance(value, list):
+            return [each(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        made = {}
+        for key, one in value.items():
+            texts = one if isinstance(one, list) else [one]
+            plain = all(isinstance(text, str) for text in texts)
+            if key in SHAREABLE and plain and chance.random() < 0.15:
+                name = f"list_{len(found)}"
+                found[name] = texts
+                made[key] = {"var": name}
+            else:
+                made[key] = each(one)
+        return made
+
+    parts = ("when", "except", "websites")
+    for rule in rules.values():
+        both = each({key: rule[key] for key in parts if key in rule})
+        rules = rules | {name: one | both for name, one in rules.items() if one is rule}
+    return rules, found
+
+
+SHAREABLE = ("websites", "not", "saw_page", "entry_page", "country", "ip", "tags", "device", "path")
+"""Under these keys a list of texts may stand under `vars`."""
+
+
+def as_yaml(chance: random.Random, rules: dict[str, dict[str, Any]], lists: dict[str, Any]) -> str:
+    """The rules as YAML, some of their conditions under `x-conditions`."""
+    blocks, lines = [], []
+    for name, rule in rules.items():
+        parts = []
+        for key, value in rule.items():
+            text = json.dumps(value)
+            if key in ("when", "except", "do") and chance.random() < 0.1:
+                blocks.append(f"  b{len(blocks)}: &b{len(blocks)} {text}")
+                text = f"*b{len(blocks) - 1}"
+            parts.append(f"    {key}: {text}")
+        lines += [f"  {name}:", *parts]
+    head = ["version: 1", f"vars: {json.dumps(lists)}"] if lists else ["version: 1"]
+    head += ["x-conditions:", *blocks] if blocks else []
+    return "\n".join([*head, "rules:", *lines, ""])
+
+
+def as_toml(rules: dict[str, dict[str, Any]], lists: dict[str, Any]) -> str:
     """The same file as TOML."""
     lines = ["version = 1"]
+    if lists:
+        lines.append(f"vars = {_inline(lists)}")
     for name, body in rules.items():
         lines.append(f"[rules.{name}]")
         lines += [f"{key} = {_inline(value)}" for key, value in body.items()]
@@ -234,3 +309,51 @@ def _inline(value: Any) -> str:
     if isinstance(value, str):
         return "'" + value + "'"
     return str(value)
+
+
+WEBSITE: dict[str, Test] = {
+    "anonymize_ips": flag,
+    "disable_keystrokes": flag,
+    "read_only": flag,
+    "status": texts("recording", "stopped", "paused"),
+    "recording_rate": bounds("25%", 50, "100%"),
+    "excluded_ips": several("192.0.2.*", "198.51.100.1", "10.*", regex="^192"),
+    "merge_urls": several("/search/*", "/product/*", "/x", regex="prod"),
+    "domains": several("*.com", "evil.example", "checkout.*", regex="evil"),
+    "website": texts("alpha*", "beta.com"),
+}
+SURVEY: dict[str, Test] = {
+    "enabled": flag,
+    "campaign": texts("survey*", "Rating of pages"),
+    "trigger": texts("delay", "scroll"),
+    "responses": bounds(1, 4, 10),
+    "impressions": bounds(4, 20, 50),
+}
+
+
+def alert(chance: random.Random, name: str, watch: str = "") -> dict[str, Any]:
+    """A rule about settings of websites or about campaigns."""
+    watch = watch or chance.choice(["websites", "websites", "feedback"])
+    known = WEBSITE if watch == "websites" else SURVEY
+    made: dict[str, Any] = {"summary": f"Rule {name} has fired", "watch": watch}
+    names = chance.sample(sorted(known), chance.choice([1, 1, 2]))
+    found = [{field: known[field](chance)} for field in names]
+    made["when"] = chance.choice([{"any": found}, {"all": found}, found[0], {"not": found[0]}])
+    if watch == "websites" and chance.random() < 0.2:
+        made["when"] = {"recording_rate": {"under": 60}}
+        made["until"] = {"recording_rate": {"min": chance.choice([60, 100])}}
+    for key, values in KEYS.items():
+        if chance.random() < 0.4:
+            made[key] = chance.choice(values)
+    made["do"] = {"slack": {"channel": f"#{name}"}}
+    return made
+
+
+KEYS: dict[str, list[Any]] = {
+    "severity": ["info", "warning", "critical"],
+    "for": ["8m", "13m", "28m"],
+    "resolved": [True, True, False],
+    "remind": ["33m", "1h7m"],
+    "owner": ["Ops"],
+    "runbook": ["https://wiki.example/x"],
+}

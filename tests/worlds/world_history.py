@@ -4,6 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from judge import View, named_tags
@@ -62,6 +63,17 @@ class Match:
     acted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message in a channel: when it was posted, all its lines, and the one that it answers."""
+
+    at: float
+    channel: str
+    key: str
+    text: str
+    answers: str
+
+
 @dataclass(slots=True)
 class History:
     """All that happened in a world. `well` are times in which the bot ran and the API worked."""
@@ -79,6 +91,8 @@ class History:
     broken: dict[str, list[Span]] = field(default_factory=dict)
     sites: dict[str, list[Span]] = field(default_factory=dict)
     matches: list[Match] = field(default_factory=list)
+    quiet: list[Span] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     ignored: frozenset[str] = frozenset()
     marks: float = 0  # for so long after a session what people mark counts
     marks_noticed: float = 3600  # so long it may take to notice such a mark
@@ -119,7 +133,8 @@ class History:
                 {
                     "path": view.page.path, "title": view.page.title, "time": view.stay / 1000,
                     "engagement": view.engaged / 1000, "scroll": view.page.scroll,
-                    "tags": list(view.tags),
+                    "tags": list(view.tags), "host": host.removeprefix("https://"),
+                    **after_the_path(view.page.query),
                 }
                 for view in state.views
             ],
@@ -138,3 +153,9 @@ class History:
             "weekday": began.strftime("%a").lower(),
             "hour": began.hour,
         }  # fmt: skip
+
+
+def after_the_path(query: str) -> dict[str, str | None]:
+    """The query and the fragment of an address, decoded; None where it has none."""
+    query, _, fragment = query.removeprefix("?").partition("#")
+    return {"query": unquote(query) or None, "fragment": fragment or None}

@@ -261,6 +261,8 @@ def _time(at: float) -> str:
 
 def limits(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
     """What `count`, `once_per` and `safety` forbid or demand of which matches had actions."""
+    if "at_most" in rule.get("count", {}):
+        return  # each session that counts is a match without actions
     if "count" in rule:
         yield from _counted(told, rule["count"], made)
     elif "once_per" in rule:

@@ -5,42 +5,20 @@ killed and started again on one store, and in the end there is a `History`: what
 what the bot says it matched.
 """
 
-import asyncio
-import json
-import random
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
 
-import time_machine
 import world_dice as dice
-from judge import rules_in
 from starlette.responses import JSONResponse
-from structlog.testing import capture_logs
-from virtual_world import Prompt, VirtualLoop
 from world_history import History, Match, Recording, Span
+from world_process import Process, exactly, now
 
-from bot.account import Account
-from bot.clients import Clients
-from bot.config import load
-from bot.config.settings import allowed
-from bot.daemon import Daemon
-from bot.delivery.dry_run import DryRunLog, DrySlack
-from bot.delivery.worker import Timing
-from bot.ports import Addresses, Ports
-from bot.rule_reader import RuleReader, rules_at_start
-from bot.rules.files import disk
-from bot.store import in_memory_copy
 from bot.store.audit import history
-from bot.store.rules import kept_rule_files
-from mouseflow import Priority
-from mouseflow.client import AsyncMouseflow
-from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.sessions import Script
@@ -69,12 +47,11 @@ FEATURES = frozenset(
         "details-away",
         "own-tags",
         "brackets",
+        "posts",
+        "absence",
     }
 )
 """What may happen in a world."""
-
-SELDOM = Timing(idle=timedelta(minutes=10))
-"""Nobody but the daemon writes into the store of a world, so the queue is read less often."""
 
 
 class Meddler:
@@ -93,39 +70,13 @@ class Meddler:
         await app(scope, receive, send)
 
 
-class Mortal(Prompt):
-    """A store that no longer answers once its process is dead."""
-
-    dead = False
-
-    async def run(self, work: Any) -> Any:
-        if self.dead:
-            await asyncio.get_running_loop().create_future()
-        return await super().run(work)
-
-    async def read(self, work: Any) -> Any:
-        if self.dead:
-            await asyncio.get_running_loop().create_future()
-        return await super().read(work)
-
-
-@dataclass(frozen=True, slots=True)
-class Announced(RuleReader):
-    """Looks at the disk only when files were written; the daemon asks every three seconds."""
-
-    written: list[disk.Signature] = field(default_factory=list)
-
-    async def signature(self) -> disk.Signature:
-        return self.written[-1]
-
-
-class World:
+class World(Process):
     """One world. `run` lets it happen and returns its history."""
 
     def __init__(self, seed: int, features: frozenset[str], folder: Path) -> None:
-        self.chance = chance = random.Random(seed)
+        super().__init__(seed, folder)
+        chance = self.chance
         self.features = features
-        self.folder = folder
         self.began = datetime(2026, 3, 10, tzinfo=UTC) + timedelta(hours=chance.uniform(0, 500))
         self.unnoticed = 0.0  # how long it may take to notice what people marked late
         self.quirks = self._quirks()
@@ -140,6 +91,8 @@ class World:
             skew=self.quirks.clock_skew.total_seconds(),
             zone=zone,
             marks=86_400 if "late-marks" in features else 0,
+            rules=self.in_force_since,
+            well=self.well,
         )
         names = chance.choice([["myshop.com"], ["myshop.com", "outlet.myshop.com"]])
         if "brackets" in features:
@@ -161,6 +114,18 @@ class World:
         self.history.own_tags = frozenset(f"bot-r{n}" for n in range(40))
 
     # what there is
+
+    def _quiet(self) -> dict[str, str]:
+        """Sometimes a quiet time of half an hour to an hour and a half, soon."""
+        if "posts" not in self.features or self.chance.random() < 0.6:
+            return {}
+        start = self.began.replace(second=0, microsecond=0) + timedelta(
+            minutes=self.chance.randint(5, 40)
+        )
+        end = start + timedelta(minutes=self.chance.randint(20, 60))
+        self.history.quiet.append(Span(start.timestamp(), "quiet", end.timestamp()))
+        hours = (each.astimezone(ZoneInfo(self.history.zone)) for each in (start, end))
+        return {"BOT_QUIET__HOURS": "-".join(f"{each:%H:%M}" for each in hours)}
 
     def _quirks(self) -> Quirks:
         chance, on = self.chance, self.features
@@ -191,90 +156,24 @@ class World:
         made = dice.rule(self.chance, name, self.known, names)
         if self.limited and self.chance.random() < 0.6:
             made |= self.chance.choice(LIMITS)
+        elif "absence" in self.features and self.chance.random() < 0.1:
+            made |= dice.too_few(self.chance, name)
+        elif "posts" in self.features and self.chance.random() < 0.3:
+            made["do"] |= {"slack": self._post(name)}
         return made
 
-    def _write_rules(self) -> None:
-        toml = self.chance.random() < 0.3
-        for old in self.folder.glob("rules.*"):
-            old.unlink()
-        text = dice.as_toml(self.rules) if toml else json.dumps({"version": 1, "rules": self.rules})
-        (self.folder / ("rules.toml" if toml else "rules.yaml")).write_text(text)
-        self.reader.written.append(disk.signature(self.reader.paths))
-        self.in_force(rules_in(text, toml=toml))
-
-    def in_force(self, rules: dict[str, dict[str, Any]]) -> None:
-        """From now on these rules hold."""
-        for name in dict.fromkeys([*self.history.rules, *rules]):
-            spans = self.history.rules.setdefault(name, [])
-            if spans and spans[-1].end is None:
-                if spans[-1].what == rules.get(name):
-                    continue
-                spans[-1] = replace(spans[-1], end=now())
-            if name in rules:
-                spans.append(Span(now(), rules[name]))
-
-    # the daemon
-
-    async def start(self) -> None:
-        """A new process on the old store."""
-        loop = asyncio.get_running_loop()
-        flow = self.settings.mouseflow
-        self.store = Mortal(self.kept)
-        self.api = AsyncMouseflow(
-            flow.base_url, self.sim.email, self.sim.api_key,
-            requests_per_second=flow.requests_per_second,
-            monotonic=loop.time,
-            transport=InProcess(self.meddler),
-        )  # fmt: skip
-        acting = Ports(
-            Account(self.api, Priority.ACTION), DrySlack(DryRunLog()), None,
-            Addresses(channel="#mouseflow", ops_channel="#ops"),
-        )  # fmt: skip
-        start = await rules_at_start(self.reader, partial(self.store.run, kept_rule_files))
-        accounts = Clients(Account(self.api, Priority.POLL), acting)
-        daemon = Daemon(
-            self.settings, self.store, accounts, start,
-            seen=self.reader.written[-1], reader=self.reader, timing=SELDOM,
-        )  # fmt: skip
-        self.stop, self.reload = asyncio.Event(), asyncio.Event()
-        self.daemon = loop.create_task(daemon.run(self.stop, self.reload))
-        self.sick(False)
-
-    async def end(self, *, kill: bool) -> None:
-        """Stop the process in good order, or in the middle of whatever it does."""
-        self.sick(True)
-        if not kill:
-            self.stop.set()
-            await self.daemon
-            await self.api.aclose()
-            return
-        self.store.dead = True
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for _ in range(20):
-            for task in others:
-                task.cancel()
-            _, others = await asyncio.wait(others, timeout=1) if others else (None, set())
-        with suppress(asyncio.CancelledError):
-            await self.daemon
-
-    def sick(self, trouble: bool) -> None:
-        """Note that the bot works from now on, or that it does not."""
-        spans = self.history.well
-        if spans and spans[-1].end is None:
-            spans[-1] = replace(spans[-1], end=now())
-        if not trouble:
-            spans.append(Span(now(), "well"))
+    def _post(self, name: str) -> dict[str, Any]:
+        """A post to the rule's own channel: at once, some at once, or all at a time of the day."""
+        local = self.began.astimezone(ZoneInfo(self.history.zone))
+        soon = local + timedelta(minutes=self.chance.randint(15, 90))
+        forms = [{}, {"at_most": "2 per 10m"}, {"digest": f"{soon:%H:%M}"}]
+        return {"channel": f"#{name}"} | self.chance.choice(forms)
 
     # what happens
 
     def run(self) -> History:
         """Let it all happen."""
-        with (
-            capture_logs(),
-            time_machine.travel(self.began, tick=False) as wall,
-            asyncio.Runner(loop_factory=lambda: VirtualLoop(wall)) as runner,
-        ):
-            runner.run(self._happen())
+        self.runs(self.began, self._happen)
         return self.history
 
     async def _happen(self) -> None:
@@ -282,49 +181,37 @@ class World:
         self.sim = Simulator(
             seed=7, sites=self.sites, quirks=self.quirks, now=lambda: datetime.now(UTC)
         )
-        self.meddler = Meddler(self.sim.mouseflow_app)
+        self.app = Meddler(self.sim.mouseflow_app)
         for site in self.sites:
             told.sites[site.id] = [Span(0, site.settings["name"])]
         for _ in range(3):
             self.plant(-chance.uniform(0, 5000))
-        self.settings = load(
-            None,
-            {
-                "BOT_MOUSEFLOW__BASE_URL": "http://127.0.0.1:1",
-                "BOT_MOUSEFLOW__EMAIL": self.sim.email,
-                "BOT_MOUSEFLOW__API_KEY": self.sim.api_key,
-                "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "50",
-                "BOT_MOUSEFLOW__TIME_ZONE": told.zone,
-                "BOT_SLACK__BOT_TOKEN": "xoxb-1",
-                "BOT_SLACK__CHANNEL": "#mouseflow",
-                "BOT_SLACK__OPS_CHANNEL": "#ops",
-                "BOT_RULES__PATHS": str(self.folder),
-                "BOT_POLL__RECORDINGS": f"{told.poll:.0f}s",
-                "BOT_POLL__MARKS": f"{told.marks:.0f}s",
-                "BOT_POLL__SETTLE": f"{told.settle:.0f}s",
-                "BOT_POLL__START": f"{told.start:.0f}s" if told.start else "now",
-            },
+        self.prepare(
+            told.zone,
+            **self._quiet(),
+            BOT_POLL__RECORDINGS=f"{told.poll:.0f}s",
+            BOT_POLL__MARKS=f"{told.marks:.0f}s",
+            BOT_POLL__SETTLE=f"{told.settle:.0f}s",
+            BOT_POLL__START=f"{told.start:.0f}s" if told.start else "now",
         )
-        self.reader = Announced(self.settings.rules.paths, allowed(self.settings))
-        self.kept = in_memory_copy(f"sqlite:///{self.folder / 'none.db'}")
-        self._write_rules()
         await self.start()
-        await asyncio.sleep(5)
+        await exactly(5)
         acts = [act for name, act in ACTS if name in self.features]
         for _ in range(chance.randint(5, 9)):
             for _ in range(chance.randint(0, 3)):
                 self.plant(chance.uniform(1, 60))
-            await asyncio.sleep(chance.uniform(10, 240))
+            await exactly(chance.uniform(10, 240))
             if acts and chance.random() < 0.7:
                 await chance.choice(acts)(self)
         self.sim.faults.clear()
         longest = max(rec.last for rec in told.recordings.values()) - now()
         longest += self.unnoticed
-        await asyncio.sleep(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
+        longest = max(longest, *(it.end - now() for it in told.quiet if it.end), 0)
+        await exactly(max(0, longest) + told.settle + 3 * told.poll + 300 + abs(told.skew))
         await self.end(kill=False)
         self._read_log()
         self.kept.close()
-        told.end = now()
+        told.said, told.end = self.wall.said, now()
 
     def _read_log(self) -> None:
         """What the bot says it matched, and which of its tags were set when."""
@@ -389,10 +276,6 @@ class World:
         else:
             getattr(world.marks(site, who), act).add(self.sim.email)
         rec.acts.append((now(), act, what))
-
-
-def now() -> float:
-    return datetime.now(UTC).timestamp()
 
 
 LIMITS: list[dict[str, Any]] = [
@@ -466,7 +349,7 @@ async def faults(world: World) -> None:
 
 async def restarts(world: World) -> None:
     await world.end(kill=world.chance.random() < 0.6)
-    await asyncio.sleep(world.chance.uniform(0, 60))
+    await exactly(world.chance.uniform(0, 60))
     await world.start()
 
 
@@ -477,7 +360,7 @@ async def downtime(world: World) -> None:
     await world.end(kill=world.chance.random() < 0.5)
     for _ in range(world.chance.randint(1, 4)):
         world.plant(world.chance.uniform(0, 9000))
-    await asyncio.sleep(world.chance.uniform(2000, 10_000))
+    await exactly(world.chance.uniform(2000, 10_000))
     await world.start()
 
 
@@ -486,15 +369,18 @@ async def reloads(world: World) -> None:
     chance = world.chance
     name = chance.choice(sorted(world.rules))
     new = f"r{len(world.history.rules)}"
-    if chance.random() < 0.3 and len(world.rules) > 1:
+    if chance.random() < 0.25 and len(world.rules) > 1:
         del world.rules[name]
+    elif chance.random() < 0.25:
+        rule = world.rules[name]
+        world.rules[name] = rule | {"disabled": not rule.get("disabled", False)}
     elif chance.random() < 0.5:
         world.rules[new] = world._rule(new)
     else:
         world.rules[name] = world._rule(name)
-    world._write_rules()
+    world.write_rules()
     world.reload.set()
-    await asyncio.sleep(1)
+    await exactly(1)
 
 
 async def details_away(world: World) -> None:
@@ -506,16 +392,16 @@ async def refused(world: World) -> None:
 
 
 async def _away(world: World, what: str, status: int, longest: float) -> None:
-    if world.meddler.refused:
+    if world.app.refused:
         return
-    world.meddler.refused = {what: status}
+    world.app.refused = {what: status}
     spans = world.history.broken.setdefault(what, [])
     begin = now()
     for _ in range(2):
         world.plant(world.chance.uniform(1, 60))
-    await asyncio.sleep(world.chance.uniform(60, longest))
+    await exactly(world.chance.uniform(60, longest))
     spans.append(Span(begin, status, now()))
-    world.meddler.refused = {}
+    world.app.refused = {}
 
 
 ACTS = [

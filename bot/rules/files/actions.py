@@ -55,6 +55,7 @@ class Allowed:
 
     `channels` are those of posts that name none, by severity. `any_channel`: posts go to the
     channel that a rule names; an incoming webhook has its own. `places` are those of `[notify]`.
+    `accounts` are those of the configuration, `account` is the one whose rules are read.
     """
 
     delete: bool = False
@@ -64,6 +65,16 @@ class Allowed:
     channels: tuple[tuple[str, str], ...] = ()
     any_channel: bool = True
     places: tuple[str, ...] | None = None
+    accounts: tuple[str, ...] | None = ()
+    account: str = ""
+
+    def has(self, accounts: Collection[str]) -> bool:
+        """Whether the account has what these accounts have; none of them means all."""
+        return not accounts or self.accounts is None or self.account in accounts
+
+    def elsewhere(self) -> "Allowed":
+        """For rules of other accounts, whose configuration is not known here."""
+        return Allowed(delete=True, accounts=self.accounts, account=self.account)
 
 
 def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:

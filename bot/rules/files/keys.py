@@ -55,6 +55,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     Key("owner", "who looks after the rule; messages show it", "Checkout team"),
     Key("disabled", "the rule is kept, but does nothing", "true"),
     Key("watch", f"what the rule looks at: {', '.join(KINDS)}", "recordings", required=True),
+    Key("accounts", "names of the configuration's accounts that have it; left out: all", "[shop]"),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("when", "the conditions, all of which must hold", "{friction: {min: 2.5}}", required=True),
     Key("except", "conditions none of which may hold", "{tags: [internal, load-test]}"),
@@ -110,6 +111,7 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
 
 BUDGET_KEYS: Final[tuple[Key, ...]] = (
     Key("summary", "what the budget is for, in a line", "Credits of the plan"),
+    Key("accounts", "names of the configuration's accounts that have it; left out: all", "[shop]"),
     Key(
         "websites",
         "names, ids or globs of websites, counted together",
@@ -140,6 +142,7 @@ BUDGET_KEYS: Final[tuple[Key, ...]] = (
 
 REPORT_KEYS: Final[tuple[Key, ...]] = (
     Key("summary", "what the report is for, in a line", "The shops' week"),
+    Key("accounts", "names of the configuration's accounts that have it; left out: all", "[shop]"),
     Key("websites", "names, ids or globs of websites; left out: all", "[myshop.com]"),
     Key("at", "the weekday and time at which it comes", "mon 09:00", required=True),
     Key("do", "where it is posted", '{slack: {channel: "#ux"}}', required=True),
@@ -167,6 +170,11 @@ FILE_KEYS: Final[tuple[Key, ...]] = (
         "vars",
         "lists of texts by name, for all files: a condition writes {var: name} for one",
         "{internal_ips: [192.0.2.*, 198.51.100.7]}",
+    ),
+    Key(
+        "accounts",
+        "accounts that have the rules, budgets and reports of this file that name none",
+        "[shop]",
     ),
     Key("silence", "ids of warnings that are meant to be so in this file", "[same-rule]"),
 )

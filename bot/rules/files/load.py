@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePath
 
@@ -16,7 +16,7 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names
-from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
+from bot.rules.files.lints import LINTS, Written, learns, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
 from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
@@ -199,7 +199,7 @@ def toml_blocks(lines: list[str]) -> Iterator[Block]:
 FORMATS = {".yaml": yaml.parse, ".yml": yaml.parse, ".toml": toml.parse}
 """How each kind of file becomes nodes."""
 
-ALLOWED = Allowed()
+ALLOWED = Allowed(accounts=None)
 """What rules may do if the configuration is not known."""
 
 Silences = set[tuple[str, str, str]]
@@ -243,11 +243,12 @@ def read(
     faults += _duplicate_ids(found.ids)
     _renames(found)
     _waiting(found, whole=whole and not unread)
-    for _, first in found.rules[:1]:
+    own = [each for each in found.rules if allowed.has(each[0].accounts)]
+    for _, first in own[:1]:
         with _surprises_told(first, "the rules"):
-            lint_same(found.rules)
-            lint_undoing(found.rules)
-    for good, place in found.rules if tested else ():
+            lint_same(own)
+            lint_undoing(own)
+    for good, place in own if tested else ():
         begin(good.file)
         with _surprises_told(place, "the tests of this rule"):
             results = tests.run(RuleSet((good,)))
@@ -257,13 +258,13 @@ def read(
     if faults:
         raise RuleErrors(_some(sorted(set(faults), key=_order)), shown)
     return RuleSet(
-        tuple(rule for rule, _ in found.rules if not rule.disabled),
+        tuple(rule for rule, _ in own if not rule.disabled),
         shown,
         _digest(files),
-        tuple(found.budgets),
+        tuple(budget for budget in found.budgets if allowed.has(budget.accounts)),
         tuple(note for note in found.notes if not _silent(note, found.silences)),
-        tuple(rule for rule, _ in found.rules if rule.disabled),
-        tuple(found.reports),
+        tuple(rule for rule, _ in own if rule.disabled),
+        tuple(report for report in found.reports if allowed.has(report.accounts)),
     )
 
 
@@ -345,24 +346,65 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     if not partly or "version" in keys.entries:
         _version(keys, place)
     into.silences.update(_silence(keys, place, ""))
+    default = _accounts(keys, place, allowed)
     has = ("rules", "budgets", "reports", "vars")
     if not partly and not any(suggestion(entry.key, has) for entry in keys):
         place.fault("the file has no rules; write them under rules:")
     for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this rule"):
-            _rule(resolved(entry, here, into.lists), here, allowed, into)
+            _rule(_of_accounts(entry, here, default, allowed, into), into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this budget"):
             if named(entry, here, "budget"):
-                _budget(resolved(entry, here, into.lists), here, allowed, into)
+                _budget(_of_accounts(entry, here, default, allowed, into), into)
     for entry, here in _section(keys, "reports", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this report"):
             if named(entry, here, "report"):
-                made = report(resolved(entry, here, into.lists), here, allowed)
-                into.reports.extend([made] if made else ())
+                part = _of_accounts(entry, here, default, allowed, into)
+                made = report(part.entry, part.place, part.allowed)
+                into.reports.extend([replace(made, accounts=part.accounts)] if made else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A rule, budget or report: as written, for which accounts, and what it may do."""
+
+    entry: Entry
+    place: Place
+    accounts: tuple[str, ...]
+    allowed: Allowed
+
+
+def _of_accounts(
+    entry: Entry, here: Place, default: tuple[str, ...], allowed: Allowed, into: _Found
+) -> _Part:
+    """It with its accounts; for one of others nothing is known, and nobody is warned."""
+    entry = resolved(entry, here, into.lists)
+    node = entry.node
+    own = _accounts(node, here, allowed) if isinstance(node, Keys) else ()
+    accounts = own or default
+    if allowed.has(accounts):
+        return _Part(entry, here, accounts, allowed)
+    return _Part(entry, replace(here, warnings=[]), accounts, allowed.elsewhere())
+
+
+def _accounts(keys: Keys, place: Place, allowed: Allowed) -> tuple[str, ...]:
+    """The accounts under the key; notes errors for those that the configuration lacks."""
+    entry = keys.entries.get("accounts")
+    if entry is None:
+        return ()
+    here = place.at("accounts", entry)
+    found = texts(entry.node, here) or ()
+    known = allowed.accounts
+    if known == ():
+        here.fault("the configuration has no [accounts]; remove accounts")
+    for index, name in enumerate(found if known else ()):
+        if known and name not in known:
+            item_place(entry.node, index, here).fault(unknown(name, known, "account"))
+    return found
 
 
 _MAY_HAVE_VARS = re.compile(rb"(?m)^\s*\[?[\"']?vars\b|[{,]\s*[\"']?vars\b")
@@ -384,29 +426,33 @@ def _of_rules(root: Keys) -> bool:
     )
 
 
-def _budget(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
-    good = budget(entry, here, allowed)
+def _budget(part: _Part, into: _Found) -> None:
+    entry, here = part.entry, part.place
+    good = budget(entry, here, part.allowed)
     if good is None or not isinstance(entry.node, Keys):
         return
-    into.budgets.append(good)
+    into.budgets.append(replace(good, accounts=part.accounts))
     for index, old in enumerate(good.was):
         written = entry.node.entries["was"]
         into.budgets_were.append((old, item_place(written.node, index, here.at("was", written))))
 
 
-def _rule(entry: Entry, here: Place, allowed: Allowed, into: _Found) -> None:
+def _rule(part: _Part, into: _Found) -> None:
+    entry, here = part.entry, part.place
     has_name = named(entry, here, "rule")
-    good = rule(entry, here, allowed)
+    good = rule(entry, here, part.allowed)
     if isinstance(entry.node, Keys):
         into.silences.update(_silence(entry.node, here, here.path))
         if good is not None and has_name:
-            _keep(Written(good, entry.node, here), allowed, into)
+            good = replace(good, accounts=part.accounts)
+            _keep(Written(good, entry.node, here), part.allowed, into)
 
 
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     """Keep the rule without its nodes, which are most of the memory of a big rule set."""
     lint(written, allowed)
-    into.notes.extend(waits(written))
+    if allowed.has(written.rule.accounts):
+        into.notes.extend((*waits(written), *learns(written)))
     into.rules.append((written.rule, written.place))
     good = written.rule
     into.was.extend(_listed(written, "was", good.was))

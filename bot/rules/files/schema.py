@@ -103,6 +103,7 @@ def json_schema() -> Schema:
         "rules": _by_id("rule", taken=OWN_RULE),
         "budgets": _by_id("budget"),
         "reports": _by_id("report"),
+        "accounts": one_or_more(TEXT),
         "vars": {"type": "object", "additionalProperties": one_or_more(TEXT)},
         "silence": _ref("silence"),
     }
@@ -160,6 +161,7 @@ def _rule() -> Schema:
         "owner": TEXT,
         "disabled": FLAG,
         "watch": {"enum": list(KINDS)},
+        "accounts": one_or_more(TEXT),
         "websites": _or_list(one_or_more(TEXT)),
         "when": {"type": "object", "minProperties": 1},
         "except": {"type": "object", "minProperties": 1},
@@ -269,6 +271,8 @@ def _operators_of(field: Field, *, part: bool) -> str:
     has_history = any(it.has_history for it in fitting(field, single_item=part))
     if field.type == "text" and field.text is TextKind.VERSION:
         return "version-operators"
+    if field.type == "text" and field.text is TextKind.MOMENT:
+        return "moment-operators"
     which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
     return f"{field.type}-operators{which}"
 
@@ -370,6 +374,7 @@ def _report() -> Schema:
     channel = _object({"channel": {"type": "string"}})
     values: dict[str, Schema] = {
         "summary": TEXT,
+        "accounts": one_or_more(TEXT),
         "websites": _or_list(one_or_more(TEXT)),
         "at": {"type": "string", "pattern": SCHEDULE_PATTERN},
         "do": _object({"slack": channel}, ("slack",)),
@@ -382,6 +387,7 @@ def _budget() -> Schema:
     rate = {"type": ["number", "string"], "minimum": 1, "maximum": 100, "pattern": written}
     values: dict[str, Schema] = {
         "summary": TEXT,
+        "accounts": one_or_more(TEXT),
         "websites": _or_list(one_or_more(TEXT)),
         "recordings": {"type": "integer", "minimum": 1},
         "period": {"enum": ["day", "week", "month"]},

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import sqrt
-from statistics import median
+from statistics import median_high, median_low
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
@@ -163,7 +163,8 @@ class Unusual(AgainstThePast):
     """The figure is at most, or at least, this share (percent) of the usual.
 
     The usual is the median of this weekday and hour in the last weeks. Unknown with too few
-    weeks, and where a count is so small that chance alone may explain the difference.
+    weeks, where a count is so small that chance alone may explain the difference, and where only
+    one of the two weeks in the middle says so: two weeks of a sale are not the usual yet.
     """
 
     below_usual: float | None = None
@@ -213,7 +214,9 @@ class Unusual(AgainstThePast):
             weeks = earlier.usual()
             if len(weeks) < FEWEST_WEEKS:
                 return None
-            return self.unusual(now, median(weeks), is_count=about.is_count)
+            ends = median_low(weeks), median_high(weeks)
+            answers = {self.unusual(now, each, is_count=about.is_count) for each in ends}
+            return answers.pop() if len(answers) == 1 else None
 
         return test
 

@@ -17,6 +17,7 @@ from bot.web.facts import Facts
 from bot.web.read.world import World, plain, world
 from bot.web.tail import action_of
 from bot.web.views import Activity, Entry, State
+from bot.weekly import SOURCE
 
 PAGE = 50
 
@@ -27,7 +28,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "held": ("suppressed", "step.folded", "step.withheld", "level.held"),
     "failed": ("step.dead", "step.postponed", "step.interrupted", "match.not_stored"),
     "budget": ("budget", "website"),
-    "people": ("rule.snoozed", "rule.snooze_ended", "rule.resumed", "step.retried",
+    "people": ("rule.snoozed", "rule.snooze_ended", "rule.resumed", "rule.edited", "step.retried",
                "step.cancelled", "website.person", "press"),
     "bot": ("notice", "poll", "rules", "rule"),
     "done": ("step.done",),
@@ -111,6 +112,7 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "rule.snoozed": ("person", "was snoozed"),
     "rule.snooze_ended": ("person", "is no longer snoozed"),
     "rule.resumed": ("person", "runs again"),
+    "rule.edited": ("person", "was edited"),
     "rule.paused": ("warn", "was paused"),
     "rules.loaded": ("bot", "Rules loaded"),
     "rules.reload_failed": ("warn", "Rule files have errors"),
@@ -126,6 +128,7 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "rule.renamed": ("person", "has a new name"),
     "level.held": ("bot", "keeps its state"),
     "level.no_history": ("bot", "has not enough history yet"),
+    "level.not_recorded": ("bot", "does not know: recording was off or throttled"),
     "poll.truncated": ("warn", "A list could not be read to its end"),
     "poll.undetailed": ("warn", "A detail could not be read"),
     "poll.unreadable": ("warn", "A row could not be read"),
@@ -173,6 +176,9 @@ def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
         verb = "acts" if entry.kind == "match" else verb
         name = entry.rule.removeprefix(BUDGET)
         return name, f"{action} {verb}".strip() if action else verb
+    if entry.rule.startswith(SOURCE):
+        verb = "weekly report" if entry.kind == "match" else verb
+        return entry.rule.removeprefix(SOURCE), verb
     if entry.step:
         return entry.rule, f"{action} {verb}"
     return entry.rule, verb

@@ -9,12 +9,13 @@ from bot.messages.text import clean
 from bot.polling.recordings import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
-from bot.store.overview import MatchNow, matches_now, recording_row
+from bot.store.overview import MatchNow, matches_now, members_of, recording_row
 from bot.web.facts import Facts
 from bot.web.read.world import World, actions_of, match_of, plain, world
 from bot.web.views import MatchPage, Recording, RuleOfRecording
 
 MOST = 200
+PAGE = 50
 
 
 def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
@@ -82,22 +83,32 @@ def _rules(
     return tuple(found)
 
 
-def match_page(conn: Connection, facts: Facts, key: str) -> MatchPage | None:
-    """Read one match; None if the store does not know it."""
+def match_page(
+    conn: Connection, facts: Facts, key: str, before: int | None = None, limit: int = PAGE
+) -> MatchPage | None:
+    """Read one match; None if the store does not know it.
+
+    Of the matches that it stands for at most `limit`, `before` the one with this number.
+    """
     seen = world(conn, facts)
     found = matches_now(conn, key=key, limit=1, whole=True)
     if not found:
         return None
     about, kept = seen.rules.get(found[0].rule), found[0].insight
     path, pages = _path(found)
+    many = members_of(conn, found[0], before, limit) if found[0].stands_for else None
     return MatchPage(
         frame=seen.frame,
         match=match_of(found[0], seen),
-        summary=clean(about.summary or about.id) if about else found[0].rule,
+        summary=clean(found[0].summary or (about.summary if about else "") or found[0].rule),
         actions=actions_of(found[0]),
         why=tuple(map(clean, found[0].why)),
         when=kept.when if kept else None,
         excepts=kept.excepts if kept else None,
         path=path,
         pages=pages,
+        since=many.since if many else None,
+        until=many.until if many else None,
+        members=tuple(match_of(each, seen) for each in many.found) if many else (),
+        older=many.older if many else None,
     )

@@ -1,6 +1,6 @@
 """Rules: which one fires, is stuck, snoozed, paused or silent, and what one of them does."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Literal
@@ -9,13 +9,20 @@ from bot.actions.base import Action
 from bot.actions.notifier import Notifier
 from bot.actions.variables import Variables
 from bot.domain.budget import midnight
+from bot.domain.subjects import Site
 from bot.messages.text import clean, lasting, number
+from bot.polling.recordings import SOURCE
+from bot.reports.absence import last_count
 from bot.rules.explain import Part as Asked
 from bot.rules.explain import written
 from bot.rules.model import Rule as WrittenRule
+from bot.rules.model import applies
 from bot.rules.needs import fires_early
 from bot.store import Connection
+from bot.store.audit import history
+from bot.store.limits import open_window
 from bot.store.overview import (
+    FiringAlert,
     costs_since,
     counts_between,
     firing_alerts,
@@ -23,52 +30,56 @@ from bot.store.overview import (
     matches_now,
     waiting_digest,
 )
-from bot.store.presses import precision
+from bot.store.presses import acknowledged, precision
 from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
+from bot.web.read.reports import planned
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Part, Rule, RuleAction, RuleRow, Rules, State, Useful
+from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
 
 DAYS = 14
 LONG = 30
 SILENT = timedelta(days=28)
 LATEST = 10
-_ORDER: Mapping[str, int] = {"problem": 0, "paused": 1, "firing": 2, "snoozed": 3}
-_States = tuple[Literal["firing", "problem", "snoozed", "paused", "silent"], ...]
+MOST_SITES = 100
+_ORDER: Mapping[str, int] = {"problem": 0, "paused": 1, "firing": 2, "snoozed": 3, "disabled": 10}
+_States = tuple[Literal["firing", "problem", "snoozed", "paused", "silent", "disabled"], ...]
+STATES = ("firing", "problem", "snoozed", "paused", "silent", "disabled")
 
 
 def rules(conn: Connection, facts: Facts) -> Rules:
-    """Read all of them, problems first, then by their last match."""
+    """Read all of them, problems first, then by their last match, the disabled ones at the end."""
     seen = world(conn, facts)
-    rows = _rows(seen, seen.rules.values(), days_back(seen, DAYS))
+    rows = _rows(seen, facts.rules().written, days_back(seen, DAYS))
     early = datetime.min.replace(tzinfo=seen.now.tzinfo)
     rows.sort(key=lambda row: row.last_match_at or early, reverse=True)
     rows.sort(key=lambda row: min((_ORDER.get(each, 9) for each in row.states), default=9))
-    names = ("firing", "problem", "snoozed", "paused", "silent")
     waiting, oldest = _waiting(seen)
     settles = oldest + facts.settings.poll.settle if oldest else None
     return Rules(
         frame=seen.frame,
         total=len(rows),
         rules=tuple(rows),
-        counts={name: sum(name in row.states for row in rows) for name in names},
+        counts={name: sum(name in row.states for row in rows) for name in STATES},
         waiting_sessions=waiting,
         next_settled_at=settles,
         file_errors=tuple(map(plain, seen.rejected.faults)) if seen.rejected else (),
+        reports=tuple(planned(seen)),
     )
 
 
 def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
     """Read one rule; None if there is none of that name."""
     seen = world(conn, facts)
-    about = seen.rules.get(key)
+    about = next((each for each in facts.rules().written if each.id == key), None)
     if about is None:
         return None
     edges = days_back(seen, LONG)
     (row,) = _rows(seen, [about], edges)
     zone = facts.zone
+    edits = history(conn, kind="rule.edited", rule=key, since=edges[0], limit=LONG)
     per_day = dict(zip((edge.astimezone(zone).date() for edge in edges), row.per_day, strict=False))
     when, excepts = written(about)
     due, count = waiting_digest(conn, key)
@@ -79,7 +90,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         row=row,
         runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
         owner=plain(about.owner),
-        file="/".join(about.file.split("/")[-2:]),
+        file=_file(about),
         line=about.line,
         per_day=per_day,
         usual=_usual(per_day, seen.now.astimezone(zone).date()),
@@ -92,6 +103,9 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         digest_count=count,
         safety_used=acted_within(conn, key, hour, seen.now, seen.now) if limit else None,
         safety_limit=f"{number(limit.times)} in {lasting(hour)}" if limit else "",
+        edited_at=tuple(edit.at for edit in reversed(edits)),
+        limits=tuple(_limits(about, seen)),
+        too_few=tuple(_too_few(about, seen)),
         matches=tuple(
             match_of(each, seen) for each in matches_now(conn, rules=[key], limit=LATEST)
         ),
@@ -114,16 +128,20 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
     per_day = counts_between(conn, ids, edges, seen.facts.counted)
     lately = counts_between(conn, ids, [now - DAY, now + INSTANT])
     last = last_matches(conn, ids)
-    firing = {alert.rule for alert in firing_alerts(conn)}
+    firing: dict[str, list[FiringAlert]] = {}
+    for alert in firing_alerts(conn):
+        firing.setdefault(alert.rule, []).append(alert)
     costs: dict[str, int] = {}
     for _website, counts in costs_since(conn, now - DAY):
         for key, count in counts.items():
             costs[key] = costs.get(key, 0) + count
-    stuck = {rule for waiting in waiting_rules(conn).values() for rule in waiting}
+    stuck = {rule: key for key, waiting in waiting_rules(conn).items() for rule in waiting}
+    live = live_sessions(conn)
     useful = precision(conn)
     rows = []
     for each in about:
         state, text, until, states = _state(each, seen, firing, stuck, last.get(each.id))
+        waiting, oldest = _waiting_for(each, seen, live)
         rows.append(
             RuleRow(
                 id=each.id,
@@ -135,10 +153,13 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
                 state_text=text,
                 states=states,
                 state_until=until,
+                state_reason=_reason(each, seen, text, firing, stuck),
                 per_day=tuple(per_day[each.id]),
                 last_24h=lately[each.id][0],
                 last_match_at=last.get(each.id),
                 requests_per_hour=costs.get(each.id, 0) / 24,
+                waiting_sessions=waiting,
+                next_settled_at=oldest + seen.facts.settings.poll.settle if oldest else None,
                 useful=Useful(useful=found.useful, of=found.of)
                 if (found := useful.get(each.id))
                 else None,
@@ -147,9 +168,49 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
     return rows
 
 
+DISABLED, PAUSED, STUCK, FIRING = "Disabled", "Paused", "Can’t deliver", "Firing"
+
+
+def _reason(
+    rule: WrittenRule,
+    seen: World,
+    state: str,
+    firing: Mapping[str, Sequence[FiringAlert]],
+    stuck: Mapping[str, str],
+) -> str:
+    """Why the rule is in this state; empty where the state says it."""
+    if state == DISABLED:
+        return f"disabled: true in {_file(rule)}:{rule.line}"
+    if state == PAUSED:
+        return plain(seen.states[rule.id].paused_why)
+    if state == STUCK:
+        return next((it.title for it in seen.problems if it.key == stuck[rule.id]), "")
+    return _firing(firing[rule.id], seen) if state == FIRING else ""
+
+
+def _firing(alerts: Sequence[FiringAlert], seen: World) -> str:
+    """Where it fires, or who knows."""
+    if len(alerts) > 1:
+        return f"{len(alerts)} alerts"
+    (alert,) = alerts
+    known = acknowledged(seen.conn, alert.rule, alert.website, alert.subject_key, alert.since)
+    return f"acknowledged by {clean(known.name)}" if known else seen.name(alert.website)
+
+
+def _file(rule: WrittenRule) -> str:
+    """The rule's file with its folder."""
+    return "/".join(rule.file.split("/")[-2:])
+
+
 def _state(
-    rule: WrittenRule, seen: World, firing: set[str], stuck: set[str], last: datetime | None
+    rule: WrittenRule,
+    seen: World,
+    firing: Collection[str],
+    stuck: Collection[str],
+    last: datetime | None,
 ) -> tuple[State, str, datetime | None, _States]:
+    if rule.disabled:
+        return "off", DISABLED, None, ("disabled",)
     kept = seen.states.get(rule.id)
     paused = kept is not None and kept.paused_at is not None
     snoozed = kept.snoozed_until if kept and kept.snoozed_until else None
@@ -164,13 +225,13 @@ def _state(
     }
     states: _States = tuple(name for name, holds in held.items() if holds)  # type: ignore[misc]
     if paused:
-        return "warn", "Paused", None, states
+        return "warn", PAUSED, None, states
     if held["problem"]:
-        return "warn", "Can’t deliver", None, states
+        return "warn", STUCK, None, states
     if is_snoozed:
         return "snoozed", "Snoozed", snoozed, states
     if held["firing"]:
-        return "firing", "Firing", None, states
+        return "firing", FIRING, None, states
     if last is None:
         return "off", "No match yet", None, states
     return ("off", "Silent for 4 weeks", None, states) if silent else ("ok", "Active", None, states)
@@ -188,6 +249,58 @@ def _waiting(seen: World) -> tuple[int, datetime | None]:
     live = live_sessions(seen.conn)
     found = [live[website] for website in seen.facts.sites() if website in live]
     return sum(count for count, _ in found), min((at for _, at in found), default=None)
+
+
+def _sites(rule: WrittenRule, seen: World) -> list[Site]:
+    """The watched websites to which the rule applies, by name."""
+    known = (Site(site, seen.names.get(site, site)) for site in seen.facts.sites())
+    return sorted((site for site in known if applies(rule, site)), key=lambda site: site.name)
+
+
+def _waiting_for(
+    rule: WrittenRule, seen: World, live: Mapping[str, tuple[int, datetime]]
+) -> tuple[int, datetime | None]:
+    """How many sessions must be over before the rule judges them, and since when the first was."""
+    if rule.disabled or rule.watch != SOURCE or fires_early(rule):
+        return 0, None
+    found = [live[site.id] for site in _sites(rule, seen) if site.id in live]
+    return sum(count for count, _ in found), min((at for _, at in found), default=None)
+
+
+def _limits(rule: WrittenRule, seen: World) -> Iterable[Limit]:
+    """The rule's limits where they count now."""
+    for each in rule.do:
+        if not isinstance(each, Notifier) or each.limit is None:
+            continue
+        channel = seen.facts.settings.slack.channel or ""
+        where = each.posts_to(channel)
+        lane = f"{each.service}:{where}"
+        limit, window = each.limit, open_window(seen.conn, rule.id, lane)
+        yield Limit(
+            place=clean(where or each.service),
+            used=window.used if window and window.began > seen.now - limit.window else 0,
+            at_most=limit.times,
+            within=limit.window.total_seconds(),
+        )
+
+
+def _too_few(rule: WrittenRule, seen: World) -> Iterable[TooFew]:
+    """What a rule about too few sessions has counted, website by website."""
+    few = rule.too_few
+    if few is None or rule.disabled:
+        return
+    firing = {it.website: it.since for it in firing_alerts(seen.conn) if it.rule == rule.id}
+    for site in _sites(rule, seen)[:MOST_SITES]:
+        last = last_count(seen.conn, rule, few, site, seen.facts.settings.poll.settle)
+        yield TooFew(
+            website=clean(site.name),
+            sessions=last.sessions if last else None,
+            at_most=few.at_most,
+            within=few.within.total_seconds(),
+            counted_at=last.at if last else None,
+            known_from=last.known_from if last else None,
+            firing_since=firing.get(site.id),
+        )
 
 
 def _part(asked: Asked) -> Part:

@@ -267,6 +267,8 @@ def match_of(found: MatchNow, world: World) -> Match:
         outcome=outcome,
         outcome_at=at,
         lag=lag,
+        stands_for=found.stands_for,
+        rating="not useful" if found.useless else None,
     )
 
 
@@ -274,7 +276,7 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
     """What became of the match as a whole: the worst of its steps, else its post."""
     steps = found.steps
     if not steps:
-        return "off", "No action", None, None
+        return "off", "Counted with others" if found.counted else "No action", None, None
     dead = [step for step in steps if step.state is StepStatus.DEAD]
     if dead:
         return "crit", f"Failed: {plain(dead[0].fault)}", dead[0].ended, None

@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("told", sa.Integer, nullable=False),
         sa.Column("waiting", sa.Integer, nullable=False),
         sa.Column("dropped", sa.Integer, server_default=sa.text("0"), nullable=False),
+        sa.Column("worked", sa.Integer, server_default=sa.text("0"), nullable=False),
         sqlite_with_rowid=False,
     )
     # What alerts know of times in which nobody polled, or the rule was another one.
@@ -124,6 +125,17 @@ def upgrade() -> None:
     )
     op.add_column("matches", sa.Column("runbook", sa.Text, server_default="", nullable=False))
     op.add_column("matches", sa.Column("owner", sa.Text, server_default="", nullable=False))
+    # Which matches a count or a digest stands for.
+    op.add_column("matches", sa.Column("counted_in", sa.Integer))
+    op.create_index(
+        "matches_counted",
+        "matches",
+        ["counted_in"],
+        sqlite_where=sa.text("counted_in IS NOT NULL"),
+    )
+    op.create_index(
+        "steps_folded", "steps", ["digest_id"], sqlite_where=sa.text("digest_id IS NOT NULL")
+    )
     # What people pressed on messages, once each.
     op.create_table(
         "presses",
@@ -143,4 +155,9 @@ def upgrade() -> None:
     # What `status` counts.
     op.create_index(
         "matches_alerts", "matches", ["rule", "key"], sqlite_where=sa.text("kind <> 'recordings'")
+    )
+    # Rules whose steps must still be rebuilt after an edit.
+    op.add_column(
+        "rule_states",
+        sa.Column("outdated", sa.Integer, server_default=sa.text("0"), nullable=False),
     )

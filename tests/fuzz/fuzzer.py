@@ -1,0 +1,218 @@
+"""Fuzz what reads rule files, configuration, answers of Mouseflow and answers of Slack.
+
+make fuzz SECONDS=1800             every target, one after another
+make fuzz SECONDS=900 TARGET=api   one of them
+
+Inputs that reach new lines are kept in `build/fuzz/TARGET`, so that the next run continues there.
+An input after which something is raised that is no error of the bot, or that takes very long, is a
+find: fix it, and move its file from `build/fuzz/finds/TARGET` to `tests/fuzz/finds/TARGET`.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FINDS = Path(__file__).parent / "finds"
+SLOW = 10.0
+"""Seconds of this process after which an input is a find."""
+
+MOST = 200_000
+"""Bytes of an input."""
+
+ODD = (
+    *(b"\n", b"  ", b"\t", b": ", b"- ", b"[", b"]", b"{", b"}", b"'", b'"', b"|", b">", b"\\"),
+    *(b"&a ", b"*a", b"!!str ", b"%", b"#", b"? ", b"<<: ", b'"\\ud83d"', b"\0", b"\xff", b"\r\n"),
+    *(b"\xe2\x80\xa8", b"\r", b"9" * 50, b"-1", b".inf", b"nan", b"~", b"1e999", b"{{", b"{% for"),
+    *(b"---\n", b"...\n", b"\xf0\x9f\x98\x80", b"\xef\xbb\xbf", b"1979-05-27", b"'''", b"[[", b"="),
+    *(b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-12:00", b"99999999d", b"\xcc\x81" * 20),
+)
+VALUES = (
+    *(None, True, False, 0, -1, 1.5, -0.0, 2**31, 2**53, 2**63, 10**30, 1e300, "", "7", "a/b", "."),
+    *("\ud83d", "\0", "\u202e", "é" * 5000, "0001-01-01T00:00:00", "9999-12-31T23:59:59.9-12:00"),
+    *("2015-09-23T09:46:08+25:00", "NaN", [], {}, [[]], [None], {"": ""}, "*", "/%00", "<@U1>"),
+)
+
+
+class Lines:
+    """Notes which lines of the bot and the client are reached; `new` counts those never before."""
+
+    def __init__(self) -> None:
+        self.new = 0
+        self._reached: dict[CodeType, set[int]] = {}
+        self._ours: dict[CodeType, bool] = {}
+
+    def __enter__(self) -> "Lines":
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _called(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
+        code = frame.f_code
+        ours = self._ours.get(code)
+        if ours is None:
+            name = code.co_filename
+            ours = name.startswith((f"{ROOT}/bot/", f"{ROOT}/mouseflow/"))
+            self._ours[code] = ours
+            self._reached[code] = set()
+        return self._line if ours else None
+
+    def _line(self, frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
+        reached = self._reached[frame.f_code]
+        if event == "line" and frame.f_lineno not in reached:
+            reached.add(frame.f_lineno)
+            self.new += 1
+        return self._line
+
+
+@dataclass
+class Corpus:
+    """The inputs that reached something new, in a folder."""
+
+    folder: Path
+    inputs: list[bytes] = field(default_factory=list)
+
+    def load(self, seeds: Sequence[bytes]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.inputs = [*seeds, *(path.read_bytes() for path in sorted(self.folder.iterdir()))]
+
+    def add(self, data: bytes) -> None:
+        self.inputs.append(data)
+        keep(self.folder, data)
+
+
+def keep(folder: Path, data: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / hashlib.sha256(data).hexdigest()[:16]
+    path.write_bytes(data)
+    return path
+
+
+def mutated(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
+    """The input with a few pieces changed: as JSON where it is JSON, else as bytes."""
+    head, mark, body = data.rpartition(b"\n\n")
+    if chance.random() < 0.6:
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            with suppress(RecursionError):
+                for _ in range(chance.choice([1, 1, 1, 2, 4])):
+                    document = other_value(document, chance)
+                return (head + mark + json.dumps(document).encode())[:MOST]
+    for _ in range(chance.choice([1, 1, 2, 3, 8])):
+        begin = chance.randrange(len(data) + 1)
+        end = min(len(data), begin + chance.choice([0, 1, 5, 20, 80]))
+        other = chance.choice(others)
+        cut = chance.randrange(len(other) + 1)
+        piece = chance.choice(
+            [b"", chance.choice(ODD), data[begin:end] * 3, other[cut:][: chance.choice([8, 200])]]
+        )
+        data = data[:begin] + piece + data[end:]
+    return data[:MOST]
+
+
+def other_value(document: Any, chance: random.Random) -> Any:
+    """The document with one value changed, removed, repeated or moved to another key."""
+    places = list(containers(document))
+    if not places:
+        return deepcopy(chance.choice(VALUES))
+    container = chance.choice(places)
+    keys = list(container) if isinstance(container, dict) else list(range(len(container)))
+    if not keys:
+        return document
+    key = chance.choice(keys)
+    match chance.randrange(6):
+        case 0:
+            del container[key]
+        case 1 if isinstance(container, list):
+            container.extend(deepcopy(container[key]) for _ in range(chance.choice([1, 3])))
+        case 1:
+            container[chance.choice([*keys, "count", "id", "name"])] = deepcopy(container[key])
+        case _:
+            container[key] = deepcopy(chance.choice(VALUES))
+    return document
+
+
+def containers(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        yield value
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from containers(each)
+
+
+@dataclass(frozen=True)
+class Target:
+    """`run` takes an input and raises if the bot does anything but read or refuse it."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Sequence[bytes]]
+
+
+def fuzz(name: str, target: Target, seconds: float, seed: int, build: Path) -> list[Path]:
+    """Try mutated inputs for that long; returns the files of finds, one for each place."""
+    chance, lines = random.Random(seed), Lines()
+    corpus, finds = Corpus(build / name), dict[str, Path]()
+    corpus.load(target.seeds())
+    tries, begun = 0, time.monotonic()
+    known = list(corpus.inputs)
+    while time.monotonic() - begun < seconds:
+        first = known.pop() if known else None
+        data = (
+            mutated(chance.choice(corpus.inputs), corpus.inputs, chance) if first is None else first
+        )
+        before, cpu, tries = lines.new, time.process_time(), tries + 1
+        why = ""
+        try:
+            # To note the lines takes four times as long, so only one in a few inputs is watched.
+            with lines if first is not None or chance.random() < 0.25 else nullcontext():
+                target.run(data)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+            shown = traceback.format_exc()
+        if not why and time.process_time() - cpu > SLOW:
+            why, shown = "slow", f"{time.process_time() - cpu:.1f} s"
+        if why and why not in finds:
+            finds[why] = keep(build / "finds" / name, data)
+            print(f"FIND {name}: {why} in {finds[why]}\n{shown}", flush=True)
+        if not why and first is None and lines.new > before:
+            corpus.add(data)
+    print(f"{name}: {tries:,} inputs in {time.monotonic() - begun:.0f} s, {lines.new:,} lines,"
+          f" {len(corpus.inputs):,} inputs kept, {len(finds)} finds", flush=True)  # fmt: skip
+    return list(finds.values())
+
+
+def main() -> int:
+    from fuzz_targets import TARGETS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("target", nargs="*", choices=[*TARGETS, []])
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--build", type=Path, default=ROOT / "build" / "fuzz")
+    given = parser.parse_args()
+    chosen: Mapping[str, Target] = {it: TARGETS[it] for it in given.target or TARGETS}
+    found = [
+        fuzz(it, target, given.seconds, given.seed, given.build) for it, target in chosen.items()
+    ]
+    return int(any(found))
+
+
+if __name__ == "__main__":
+    sys.path[1:1] = [str(ROOT), str(ROOT / "tests" / "mouseflow")]
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""In random worlds of alerts the bot says what a judge expects who has read only the docs.
+
+`SEED=17 python -m pytest tests/worlds/test_alert_worlds.py` runs one world again.
+"""
+
+from collections import Counter
+
+import pytest
+from alert_judge import counted, wrongs
+from alert_worlds import AlertWorld
+from conftest import seeds
+
+
+@pytest.mark.parametrize("seed", seeds(60))
+def test_alerts_are_what_the_docs_say(seed, tmp_path, record_property):
+    told = AlertWorld(seed, tmp_path).run()
+    found = [*wrongs(told)]
+    for name, number in (counted(told) + Counter(each.kind for each in found)).items():
+        record_property(name, number)
+    assert not found, "\n".join(["", *map(str, found)])
