@@ -40,7 +40,7 @@ BEGIN, END = "<!-- replicas: made by bench/replicas.py -->", "<!-- replicas: end
 TAKES = 2.0
 WEBSITES, EACH = 64, 3
 BOTS = (1, 2, 4)
-RUNS = 3
+RUNS = 1
 
 
 class Tag(Action):
