@@ -1,6 +1,6 @@
 # make demo: see the bot work.  make test: the test suite.  make check: all that CI asks for.
-# make worlds N=5000: the bot in 5,000 random worlds, and 5,000 of alerts, against a judge that has
-# read only the docs. FROM=5000 goes on with the next ones.
+# make worlds N=5000: the bot in 5,000 random worlds of each kind against a judge that has read
+# only the docs. FROM=5000 goes on with the next ones.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
