@@ -426,3 +426,22 @@ async def test_a_kill_leaves_what_was_read_and_what_was_counted_alike(shop, afte
 
     read, counted = shop.store.do(times)
     assert read == counted
+
+
+EVERYBODY = """
+nobody-at-all:
+  summary: Nobody came
+  watch: recordings
+  when: {duration: {min: 0s}}
+  count: {at_most: 0, within: 2h}
+  do: {slack: {}}
+"""
+WAITS = f"{NOBODY}  not_while: nobody-at-all\n"
+
+
+@pytest.mark.parametrize("text", [EVERYBODY + WAITS, WAITS + EVERYBODY])
+async def test_one_silence_is_told_by_the_rule_that_the_other_one_names(tmp_path, text):
+    shop = Shop(tmp_path, text)
+    assert await shop.pass_time(240) == ["slack"]
+    assert shop.store.do(lambda conn: matches_of(conn, rule="nobody-at-all", limit=9))
+    shop.close()
