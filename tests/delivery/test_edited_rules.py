@@ -322,7 +322,7 @@ class Dying:
     """The store of a process that is killed after so many transactions."""
 
     def __init__(self, store, after):
-        self.store, self.left = store, after
+        self.store, self.left, self.sharing = store, after, store.sharing
 
     async def run(self, work):
         if not self.left:
