@@ -72,6 +72,7 @@ CHANGES = (
     ("checkout.yaml", "/checkout/thanks", "/checkout/thank-you"),
     # A small shop: ten buy in eight hours.
     ("checkout.yaml", "within: 2h", "within: 8h"),
+    ("checkout.yaml", "the checkout for two hours", "the checkout for eight hours"),
     ("checkout.yaml", "# with budgets.yaml beside it: not_while", "not_while"),
     # Its people read single sessions in the morning, except for the worst.
     ("checkout.yaml", "at_most: 10 per hour", "at_most: 5 per day"),

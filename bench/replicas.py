@@ -38,7 +38,7 @@ from mouseflow.models import Recording
 TAKES = 2.0
 WEBSITES, EACH = 64, 3
 BOTS = (1, 2, 4)
-RUNS = 3
+RUNS = 1
 
 
 class Tag(Action):
