@@ -1,5 +1,6 @@
 # make demo: see the bot work.  make test: the test suite.  make check: all that CI asks for.
-# make worlds N=5000: the bot in 5,000 random worlds against a judge that has read only the docs.
+# make worlds N=5000: the bot in 5,000 random worlds of each kind against a judge that has read
+# only the docs. FROM=5000 goes on with the next ones.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -20,8 +21,9 @@ test: $(DEV)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 N ?= 1000
+FROM ?= 0
 worlds: $(DEV)
-	WORLDS=$(N) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
+	WORLDS=$(N) FROM=$(FROM) $(BIN)/python -m pytest -q -n auto tests/worlds $(ARGS)
 
 # Damaged rule files, configurations and answers, SECONDS each; TARGET=api for one of them. It goes
 # on from the inputs in build/fuzz; what it finds fails.

@@ -344,13 +344,14 @@ async def _recordings(
     """How many recordings were made in `over_last`, and how many today.
 
     The API counts whole days. Parts of a day are the difference to what the bot itself counted
-    then. After a start or a downtime the API's rows are counted instead: unknown if they are not
-    all returned.
+    then, or shortly before. After a start or a downtime the API's rows are counted instead:
+    unknown if they are not all returned.
     """
     first, end = sources.days(question, now, context.zone)
     today = end - timedelta(days=1)
     before = None
-    then = now - (question.over_last or sources.USUAL)
+    window = question.over_last or sources.USUAL
+    then = now - window
     series = series_of("websites", question)
     if question.part_of_a_day:
         before = await context.store.run(
@@ -360,7 +361,7 @@ async def _recordings(
                 website=site.id,
                 subject=site.id,
                 name=RECORDINGS_TODAY,
-                first=then - context.gap,
+                first=then - max(context.gap / 3, window / 8),
                 last=then,
             )
         )

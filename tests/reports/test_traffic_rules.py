@@ -50,6 +50,15 @@ async def test_two_silent_hours_fire_once_and_traffic_ends_it(chart):
     assert await hours(world, 1, 8) == [(18, "silent: resolved")]
 
 
+async def test_a_count_of_long_before_a_short_downtime_is_not_taken_for_that_of_an_hour_ago():
+    world = begin(SILENT.replace("over_last: 2h", "over_last: 1h"), MONDAY + timedelta(hours=8))
+    await hours(world, 1, 8)
+    world.api.recordings.append(world.now + timedelta(minutes=4))
+    world.now += timedelta(minutes=40)
+    assert await hours(world, 0.5) == []
+    assert await hours(world, 0.25) == [(10, "silent: slack")]
+
+
 async def test_silence_across_midnight_is_seen_and_nights_are_left_out_by_the_hour():
     rule = SILENT.replace(", hour: {min: 9, under: 20}", "")
     for text, found in ((rule, [(1, "silent: slack")]), (SILENT, [])):

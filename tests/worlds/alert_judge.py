@@ -25,6 +25,8 @@ GAP = 3600.0
 KEPT = 3600.0
 """A rule that is put back sooner keeps its state."""
 
+ICONS = {"info": "🔵", "warning": "🔶", "critical": "🛑"}
+
 ANOTHER_ALERT = ("when", "except", "over_last", "visitors")
 """An edit of these makes another alert."""
 
@@ -50,6 +52,7 @@ class Level:
     otherwise: int = 0
     edited: bool = False  # its condition was edited while it fired
     ran: float = 0.0  # when the rule was last in force
+    counted: int | None = None  # responses at the last firing, of a rule on new ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,9 @@ class Walk:
             level.since = None
         level.seen = at
         view = self.view(subject, at)
+        if "new_responses" in rule["when"]:
+            self.count(name, rule, subject, at)
+            return
         holds = matches(rule, view)
         self.true.setdefault((name, subject.name), []).append((at, holds))
         level.since = (level.since or at) if holds else None
@@ -177,6 +183,15 @@ class Walk:
             if level.posted is not None and rule.get("resolved"):
                 self.emit(name, subject, Event("resolved", at))
             self.levels[name, subject.name] = Level(rule, since=level.since, seen=at, ran=at)
+
+    def count(self, name: str, rule: dict[str, Any], subject: Subject, at: float) -> None:
+        """It fires each time when enough responses came since; counting begins with a poll."""
+        level, responses = self.levels[name, subject.name], subject.at(at)["responses"]
+        if level.counted is None:
+            level.counted = responses
+        elif responses - level.counted >= rule["when"]["new_responses"]["min"]:
+            level.counted = responses
+            self.emit(name, subject, Event("fired", at))
 
     def after_an_edit(
         self, name: str, rule: dict[str, Any], subject: Subject, at: float, level: Level, *,
@@ -243,6 +258,11 @@ def compared(
         )
         if found is not None:
             left.remove(found)
+            rule = walk.rule(name, event.at)
+            icon = ICONS[rule.get("severity", "warning")] if rule else ""
+            news = rule is not None and "new_responses" in rule["when"]
+            if event.kind == "fired" and not news and not found.text.startswith(icon):
+                yield "false", f"{icon} was meant at {when(event.at)}: {found.text!r}"
         elif not event.optional:
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:

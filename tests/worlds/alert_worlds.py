@@ -91,6 +91,8 @@ class AlertWorld(Process):
     def rule(self, name: str) -> dict[str, Any]:
         """A rule that posts to its own channel, and may wait for rules that have lower numbers."""
         made = dice.alert(self.chance, name)
+        if counts(made):
+            return made
         former = sorted(each for each in self.rules if int(each[1:]) < int(name[1:]))
         if former and self.chance.random() < 0.35:
             made["not_while"] = self.chance.choice([former[-1], former[-2:]])
@@ -239,11 +241,16 @@ async def edits(world: AlertWorld) -> None:
     chance = world.chance
     name = chance.choice(sorted(world.rules))
     rule = world.rules[name]
-    match chance.choice(["texts", "when", "gone", "off", "for", "new"]):
+    edit = chance.choice(["texts", "when", "gone", "off", "for", "new"])
+    if counts(rule) and edit in ("when", "gone", "for"):
+        return  # what becomes of the count is not documented, and such a rule has no `for`
+    match edit:
         case "texts":
             rule = rule | {"summary": f"Rule {name} anew", "severity": chance.choice(SEVERITIES)}
         case "when":
-            rule = rule | {"when": dice.alert(chance, name, rule["watch"])["when"]}
+            while counts(other := dice.alert(chance, name, rule["watch"])):
+                pass
+            rule = rule | {"when": other["when"]}
             rule.pop("until", None)
         case "off":
             rule = rule | {"disabled": not rule.get("disabled", False)}
@@ -267,6 +274,11 @@ async def reload(world: AlertWorld) -> None:
     world.write_rules()
     world.reload.set()
     await exactly(1)
+
+
+def counts(rule: dict[str, Any]) -> bool:
+    """Whether the rule counts new responses, so that each firing is one of many."""
+    return "new_responses" in rule["when"]
 
 
 def listed(value: Any) -> list[Any]:

@@ -1,10 +1,25 @@
 """The worlds run the daemon that the end-to-end tests run on a virtual clock."""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "end_to_end"))
+
+
+def pytest_generate_tests(metafunc):
+    """Each world is a test: those of CI, or the seeds that the environment names."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", seeds(metafunc.module.IN_CI))
+
+
+def seeds(usual):
+    """`SEED` alone, or as many as `WORLDS` says from `FROM` on."""
+    if one := os.environ.get("SEED"):
+        return [int(one)]
+    first = int(os.environ.get("FROM", "0"))
+    return range(first, first + int(os.environ.get("WORLDS", usual)))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -15,5 +30,8 @@ def pytest_terminal_summary(terminalreporter):
             if getattr(report, "when", "") == "call" and "tests/worlds" in report.nodeid:
                 total += Counter(dict(report.user_properties))
     if total:
+        first, last = seeds(1)[0], seeds(1)[-1]
+        if "WORLDS" in os.environ:
+            terminalreporter.write_line(f"seeds {first} to {last}; go on with FROM={last + 1}")
         told = ", ".join(f"{number:,} {name}" for name, number in sorted(total.items()))
         terminalreporter.write_line(f"worlds: {told}")

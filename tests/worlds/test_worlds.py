@@ -1,23 +1,21 @@
 """In random worlds, random rules match what a judge matches who has read only the docs.
 
-`make worlds N=5000` runs more of them. A world is its seed: `SEED=17 python -m pytest tests/worlds`
-runs one again. `FEATURES=late-friction,skew` lets only these things happen.
+`make worlds N=5000 FROM=300` runs more of them. A world is its seed:
+`SEED=17 python -m pytest tests/worlds/test_worlds.py` runs one again.
+`FEATURES=late-friction,skew` lets only these things happen.
 """
 
 import os
 from collections import Counter
 
-import pytest
 from world_posts import unsaid
 from world_verdicts import counted, differences
 from worlds import FEATURES, World
 
-ONE = os.environ.get("SEED")
-SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("WORLDS", "300")))
+IN_CI = 300
 SOME = frozenset(filter(None, os.environ.get("FEATURES", "").split(",")))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_the_bot_matches_what_the_docs_say(seed, tmp_path, record_property):
     assert SOME <= FEATURES
     told = World(seed, SOME or FEATURES, tmp_path).run()

@@ -342,9 +342,14 @@ def alert(chance: random.Random, name: str, watch: str = "") -> dict[str, Any]:
     if watch == "websites" and chance.random() < 0.2:
         made["when"] = {"recording_rate": {"under": 60}}
         made["until"] = {"recording_rate": {"min": chance.choice([60, 100])}}
+    counts = watch == "feedback" and chance.random() < 0.25
+    if counts:
+        made["when"] = {"new_responses": {"min": chance.randint(1, 9)}}
     for key, values in KEYS.items():
-        if chance.random() < 0.4:
+        if chance.random() < 0.4 and not (counts and key in ("for", "remind")):
             made[key] = chance.choice(values)
+    if not counts and chance.random() < 0.7:
+        made["resolved"] = True
     made["do"] = {"slack": {"channel": f"#{name}"}}
     return made
 
@@ -352,7 +357,6 @@ def alert(chance: random.Random, name: str, watch: str = "") -> dict[str, Any]:
 KEYS: dict[str, list[Any]] = {
     "severity": ["info", "warning", "critical"],
     "for": ["8m", "13m", "28m"],
-    "resolved": [True, True, False],
     "remind": ["33m", "1h7m"],
     "owner": ["Ops"],
     "runbook": ["https://wiki.example/x"],

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from judge import figure, watches
 from world_history import History, Match, Said, Span
-from world_verdicts import MINUTE, Difference, well
+from world_verdicts import MINUTE, Difference, heeded_never, well
 
 WRITES = 15 * MINUTE
 """Posts wait so long for the tags of their match."""
@@ -135,7 +135,7 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
             if not resolved and each.at < span.start + within:
                 yield "the bot has not watched for so long", _line(each)
         quiet = told.quiet and rule.get("severity") != "critical"
-        if len(names) > 1 or quiet or not watches(rule, names[0], site):
+        if len(names) > 1 or quiet or heeded_never(told, rule) or not watches(rule, names[0], site):
             continue
         for calm in well(told, rule):
             begin = max(span.start, calm.start)
