@@ -7,12 +7,17 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: demo test worlds fuzz bench check format generate docs lint types contracts lock clean
+# Bytecode is kept, whatever the environment says: else each worker, and each process that a test
+# starts, compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: demo test worlds fuzz bench bench-short soak soak-real check format generate docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
 
 test: $(DEV)
+	@$(BIN)/python -m compileall -q -j 0 bot mouseflow
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 N ?= 1000
@@ -26,10 +31,20 @@ SECONDS ?= 60
 fuzz: $(DEV)
 	$(BIN)/python tests/fuzz/fuzzer.py $(SECONDS) $(TARGET)
 
-# Everything in bench/ that takes less than a minute or two; docs/explanation/performance.md has the rest.
-BENCH ?= calls check decoding delivery start stalls big_store
+# All benchmarks, into the docs: hours, and root for `outages`. NAMES="calls check": some of them.
 bench: $(DEV)
-	@for each in $(BENCH); do echo "$$each:"; $(BIN)/python -m bench.$$each || exit 1; done
+	$(BIN)/python -m bench.report $(NAMES)
+
+# A few ratios against bench/recorded.json, in a minute: a worse one is a warning, no error.
+bench-short: $(DEV)
+	$(BIN)/python -m bench.report --short $(ARGS)
+
+# Months on a virtual clock, ten real minutes: nothing grows, nothing is lost, nothing twice.
+soak: $(DEV)
+	$(BIN)/python -m bench.soak $(ARGS)
+
+soak-real: $(DEV)
+	$(BIN)/python -m bench.soak --real --per-day 2000 $(ARGS)
 
 check: lint types contracts test
 

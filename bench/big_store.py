@@ -1,6 +1,6 @@
 """How long commands take on the store of a big account.
 
-    python bench/big_store.py [--recordings 1000000] [--write]
+    python -m bench.big_store [--recordings 1000000] [--write]
 
 A million recordings of 200 websites, 200,000 matches of 100 rules, two actions and two audit
 entries each; 4,000 actions wait, 4,000 have failed. Seconds, with the start of the process;
@@ -10,7 +10,6 @@ into docs/explanation/performance.md.
 
 import argparse
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -19,14 +18,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from bench.report import write
+from bench.stalls import multiply, rules_text
+from bot.store import open_store
 
-from bench.stalls import multiply, rules_text  # noqa: E402
-from bot.store import open_store  # noqa: E402
-
-DOCS = ROOT / "docs" / "explanation" / "performance.md"
-MARKED = re.compile(r"(<!-- big: made by bench/big_store.py -->\n).*?(<!-- /big -->)", re.DOTALL)
 WEBSITES, RULES = 200, 100
 COMMANDS = (
     "status",
@@ -143,8 +138,7 @@ def main() -> None:
     table = "\n".join([head, "|---|---:|---:|", *lines, ""])
     print(table)
     if options.write:
-        page = DOCS.read_text(encoding="utf-8")
-        DOCS.write_text(MARKED.sub(lambda it: it[1] + table + it[2], page), encoding="utf-8")
+        write("big_store", table)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a call to Mouseflow costs: the bot's transport against httpx's own, in one run.
 
-    python bench/calls.py [--calls 2000] [--write]
+    python -m bench.calls [--calls 2000] [--write]
 
-Processor time of this process a call, the best of five rounds that take turns; the server is a
+Processor time of this process a call, the median of five rounds that take turns; the server is a
 process of its own. The client is the whole one: queue, rate limit, credentials, unpacking. Only
 decoding is left out. --write puts the figures into docs/explanation/performance.md.
 """
@@ -13,11 +13,12 @@ import gzip
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 
+from bench.report import in_turns, write
 from bot.transport import AiohttpTransport
 from mouseflow import AsyncMouseflow
 from mouseflow.request import Request
@@ -25,8 +26,6 @@ from mouseflow.transport import HttpxTransport
 
 GOAL = 0.6
 ROUNDS = 5
-DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
-BEGIN, END = "<!-- calls: made by bench/calls.py -->", "<!-- /calls -->"
 
 ROW = {"id": "0953400cc896bc93", "country": "de", "entryPage": "/checkout", "duration": 95_000}
 BODIES = {
@@ -71,19 +70,38 @@ async def cost(url: str, transport: HttpxTransport | None, path: str, calls: int
         return (time.process_time() - began) / calls * 1e3
 
 
+def by_kind(url: str, path: str, calls: int) -> tuple[float, float]:
+    """Milliseconds a call through httpx's transport and through the bot's."""
+    theirs, ours = in_turns(
+        ROUNDS,
+        lambda: asyncio.run(cost(url, None, path, calls)),
+        lambda: asyncio.run(cost(url, AiohttpTransport(url), path, calls)),
+    )
+    return theirs, ours
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of the server, in a process of its own."""
+    ours, theirs = Pipe()
+    server = get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        server.kill()
+
+
+def small(calls: int) -> tuple[float, float]:
+    """The same for a small answer."""
+    with served() as url:
+        return by_kind(url, "/small", calls)
+
+
 def measured(url: str, calls: int) -> list[str]:
-    kinds: dict[str, Callable[[], HttpxTransport | None]] = {
-        "httpx's": lambda: None,
-        "the bot's": lambda: AiohttpTransport(url),
-    }
     lines = []
     for name, (path, share) in ASKED.items():
-        best = dict.fromkeys(kinds, float("inf"))
-        for _ in range(ROUNDS):
-            for kind, make in kinds.items():
-                taken = asyncio.run(cost(url, make(), path, calls // share))
-                best[kind] = min(best[kind], taken)
-        theirs, ours = best.values()
+        theirs, ours = by_kind(url, path, calls // share)
         lines.append(f"| {name} | {theirs:.2f} ms | {ours:.2f} ms | {theirs / ours:.1f}× |")
     return lines
 
@@ -91,7 +109,7 @@ def measured(url: str, calls: int) -> list[str]:
 def report(lines: list[str]) -> str:
     return "\n".join(
         [
-            f"Python {platform.python_version()}, processor time a call, the best of "
+            f"Python {platform.python_version()}, processor time a call, the median of "
             f"{ROUNDS} rounds; goal: at most {GOAL} ms for a small answer.",
             "",
             "| answer | httpx's own transport | the bot's | ratio |",
@@ -106,17 +124,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--write", action="store_true", help="into docs/explanation/performance.md")
     args = parser.parse_args()
-    ours, theirs = Pipe()
-    server = get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
-    server.start()
-    try:
-        told = report(measured(f"http://127.0.0.1:{ours.recv()}", args.calls))
-    finally:
-        server.kill()
+    with served() as url:
+        told = report(measured(url, args.calls))
     print(told)
     if args.write:
-        before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
-        DOCS.write_text(f"{before}{BEGIN}\n{told}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write("calls", told)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """How many steps a second are settled, against bare transactions of the same size.
 
-    python bench/delivery.py            the ratio, from 2,000 steps
-    python bench/delivery.py --beside   writes a second where each takes 0.3 s
-    python bench/delivery.py --queue    a queue of 100,000 matches drained, with its memory
-    python bench/delivery.py --write    all of it, into docs/explanation/performance.md
+    python -m bench.delivery            the ratio, from 2,000 steps
+    python -m bench.delivery --beside   writes a second where each takes 0.3 s
+    python -m bench.delivery --queue    a queue of 100,000 matches drained, with its memory
+    python -m bench.delivery --write    all of it, into docs/explanation/performance.md
 
 A step that is delivered costs one durable transaction: it settles this step and claims the next.
 The bare transaction writes the same rows with plain SQL, on the same kind of file.
@@ -15,12 +15,14 @@ import resource
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import structlog
 
+from bench.report import in_turns, write
 from bot.account import Account, open_client
 from bot.actions.base import Action, Done
 from bot.actions.tag import Tag as RealTag
@@ -38,9 +40,7 @@ from mouseflow.models import Recording
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SITE = Site("w1", "shop.example")
 RUNS = 5
-GOAL = 0.3
-DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
-BEGIN, END = "<!-- delivery: made by bench/delivery.py -->", "<!-- delivery: end -->"
+GOAL = 0.4
 
 
 class Tag(Action):
@@ -136,13 +136,18 @@ def bare(folder: Path, steps: int) -> float:
     return rate
 
 
-def ratio(steps: int) -> list[str]:
-    """Each side at its best of several runs that take turns: what disturbs only slows down."""
-    settled = plain = 0.0
-    for _ in range(RUNS):
+def rates(steps: int, rounds: int = RUNS) -> list[float]:
+    """Steps and bare transactions a second."""
+
+    def fresh(side: Callable[[Path, int], float]) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            settled = max(settled, delivered(Path(folder), steps))
-            plain = max(plain, bare(Path(folder), steps))
+            return side(Path(folder), steps)
+
+    return in_turns(rounds, lambda: fresh(delivered), lambda: fresh(bare))
+
+
+def ratio(steps: int) -> list[str]:
+    settled, plain = rates(steps)
     return [
         f"| steps settled a second, one lane, every one durable | {settled:,.0f} |",
         f"| bare transactions of the same size a second | {plain:,.0f} |",
@@ -221,13 +226,6 @@ def queue(matches: int) -> list[str]:
     ]
 
 
-def write(lines: list[str]) -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    block = "\n".join([BEGIN, "| | |", "|---|---:|", *lines, END])
-    DOCS.write_text(before + block + rest.split(END)[1], encoding="utf-8")
-
-
 def _digest() -> dict[str, type[Action]]:
     from bot.actions.slack import Digest
 
@@ -259,7 +257,7 @@ def main() -> None:
         lines += queue(args.queue or 100_000)
     print("\n".join(lines))
     if args.write:
-        write(lines)
+        write("delivery", "\n".join(["| | |", "|---|---:|", *lines]))
 
 
 if __name__ == "__main__":

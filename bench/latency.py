@@ -1,6 +1,6 @@
 """How long from a poll that could see a recording to its Slack post, with the real daemon.
 
-    python -m bench.latency            # 20 recordings, polls every five seconds
+    python -m bench.latency [--write]      # 20 recordings, polls every five seconds
 
 The daemon runs as a process of its own against the simulator on loopback, with the default
 rate budget. Each session is frustrated from the moment it becomes visible; the time is taken
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.report import write
 from mouseflow.simulator.clock import milliseconds
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -54,7 +55,10 @@ def main() -> None:
             cwd=folder, env=environment, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            print(told(measured(sim)))
+            text = told(measured(sim))
+            print(text)
+            if "--write" in sys.argv[1:]:
+                write("latency", text)
         finally:
             daemon.terminate()
             daemon.wait(30)
@@ -85,8 +89,8 @@ def measured(sim: Simulator) -> list[float]:
 def told(taken: list[float]) -> str:
     high = sorted(taken)[int(len(taken) * 0.95)]
     return (
-        f"from poll to post: median {statistics.median(taken):.3f} s (goal under 0.3), "
-        f"95 % within {high:.3f} s, {len(taken)} recordings"
+        f"From poll to post: median {statistics.median(taken):.3f} s (goal under 0.3), "
+        f"95 % within {high:.3f} s, {len(taken)} recordings."
     )
 
 

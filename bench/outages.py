@@ -1,6 +1,6 @@
 """What outages cost: a full disk, a locked store, Slack down for a day, a receiver gone for days.
 
-    python bench/outages.py [--write] [store | others]
+    python -m bench.outages [--write] [store | others]
 
 The whole daemon runs on a virtual clock beside the simulated account. For `full` and `locked` its
 store is a file of a small file system, and every 20 s a visitor does what the rule looks for; for
@@ -12,7 +12,6 @@ Linux; root to mount the file system. `slack` takes half an hour.
 import argparse
 import asyncio
 import json
-import re
 import resource
 import sqlite3
 import subprocess
@@ -22,8 +21,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from bench.report import write
+
 ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs" / "explanation" / "reliability.md"
 EVERY = 20
 MOUNTED = "8m"
 RULES = """
@@ -292,8 +292,8 @@ def outer(kind: str) -> dict[str, object]:
             subprocess.run([*mount, name], check=True)
         try:
             done = subprocess.run(
-                [sys.executable, __file__, "--inner", kind, "--folder", name],
-                capture_output=True, text=True, check=False,
+                [sys.executable, "-m", "bench.outages", "--inner", kind, "--folder", name],
+                cwd=ROOT,                capture_output=True, text=True, check=False,
             )  # fmt: skip
         finally:
             if kind in STORE:
@@ -316,12 +316,6 @@ def table(kinds: dict[str, tuple[str, int]], rows: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write(name: str, made: str) -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    part = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)", re.DOTALL)
-    DOCS.write_text(part.sub(lambda it: it[1] + made + it[2], text), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", nargs="?", choices=TABLES)
@@ -336,7 +330,7 @@ def main() -> None:
         made = table(*TABLES[name])
         print(made)
         if args.write:
-            _write(name, made)
+            write(name, made, "reliability.md")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much of a paced budget is used at the end of the month: python bench/pace.py [--write].
+"""How much of a paced budget is used at the end of the month: python -m bench.pace [--write].
 
 Simulated months on a virtual clock: visitors by hour and weekday, surges of three times as many,
 changes that reach visitors half an hour late. `--write` puts the table into
@@ -19,8 +19,9 @@ sys.path.insert(0, str(ROOT / "tests/budgets"))
 from budget_world import ZONE, Shop, World  # noqa: E402
 from test_budget_pace import PACED, seasonal  # noqa: E402
 
+from bench.report import write  # noqa: E402
+
 BUDGET = 30_000
-START, END = "<!-- pace: made by bench/pace.py -->", "<!-- /pace -->"
 
 
 def _surge(day: int, days: int) -> tuple[datetime, datetime]:
@@ -60,10 +61,7 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if "--write" in sys.argv[1:]:
-        page = ROOT / "docs/explanation/performance.md"
-        text = page.read_text()
-        head, _, rest = text.partition(START)
-        page.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}")
+        write("pace", table)
 
 
 if __name__ == "__main__":

@@ -2,41 +2,44 @@
 
     python -m bench.polling --write                 # the table of docs/explanation/performance.md
     python -m bench.polling --late                  # the table of what late knowledge costs
-    python -m bench.polling --pages --no-expand     # rules about single pages
     python -m bench.polling --sites 50 --hours 24   # one run of any size
 
 A simulated account without sockets, on a clock that jumps from poll to poll. Every recording
 is judged by an omniscient judge too: no match may be missing, none may come twice.
 
-*Least* is what the documented API allows: one list a poll, one call for each fact that was asked
-in it (friction thresholds, visitor type) and for each tag that a rule names, and one detail
-for each recording of which some rule depends on its pages even then. *Naive* is one list a
-poll and one detail for each recording; *prompt* the same with a detail whenever a row is new or
-has changed, which is what it takes to see pages as soon as we do.
+Two other ways run beside it and send as early. *Details* asks no filter for tags and pages and
+reads a detail instead; *filtered lists* always asks where that can decide. *Judged once* is
+counted by the judge: nothing is asked of a session before it is over, and then what is fewer
+calls. *Naive* is one list a poll and one detail for each recording.
 """
 
 import argparse
 import asyncio
-import re
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import product
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 import httpx
+from msgspec import structs
 
+from bench.report import write
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.list_filters import askable
+from bot.polling import evaluate
+from bot.polling.list_filters import askable, is_answered
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, poll
-from bot.polling.server_facts import IMPOSSIBLE_FRICTION, Narrowing, Question
-from bot.polling.session import fingerprint, merge
+from bot.polling.server_facts import IMPOSSIBLE_FRICTION, PollFacts, Question
+from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
 from bot.rules.evaluate import rule_answer
 from bot.rules.files.load import read
@@ -45,15 +48,13 @@ from bot.rules.model import Rule
 from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
-from mouseflow.models import RecordingPage
 from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import shops
 from mouseflow.simulator.server import Simulator
 
-PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
-
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
+SETTLE = timedelta(minutes=35)
 ZONE = "Europe/Copenhagen"
 
 RULES = """
@@ -67,31 +68,19 @@ rules:
   search-bounce: {watch: recordings, when: {referrer_type: searchengines, pages: {max: 1}, duration: {under: 10s}}, do: {tag: r6}}
   full-cart: {watch: recordings, when: {variables: {cart-value: {min: 300}}, duration: {over: 3m}}, do: {tag: r7}}
   long-visit: {watch: recordings, when: {duration: {over: 10m}}, do: {tag: r8}}
-  many-pages: {watch: recordings, when: {pages: {min: 9}}, do: {tag: r9}}
+  pay-phone: {watch: recordings, when: {device: phone, saw_page: /checkout/pay}, do: {tag: r9}}
   danish-phones: {watch: recordings, when: {country: dk, device: phone, duration: {over: 4m}}, do: {tag: r10}}
   rage-product: {watch: recordings, when: {page: {path: /product*, tags: click-rage}}, do: {tag: r11}}
   lost: {watch: recordings, when: {tags: "404"}, do: {tag: r12}}
   js-errors: {watch: recordings, when: {tags: click-error, duration: {over: 60s}}, do: {tag: r13}}
   failed-submit: {watch: recordings, when: {tags: submit-failure, variables: {cart-value: {min: 100}}}, do: {tag: r14}}
-  old-browsers: {watch: recordings, when: {browser: ie}, do: {tag: r15}}
+  cart-left: {watch: recordings, when: {pages: {min: 3}, saw_page: /cart, not: {saw_page: /checkout}}, do: {tag: r15}}
   social-landing: {watch: recordings, when: {referrer_type: social, entry_page: /landing*, duration: {over: 2m}}, do: {tag: r16}}
-  night-owls: {watch: recordings, when: {hour: {under: 5}, pages: {min: 6}}, do: {tag: r17}}
+  way: {watch: recordings, when: {journey: [/cart, /checkout, /checkout/pay], country: dk}, do: {tag: r17}}
   tablets: {watch: recordings, when: {device: tablet, friction: {min: 2.5}}, do: {tag: r18}}
   calm-buyers: {watch: recordings, when: {variables: {cart-value: {min: 200}}, friction: {under: 1}, pages: {min: 8}}, do: {tag: r19}}
-  swedes: {watch: recordings, when: {country: [se, no], pages: {min: 7}}, do: {tag: r20}}
+  new-search: {watch: recordings, when: {saw_page: /search, visitor_type: first}, do: {tag: r20}}
 """  # noqa: E501
-
-
-PAGES = """
-version: 1
-rules:
-  pay-phone: {watch: recordings, when: {device: phone, saw_page: /checkout/pay}, do: {tag: r1}}
-  cart-lost: {watch: recordings, when: {pages: {min: 3}, saw_page: /cart, not: {saw_page: /checkout}}, do: {tag: r2}}
-  way: {watch: recordings, when: {journey: [/cart, /checkout, /checkout/pay], country: dk}, do: {tag: r3}}
-  cart-rage: {watch: recordings, when: {page: {path: /cart, tags: click-rage}}, do: {tag: r4}}
-  new-search: {watch: recordings, when: {saw_page: /search, visitor_type: first}, do: {tag: r5}}
-"""  # noqa: E501
-"""Rules about single pages, without wildcards."""
 
 
 @dataclass
@@ -101,10 +90,7 @@ class Counting:
     sim: Simulator
     calls: Counter[str] = field(default_factory=Counter)
     read: int = 0
-    changed: int = 0
     facts: set[str] = field(default_factory=set)
-    since: datetime = DAY
-    _rows: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.http = httpx.AsyncClient(
@@ -120,24 +106,9 @@ class Counting:
         self.read += len(answer.content)
         kind = _kind(request)
         self.calls[kind] += 1
-        asked = request.read(answer.content)
-        if kind == "list" and isinstance(asked, RecordingPage):
-            now = {
-                row.id: fingerprint(row)
-                for row in asked.recordings
-                if row.last_activity and row.last_activity >= self.since
-            }
-            self.changed += sum(self._rows.get(key) != print_ for key, print_ in now.items())
-            self._rows |= now
         if kind == "fact":
             self.facts |= {f"{k}={v}" for k, v in request.query if k in _SERVERS}
-        return asked
-
-    def begin(self, since: datetime) -> None:
-        """Forget what was counted so far, but not which rows were seen."""
-        self.since = since
-        self.calls.clear()
-        self.read = self.changed = 0
+        return request.read(answer.content)
 
 
 _SERVERS = ("frictionmin", "visitortype")
@@ -148,6 +119,30 @@ def _kind(request) -> str:
         return "detail"
     asked = {*_SERVERS, "tags", "funnel"} & {name for name, _ in request.query}
     return "fact" if asked else "list"
+
+
+Way = Literal["ours", "details", "filtered lists"]
+
+
+@contextmanager
+def forced(way: Way) -> Iterator[None]:
+    """Asks no filter for tags and pages, or always."""
+    told, price = evaluate._Evaluator._told_by_filters, PollFacts.calls_for
+
+    async def nothing(_self, _subjects, _wanted):
+        return {}
+
+    match way:
+        case "details":
+            evaluate._Evaluator._told_by_filters = nothing
+        case "filtered lists":
+            PollFacts.calls_for = lambda _self, _question: 0
+        case "ours":
+            pass
+    try:
+        yield
+    finally:
+        evaluate._Evaluator._told_by_filters, PollFacts.calls_for = told, price
 
 
 @dataclass(frozen=True)
@@ -161,6 +156,7 @@ class Run:
     expand: bool
     rules: str = RULES
     marks: timedelta = timedelta(hours=24)
+    way: Way = "ours"
 
 
 @dataclass
@@ -170,11 +166,10 @@ class Cost:
     run: Run
     calls: Counter[str]
     read: int
-    least: int
-    naive: int
-    prompt: int
-    rows: int
-    matches: int
+    once: int = 0
+    naive: int = 0
+    rows: int = 0
+    matches: int = 0
 
     @property
     def mine(self) -> int:
@@ -187,29 +182,24 @@ class Cost:
             f"each {run.every} s, {'expanded lists' if run.expand else 'no expanded lists'}: "
             f"{self.rows} recordings, {self.matches} matches, none missing, none too many\n"
             f"  calls: {self.mine} ({dict(self.calls)}), {self.read / 1e6:.0f} MB\n"
-            f"  least possible {self.least}: {self.mine / self.least:.2f} times (goal 1.2)\n"
-            f"  naive {self.naive}: {self.naive / self.mine:.1f} times fewer (goal 20)\n"
-            f"  prompt {self.prompt}: {self.prompt / self.mine:.1f} times fewer"
-        )
-
-    def line(self) -> str:
-        every = f"{self.run.every} s" if self.run.every < 120 else f"{self.run.every // 60} min"
-        calls = " + ".join(f"{self.calls[kind]:,}" for kind in ("list", "fact", "detail"))
-        return (
-            f"| {every} | {'yes' if self.run.expand else 'no'} | {calls} "
-            f"| {self.mine / self.least:.2f}× | {self.naive / self.mine:.1f}× "
-            f"| {self.prompt / self.mine:.1f}× | {self.read / 1e6:.0f} MB |"
+            f"  judged once, after the session: {self.once}; naive: {self.naive}"
         )
 
 
 async def measure(run: Run) -> Cost:
+    """One run; the judge looks at it unless a way is forced."""
+    with forced(run.way):
+        return await _measure(run)
+
+
+async def _measure(run: Run) -> Cost:
     now = DAY + timedelta(hours=8)
     pretend = shops(run.sites, per_day=run.per_day, since=DAY.date() - timedelta(days=3))
     sim = Simulator(sites=pretend, quirks=Quirks(expand=run.expand), now=lambda: now)
     rules = read([("bench.yaml", run.rules.encode())]).rules
     sender = Counting(sim)
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
-        context = PollContext(sender, store, ZoneInfo(ZONE), timedelta(minutes=35), timedelta(),
+        context = PollContext(sender, store, ZoneInfo(ZONE), SETTLE, timedelta(),
                     Routing("", ZONE), marks=run.marks)  # fmt: skip
         watched = [Site(id=site.id, name=site.settings["name"]) for site in pretend]
         live = {site.id: LiveSessions() for site in watched}
@@ -217,49 +207,64 @@ async def measure(run: Run) -> Cost:
         for site in watched:
             live[site.id] = (await poll(site, prepared[site.id], context, live[site.id], now)).live
         since = now
-        sender.begin(since)
-        tags = _of_tags(rules)
+        sender.calls.clear()
+        sender.read = 0
         lists = facts = 0
         polls = [run.every] * round(run.hours * 3600 / run.every)
         ending = timedelta(minutes=40).total_seconds()
+        moments = []
         for step in [*polls, ending]:
             if step == ending:
                 end = now
             now += timedelta(seconds=step)
+            moments.append(now)
             for site in watched:
                 sender.facts.clear()
                 live[site.id] = (
                     await poll(site, prepared[site.id], context, live[site.id], now)
                 ).live
                 lists += 1
-                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE_FRICTION:.0f}"}) + len(tags)
+                facts += len(sender.facts - {f"frictionmin={IMPOSSIBLE_FRICTION:.0f}"})
         found = {
             (match.rule, match.website, match.subject_key)
             for match in store.do(lambda conn: matches_of(conn, limit=10_000_000))
         }
-        cost = Cost(run, sender.calls.copy(), sender.read, lists + facts, lists,
-                    lists + sender.changed, 0, 0)  # fmt: skip
-        ids, active, needed, truth = await _truth(sim, watched, rules, since, end)
-    found = {each for each in found if each[2] in ids}
-    if truth != found:
-        for rule, _site, key in sorted(truth ^ found)[:10]:
+        if run.way != "ours":
+            return Cost(run, sender.calls, sender.read)
+        truth = await _truth(sim, watched, rules, since, end, moments)
+    found = {each for each in found if each[2] in truth.ids}
+    if truth.matches != found:
+        for rule, _site, key in sorted(truth.matches ^ found)[:10]:
             print("differs:", rule, key)
-        sys.exit(f"matches missing {len(truth - found)}, beyond the truth {len(found - truth)}")
-    cost.rows, cost.matches = len(ids), len(truth)
-    cost.least += needed
-    cost.naive += active
-    return cost
+        missing, beyond = len(truth.matches - found), len(found - truth.matches)
+        sys.exit(f"matches missing {missing}, beyond the truth {beyond}")
+    once = min(truth.in_doubt, len(truth.questions) + truth.not_told)
+    return Cost(run, sender.calls, sender.read, lists + facts + once, lists + truth.active,
+                len(truth.ids), len(found))  # fmt: skip
 
 
-async def _truth(sim, watched, rules: Sequence[Rule], since, end):
-    """Recordings whose whole activity lies within the measured time: their ids and all their
-    matches. And of all that have been active since: how many there are, and how many need their
-    detail though all facts are known."""
+@dataclass
+class Truth:
+    """What a judge knows of a run who sees everything.
+
+    `ids` and `matches` are of recordings whose whole activity lies within the measured time, the
+    counts of all that were active in it: how many there are, how many depend on their tags or
+    pages, and how many of those do so though filters have told of tags and pages. `questions` has
+    the filtered lists for the others, with the poll that asks.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    matches: set[tuple[str, str, str]] = field(default_factory=set)
+    questions: set[tuple[str, int, Question]] = field(default_factory=set)
+    active: int = 0
+    in_doubt: int = 0
+    not_told: int = 0
+
+
+async def _truth(sim, watched, rules: Sequence[Rule], since, end, moments) -> Truth:
     sim.world.quirks = replace(sim.world.quirks, row_cap=10_000_000)
     asking = Counting(sim)
-    truth = set()
-    ids = set()
-    active = needed = 0
+    truth = Truth()
     group = RuleIndex(rules)
     for site in watched:
         prepared = SiteRules(rules, site)
@@ -267,8 +272,8 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
         for row in page.recordings:
             if row.last_activity is None or row.last_activity < since:
                 continue
-            active += 1
             seen = sim.world.inspect(row.id)[2]
+            detail = await asking.send(recordings.detail(site.id, row.id))
             bare = RecordingSubject(
                 website=site,
                 recording=row,
@@ -276,46 +281,56 @@ async def _truth(sim, watched, rules: Sequence[Rule], since, end):
                 friction=Band.exactly(seen.friction),
                 visitor_type="returning" if seen.script.visitor.returning else "first",
             )
-            detail = await asking.send(recordings.detail(site.id, row.id))
-            tags = {*row.tags, *(tag for view in detail.page_views or () for tag in view.tags)}
-            told = {question: question.value in tags for question in _of_tags(rules)}
-            needed += any(
-                prepared.verdict_told(rule, bare, told, stale=False) is None
-                for rule in group.open(bare)
-            )
-            if row.last_activity >= end:
-                continue  # the last poll saw it, but not its end
-            ids.add(row.id)
-            whole = RecordingSubject(
-                website=site,
-                recording=merge(row, detail),
-                zone=ZONE,
-                friction=bare.friction,
-                visitor_type=bare.visitor_type,
-            )
-            truth |= {(rule.id, site.id, row.id) for rule in rules if rule_answer(rule, whole)}
-    return ids, active, needed, truth
+            whole = structs.replace(bare, recording=merge(row, detail))
+
+            def is_open(rule, told, bare=bare, prepared=prepared) -> bool:
+                return prepared.verdict_told(rule, bare, told, stale=False) is None
+
+            truth.active += 1
+            doubtful = [rule for rule in group.open(bare) if is_open(rule, {})]
+            asked = {question for rule in doubtful for question in askable(rule)}
+            told = {question: is_answered(question, whole) for question in asked}
+            truth.in_doubt += bool(doubtful)
+            if any(is_open(rule, told) for rule in doubtful):
+                truth.not_told += 1
+            else:
+                at = min(bisect_left(moments, row.last_activity + SETTLE), len(moments) - 1)
+                truth.questions |= {(site.id, at, question) for question in asked}
+            if row.last_activity < end:  # else the last poll saw it, but not its end
+                truth.ids.add(row.id)
+                matches = (rule.id for rule in rules if rule_answer(rule, whole))
+                truth.matches |= {(rule, site.id, row.id) for rule in matches}
+    return truth
 
 
-def _of_tags(rules: Sequence[Rule]) -> set[Question]:
-    """What the tag filter tells these rules."""
-    return {it for rule in rules for it in askable(rule) if it.name is Narrowing.TAGS}
+HOURS = {2_000: 24, 20_000: 6}
+"""How long each run of the matrix is, by recordings a day."""
 
 
-def _table(costs: Sequence[Cost]) -> str:
-    first = costs[0]
-    return "\n".join(
-        [
-            f"{first.run.sites} websites, {first.run.hours:g} hours of the day, {first.rows:,} "
-            f"recordings, {first.matches:,} matches; in every run none was missing, none too many.",
-            "",
-            "| a poll every | expanded lists | calls: lists + facts + details "
-            "| against the least (goal ≤ 1.2) | naive against ours (goal ≥ 20) "
-            "| prompt against ours | read |",
-            "|---|---|---:|---:|---:|---:|---:|",
-            *(cost.line() for cost in costs),
-        ]
-    )
+def _matrix() -> str:
+    """Calls of one website by recordings a day, poll interval and expanded lists."""
+    lines = [
+        "One website, from 8:00 on; in every run the matches were those of the judge.",
+        "",
+        "| recordings a day, hours | a poll every | expanded lists | lists + facts + details "
+        "| calls | by details alone | by filtered lists where they can | against the better "
+        "(goal ≤ 1.2) | judged once | naive |",
+        "|---:|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for per_day, every, expand in product(HOURS, (60, 300, 900), (True, False)):
+        run = Run(1, per_day, HOURS[per_day], every, expand)
+        ours, details, filtered = (
+            asyncio.run(measure(replace(run, way=way))) for way in get_args(Way)
+        )
+        calls = " + ".join(f"{ours.calls[kind]:,}" for kind in ("list", "fact", "detail"))
+        better = min(details.mine, filtered.mine)
+        lines.append(
+            f"| {per_day:,}, {run.hours} h | {every // 60} min | {'yes' if expand else 'no'} "
+            f"| {calls} | {ours.mine:,} | {details.mine:,} | {filtered.mine:,} "
+            f"| {ours.mine / better:.2f}× | {ours.once:,} | {ours.naive:,} |"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 _LATE = {
@@ -345,42 +360,28 @@ def _late(per_day: int) -> str:
     return "\n".join(lines)
 
 
-def _write(table: str, name: str = "polling") -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    start, end = f"<!-- {name}: made by bench/polling.py -->", f"<!-- /{name} -->"
-    found = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    PAGE.write_text(found.sub(lambda _: f"{start}\n{table}\n{end}", text), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sites", type=int, default=5)
+    parser.add_argument("--sites", type=int, default=1)
     parser.add_argument("--per-day", type=int, default=20_000)
-    parser.add_argument("--hours", type=float, default=2)
+    parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--every", type=int, default=60, help="seconds between polls")
     parser.add_argument("--no-expand", action="store_true", help="a server that does not expand")
     parser.add_argument(
         "--write", action="store_true", help="the table of docs/explanation/performance.md"
     )
     parser.add_argument("--late", action="store_true", help="write what late knowledge costs")
-    parser.add_argument("--pages", action="store_true", help="rules about single pages instead")
     args = parser.parse_args()
     if args.late:
-        _write(_late(per_day=500), "late")
+        write("late", _late(per_day=500))
         return
-    every = (60, 300, 600, 900) if args.write else (args.every,)
-    expand = (True, False) if args.write else (not args.no_expand,)
-    costs = []
-    for each in expand:
-        for seconds in every:
-            started = time.perf_counter()
-            rules = PAGES if args.pages else RULES
-            run = Run(args.sites, args.per_day, args.hours, seconds, each, rules)
-            costs.append(asyncio.run(measure(run)))
-            print(costs[-1].said())
-            print(f"  took {time.perf_counter() - started:.0f} s", flush=True)
     if args.write:
-        _write(_table(costs))
+        write("polling", _matrix())
+        return
+    started = time.perf_counter()
+    run = Run(args.sites, args.per_day, args.hours, args.every, not args.no_expand)
+    print(asyncio.run(measure(run)).said())
+    print(f"  took {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # ruff: noqa: E402
 """A quarter of a shop in minutes: what people read, and what it cost.
 
-    nice python bench/quarter.py [--days 90] [--rules rules] [--folder DIR] [--write]
+    nice python -m bench.quarter [--days 90] [--rules rules] [--folder DIR] [--write]
 
 The whole daemon runs on a virtual clock beside the simulated account, with the packs of `rules/`.
 It meets two sales, a holiday, clock change, an outage of the tag, masking switched off, an outage
@@ -15,7 +15,6 @@ import asyncio
 import json
 import logging
 import random
-import re
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
 import virtual_world
 from virtual_world import START, Prompt, World, virtually
 
+from bench.report import write
 from bot import health, logs, reload
 from bot.delivery import worker
 from bot.delivery.dry_run import DryRunLog, DrySlack
@@ -44,7 +44,6 @@ from mouseflow.simulator import scenarios, timeline, traffic
 from mouseflow.simulator.site import Site, website
 from mouseflow.simulator.traffic import Day, Plan, Surge
 
-PAGE = ROOT / "docs" / "explanation" / "a-quarter.md"
 IMAGES = ROOT / "docs" / "images"
 ZONE = ZoneInfo("Europe/Copenhagen")
 SHOP = "myshop.com"
@@ -467,14 +466,12 @@ def main() -> None:
     if not args.read:
         folder.mkdir(exist_ok=True)
         run(folder, args.rules, args.days, args.every)
-    page = PAGE.read_text(encoding="utf-8") if args.write else ""
     for name, table in TABLES.items():
         made = table(folder)
         print(made)
-        part = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)", re.DOTALL)
-        page = part.sub(lambda it, made=made: it[1] + made + it[2], page)
+        if args.write:
+            write(name, made, "a-quarter.md")
     if args.write:
-        PAGE.write_text(page, encoding="utf-8")
         for name, rule in PICTURES.items():
             first = next(it.payload for it in messages(folder) if it.rule == rule)
             shown = {"text": first["text"], "blocks": first["blocks"]}

@@ -1,6 +1,6 @@
 """What keeps the daemon from turning to anything else: the longest turn of its event loop.
 
-    python bench/stalls.py [--only WORD] [--profile] [--write]
+    python -m bench.stalls [--only WORD] [--profile] [--write]
 
 The real daemon runs in this process, the simulated account in another. A ticker measures how long
 the event loop is busy between two looks at its sockets and timers, and how long the store's thread
@@ -17,7 +17,6 @@ import cProfile
 import gc
 import json
 import pstats
-import re
 import selectors
 import signal
 import subprocess
@@ -32,10 +31,9 @@ from pathlib import Path
 
 import structlog
 
+from bench.report import write
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # for the other benchmarks
-DOCS = ROOT / "docs" / "explanation" / "performance.md"
-MARKED = re.compile(r"(<!-- stalls: made by bench/stalls.py -->\n).*?(<!-- /stalls -->)", re.DOTALL)
 NOW = datetime.now(UTC)
 POSTS, RECORDINGS, MANY = 60_000, 300_000, 20_000
 NOTES: list[str] = []
@@ -146,7 +144,10 @@ def serve(websites: int) -> None:
 def account(websites: int) -> Iterator[dict[str, str]]:
     """The environment of a daemon that watches this account."""
     served = subprocess.Popen(
-        [sys.executable, __file__, "--serve", str(websites)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.stalls", "--serve", str(websites)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert served.stdout
@@ -415,8 +416,7 @@ def main() -> None:
     table = "\n".join([head, "|---|---:|---:|---:|---:|", *lines, *NOTES, ""])
     print(table)
     if options.write:
-        page = DOCS.read_text(encoding="utf-8")
-        DOCS.write_text(MARKED.sub(lambda it: it[1] + table + it[2], page), encoding="utf-8")
+        write("stalls", table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `--help` and the daemon's start cost, and how much memory a resting daemon needs.
 
-    python bench/start.py [--runs 9] [--against PYTHON] [--write]
+    python -m bench.start [--runs 9] [--against PYTHON] [--write]
 
 The daemon runs with ten rules against the simulator, until its first request for recordings and
 then for five polls more. Times are processor time, which a busy machine does not change much.
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from bench.report import met, write
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -33,7 +34,6 @@ GOALS = {
     "`run` to the first poll, s": 0.9,
     "resident memory after five polls, MB": 70,
 }
-DOCS = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 
 
 def help_shown(python: str) -> float:
@@ -104,9 +104,8 @@ def table(rounds: list[tuple[float, ...]], before: list[tuple[float, ...]]) -> l
     lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 2) + "|---|"]
     for n, (what, goal) in enumerate(GOALS.items()):
         figures = [median(each[n] for each in them) for them in (rounds, before) if them]
-        met = "met" if figures[0] < goal else "**missed**"
         shown = [f"{it:.0f}" if goal > 10 else f"{it:.2f}" for it in figures]
-        lines.append(f"| {what} | < {goal:g} | {' | '.join(shown)} | {met} |")
+        lines.append(f"| {what} | < {goal:g} | {' | '.join(shown)} | {met(figures[0] < goal)} |")
     return [f"Processor time; the median of {len(rounds)} rounds.", "", *lines]
 
 
@@ -124,13 +123,7 @@ def main() -> None:
     lines = table(rounds, before)
     print("\n".join(lines))
     if options.write:
-        block = "\n".join(["<!-- start: made by bench/start.py -->", *lines, "<!-- /start -->"])
-        page, found = re.subn(
-            r"<!-- start: .*?<!-- /start -->", lambda _: block, DOCS.read_text(), flags=re.DOTALL
-        )
-        if not found:
-            raise SystemExit(f"{DOCS} has no place for the table")
-        DOCS.write_text(page)
+        write("start", "\n".join(lines))
 
 
 if __name__ == "__main__":

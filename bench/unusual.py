@@ -1,4 +1,4 @@
-"""False alarms and delays of rules against the usual: python bench/unusual.py [--write].
+"""False alarms and delays of rules against the usual: python -m bench.unusual [--write].
 
 Simulated quarters of seasonal traffic, polled every 15 minutes by the rule `recordings:
 {below_usual: …}` over two hours. Visitors come at random by hour and weekday, days differ by a
@@ -10,18 +10,15 @@ import math
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from statistics import median
 
+from bench.report import write
 from bot.domain.alert_state import Level, advance
 from bot.domain.subjects import Site, WebsiteSubject
 from bot.rules import model as c
 from bot.rules.evaluate import answer
 from bot.rules.operators.past import USUAL_WEEKS, Unusual
-
-ROOT = Path(__file__).parents[1]
-START, END = "<!-- unusual: made by bench/unusual.py -->", "<!-- /unusual -->"
 
 QUARTER = timedelta(minutes=15)
 WEEK = timedelta(weeks=1) // QUARTER
@@ -137,10 +134,7 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if "--write" in sys.argv[1:]:
-        page = ROOT / "docs/explanation/performance.md"
-        text = page.read_text()
-        head, _, rest = text.partition(START)
-        page.write_text(f"{head}{START}\n{table}\n{END}{rest.partition(END)[2]}")
+        write("unusual", table)
 
 
 if __name__ == "__main__":

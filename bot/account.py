@@ -61,12 +61,22 @@ def open_client(
             settings.email,
             settings.api_key.get_secret_value(),
             requests_per_second=settings.requests_per_second,
-            burst=max(ONE_MATCH, round(settings.requests_per_second)),
+            burst=_burst(settings.requests_per_second),
             concurrency=max(4, round(settings.requests_per_second / 2)),
             tries=tries,
             observe=observe,
             transport=AiohttpTransport(url),
         )
+
+
+def share_rate(client: AsyncMouseflow, settings: "MouseflowSection", bots: int) -> None:
+    """Let the client send its part of what the account allows to so many bots."""
+    rate = settings.requests_per_second
+    client.use_rate(rate / bots, max(1, _burst(rate) // bots))
+
+
+def _burst(rate: float) -> int:
+    return max(ONE_MATCH, round(rate))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from bot.account import Account, open_client
 from bot.config import Settings
+from bot.config.settings import page_of_account
 from bot.delivery.dry_run import (
     DryMouseflow,
     DryNotify,
@@ -131,7 +132,8 @@ def _addresses(settings: Settings) -> Addresses:
         ops_channel=settings.slack.ops_channel or "",
         zone=settings.mouseflow.time_zone,
         buttons=settings.slack.app_token is not None,
-        page=(settings.web.public_url or "") if settings.web.address else "",
+        page=page_of_account(settings),
+        account=settings.account if len(settings.accounts) > 1 else "",
     )
 
 

@@ -26,8 +26,10 @@ from collections.abc import (
     Collection,
     Coroutine,
     Iterable,
+    Iterator,
+    Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,14 +39,15 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from bot.account import share_rate
 from bot.actions import ACTIONS
-from bot.actions.base import Action
+from bot.actions.base import SETTLING, Action
 from bot.actions.webhook import Webhook
 from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
 from bot.config.settings import allowed, channels
-from bot.delivery import SLACK_PACE, Delivery, Drained
+from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
 from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
@@ -60,11 +63,12 @@ from bot.errors import (
     StoreError,
     StoreHeld,
     StoreLost,
+    StoreTaken,
 )
 from bot.health import Health
 from bot.messages.ops import Notice
 from bot.polling.ops_messages import announce
-from bot.polling.outages import SITES, account_fails
+from bot.polling.outages import SITES, Kept, account_fails, of_others
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
@@ -73,12 +77,15 @@ from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
-from bot.store import Connection, Store, in_memory_copy, open_store
+from bot.store import Connection, Store, in_memory_copy, open_store, outbox
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.rules import kept_rule_files
+from bot.store.sharing import Turn
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
+    from bot.delivery.buttons import PressConnection
+    from bot.web.facts import Facts
     from bot.web.meter import Meter
 
 log = structlog.get_logger(__name__)
@@ -100,8 +107,35 @@ RESTART = timedelta(minutes=1)
 STANDBY = timedelta(seconds=1)
 """How soon the bot tries again to get a store that another one uses."""
 
+LOOK = timedelta(seconds=1)
+"""How often a bot looks at the others that share its store."""
+
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An account at work, as those see it who watch over several.
+
+    `started` is set once its websites are known; `facts` is None where there is no status page.
+    """
+
+    started: asyncio.Event
+    why_silent: Callable[[], Awaitable[str | None]]
+    facts: "Facts | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What an account shares with others in this process, and for how long it is at work.
+
+    `presses` is None where no token for buttons is configured.
+    """
+
+    at_work: Callable[[Running], AbstractAsyncContextManager[None]]
+    paces: Paces
+    presses: "PressConnection | None"
 
 
 def utc() -> datetime:
@@ -131,7 +165,10 @@ def ops_of(settings: Settings) -> Ops:
     channel = settings.slack.ops
 
     def tell(conn: Connection, notice: Notice, now: datetime) -> None:
-        announce(conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer)
+        announce(
+            conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer,
+            about=notice.about, ends=notice.ends,
+        )  # fmt: skip
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
 
@@ -144,11 +181,12 @@ async def run(
     reader: ProcessReader | None = None,
     reread: Callable[[], Settings] | None = None,
     page: Callable[[str], None] = lambda _url: None,
+    shared: Shared | None = None,
 ) -> None:
     """Watch the account until `stop` is set.
 
     `reload` reloads the rule files that changed, and the secrets, which `reread` reads again.
-    `page` is called with the address of the status page.
+    `page` is called with the address of the status page. `shared` is for one of several accounts.
 
     `reader` may be given if it has started its process. Raises RuleErrors, ConfigError or
     StoreError if it can't start, for example because Mouseflow rejects the API key. After the
@@ -156,36 +194,62 @@ async def run(
     """
     reader = reader or ProcessReader(settings.rules.paths, allowed(settings))
     try:
-        seen = await reader.signature()  # first, so that a change while files are read is noticed
-        opened = await _store_of_ours(settings.store.url, stop)
-        if opened is None:
-            return
-        with opened as store:
-            reading = rules_at_start(reader, partial(store.run, kept_rule_files))
-            start = await _unless(stop, reading)
-            if start is None:
-                return
-            meter = _meter(settings)
-            async with open_clients(settings, meter.observe if meter else None) as clients:
-                daemon = Daemon(
-                    settings, store, clients, start, reader=reader, seen=seen, reread=reread,
-                    meter=meter,
-                )  # fmt: skip
-                async with daemon.status_page(page):
-                    await daemon.run(stop, reload)
+        while not stop.is_set():
+            ends = asyncio.Event()
+            following = asyncio.create_task(_set_after(stop, ends))
+            try:
+                await _run(settings, reader, ends, reload, reread, page, shared)
+            except StoreTaken as error:
+                log.warning("replica.taken_over", reason=str(error))
+            finally:
+                await _ended([following])
     finally:
         await reader.end_process()
 
 
+async def _run(
+    settings: Settings,
+    reader: ProcessReader,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    reread: Callable[[], Settings] | None,
+    page: Callable[[str], None],
+    shared: Shared | None,
+) -> None:
+    """Watch the account until `stop` is set, or other bots on the store have taken over."""
+    seen = await reader.signature()  # first, so that a change while files are read is noticed
+    opened = await _store_of_ours(settings.store.url, stop)
+    if opened is None:
+        return
+    with opened as store:
+        reading = rules_at_start(reader, partial(store.run, kept_rule_files))
+        start = await _unless(stop, reading)
+        if start is None:
+            return
+        meter = _meter(settings)
+        async with open_clients(settings, meter.observe if meter else None) as clients:
+            daemon = Daemon(
+                settings, store, clients, start, reader=reader, seen=seen, reread=reread,
+                meter=meter, shared=shared,
+            )  # fmt: skip
+            async with daemon.status_page(page):
+                await daemon.run(stop, reload)
+
+
+async def _set_after(first: asyncio.Event, then: asyncio.Event) -> None:
+    await first.wait()
+    then.set()
+
+
 async def _store_of_ours(url: str, stop: asyncio.Event) -> Store | None:
-    """The store, as soon as no other bot uses it any more, if it can be waited for.
+    """The store, as soon as no bot uses it that does not share it, if it can be waited for.
 
     None if `stop` is set before. Raises StoreError and ConfigError.
     """
     waiting = False
     while True:
         try:
-            opened = await asyncio.to_thread(open_store, url)
+            opened = await asyncio.to_thread(open_store, url, shared=True)
         except StoreHeld as error:
             if not waiting:
                 log.info("store.standby", reason=str(error).partition(". ")[0])
@@ -275,13 +339,16 @@ class Daemon:
         reread: Callable[[], Settings] | None = None,
         timing: Timing = DEFAULT_TIMING,
         meter: "Meter | None" = None,
+        shared: Shared | None = None,
     ) -> None:
         self._settings = settings
+        self._shared = shared
         self._meter = meter
         self._store = store
         self._client = clients.client
         self._start = start
         self._kept: datetime | None = None
+        self._polled_here: frozenset[str] = frozenset()
         self._ports = clients.acting
         self._health = Health(settings, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
@@ -295,7 +362,7 @@ class Daemon:
             ops=ops_of(settings),
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
-            paces=SLACK_PACE,
+            paces=shared.paces if shared else SLACK_PACE,
         )
         self._watcher = Watcher(
             poll_context(settings, store, Marked(clients.reading, utc)),
@@ -328,6 +395,7 @@ class Daemon:
             wake=self._delivery.wake,
         )
         self._started = asyncio.Event()
+        self._leading = asyncio.Event()
 
     @asynccontextmanager
     async def status_page(self, tell: Callable[[str], None]) -> AsyncIterator[None]:
@@ -336,13 +404,32 @@ class Daemon:
         An address that nobody chose must not stop the bot: only the log says that it is taken.
         Raises ConfigError for one that the configuration names.
         """
-        if self._meter is None:
+        facts = self._facts()
+        if self._shared is not None:
+            async with self._shared.at_work(Running(self._started, self._health.why_silent, facts)):
+                yield
+            return
+        if facts is None:
             yield
             return
         from bot.web.app import status_page
+
+        async with AsyncExitStack() as served:
+            try:
+                tell(await served.enter_async_context(status_page(facts)))
+            except ConfigError as error:
+                if "listen" in self._settings.web.model_fields_set:
+                    raise
+                log.warning("web.not_started", reason=str(error))
+            yield
+
+    def _facts(self) -> "Facts | None":
+        """What the status page knows; None without one."""
+        if self._meter is None:
+            return None
         from bot.web.facts import Facts
 
-        facts = Facts(
+        return Facts(
             settings=self._settings,
             store=self._store,
             rules=lambda: self._watcher.rules,
@@ -355,14 +442,6 @@ class Daemon:
             recordings_seen=lambda: self._watcher.recordings_seen,
             meter=self._meter,
         )
-        async with AsyncExitStack() as served:
-            try:
-                tell(await served.enter_async_context(status_page(facts)))
-            except ConfigError as error:
-                if "listen" in self._settings.web.model_fields_set:
-                    raise
-                log.warning("web.not_started", reason=str(error))
-            yield
 
     async def once(self, dry_run_log: DryRunLog | None) -> OnceResult:
         """Poll every source once, then deliver what is due."""
@@ -395,24 +474,26 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
+        await self._look_at_others()
         await self._health.tell_restored()
         await watcher.start_with(self._start)
-        await watcher.troubles.remember()
+        if self._store.sharing.leads:
+            await watcher.troubles.remember()
+            self._leading.set()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload.run(reload)),
             asyncio.create_task(_side_task(self._health.beat)),
-            asyncio.create_task(_side_task(self._check_channels)),
-            asyncio.create_task(_side_task(self._clean_up)),
-            asyncio.create_task(_side_task(self._post_reports)),
-            asyncio.create_task(_side_task(self._keep_pauses)),
+            *(
+                asyncio.create_task(_side_task(work, after=self._leading))
+                for work in self._of_one_bot()
+            ),
         ]
-        if (buttons := self._buttons()) is not None:
-            watching.append(asyncio.create_task(_side_task(buttons)))
-        if (url := self._settings.heartbeat.url) is not None:
-            heartbeat = Heartbeat(url, self._settings.heartbeat.every, self._health.why_silent)
-            watching.append(asyncio.create_task(_side_task(heartbeat.keep_beating)))
+        shares = self._store.sharing.shares
+        watching.append(
+            asyncio.create_task(self._share() if shares else _side_task(self._keep_pauses))
+        )
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait(
@@ -420,6 +501,8 @@ class Daemon:
             )
             for task in done - {stopping}:
                 task.result()  # none of them ends by itself: raise its error
+        except StoreTaken:
+            raise
         except StoreLost as error:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS.total_seconds()):
@@ -432,6 +515,79 @@ class Daemon:
             await _ended([stopping, *watching, *self._polls.tasks])
             await delivering
             log.info("daemon.stopped")
+
+    def _of_one_bot(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What only one of the bots on a store does."""
+        yield self._check_channels
+        yield self._clean_up
+        yield self._post_reports
+        if (buttons := self._buttons()) is not None:
+            yield buttons
+        if (url := self._settings.heartbeat.url) is not None and self._shared is None:
+            yield Heartbeat(
+                url, self._settings.heartbeat.every, self._health.why_silent
+            ).keep_beating
+
+    async def _share(self) -> None:
+        """Divide the work with the other bots on the store, without end; raises StoreTaken."""
+        while True:
+            try:
+                await self._look_at_others()
+                if self._store.sharing.leads and not self._leading.is_set():
+                    log.warning("replica.leads")
+                    await self._watcher.lead()
+                    self._leading.set()
+                    self._polls.sync()
+            except StoreLost:
+                raise
+            except StoreError:
+                pass  # polls and deliveries meet it, too, and report it
+            except Exception:
+                log.exception("daemon.task_failed", task="share")
+            await asyncio.sleep(LOOK.total_seconds())
+
+    async def _look_at_others(self) -> None:
+        """Take over, take or give back what is to be done, and keep the account's limits."""
+        store, watcher, client = self._store, self._watcher, self._client
+        sharing = store.sharing
+        if not sharing.shares:
+            return
+        websites = frozenset(watcher.watched) if self._started.is_set() else None
+        busy, pause = self._polls.busy(), client.pause_until if client is not None else None
+        now = utc()
+
+        def work(conn: Connection) -> tuple[Turn, int, datetime | None, Sequence[Kept]]:
+            turn = sharing.turn(conn, websites, busy, watcher.rules.digest)
+            alive = sharing.alive(conn)
+            interrupted = outbox.recover(conn, now, SETTLING, alive)
+            kept = account_pause(conn)
+            if pause is not None and pause > (kept or now):
+                kept = pause
+                keep_account_pause(conn, kept)
+            return turn, interrupted, kept, of_others(conn, alive) if turn.leads else ()
+
+        turn, interrupted, pause, others = await store.run(work)
+        before = sharing.bots
+        new = sharing.use(turn)
+        for bot in turn.lost:
+            log.warning("replica.lost", process=bot)
+        if interrupted:
+            log.warning("deliver.recovered", steps=interrupted)
+        if turn.bots != before:
+            log.info("replica.others", replicas=turn.bots)
+        if client is not None:
+            if pause is not None and pause > (client.pause_until or now):
+                client.pause_until = pause
+            if turn.bots != before:
+                share_rate(client, self._settings.mouseflow, turn.bots)
+        if turn.websites is not None and turn.websites != self._polled_here:
+            self._polled_here = turn.websites
+            watcher.begin_anew(new)
+            self._polls.sync()
+            await watcher.keep_troubles()
+        if self._leading.is_set():
+            await watcher.troubles.hear(others)
+        self._delivery.wake()  # other bots add steps, and leave lanes
 
     async def _watch(self) -> None:
         """Find the websites, then keep the scheduler in step with them."""
@@ -494,11 +650,11 @@ class Daemon:
         slack, poster = self._settings.slack, self._ports.slack
         if slack.app_token is None or not isinstance(poster, SlackPoster):
             return None
-        from bot.delivery.buttons import Buttons
+        from bot.delivery.buttons import Buttons, PressConnection
 
-        return Buttons(
-            slack.app_token,
-            slack.base_url or SLACK,
+        shared = self._shared.presses if self._shared else None
+        connection = shared or PressConnection(slack.app_token, slack.base_url or SLACK, utc)
+        buttons = Buttons(
             poster,
             self._store,
             users=slack.users,
@@ -506,7 +662,15 @@ class Daemon:
             clock=utc,
             wake=self._delivery.wake,
             requeue=self._requeue,
-        ).receive_presses
+        )
+
+        async def receive_presses() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(buttons.receive_presses(connection))
+                if connection is not shared:
+                    tasks.create_task(connection.stay_connected())
+
+        return receive_presses
 
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""
@@ -568,8 +732,12 @@ class Daemon:
             self._kept = until
 
 
-async def _side_task(work: Callable[[], Awaitable[None]]) -> None:
+async def _side_task(
+    work: Callable[[], Awaitable[None]], *, after: asyncio.Event | None = None
+) -> None:
     """Do it, and again after a bug in it: polls and deliveries don't depend on it."""
+    if after is not None:
+        await after.wait()
     while True:
         try:
             await work()

@@ -104,7 +104,7 @@ class Health:
         while True:
             trouble, now = self._store.trouble, self._clock()
             self._store.beat(self._pulse_with(trouble).written())
-            if now >= again:
+            if now >= again and self._store.sharing.leads:
                 again = now + TELL_AGAIN
                 if told is None and trouble and now.timestamp() - trouble[0] > STORE_PATIENCE:
                     told = trouble if await self._tell_store_fails(*trouble) else None

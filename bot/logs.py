@@ -56,11 +56,16 @@ class Scrubber:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._exact: re.Pattern[str] | None = None
+        self._of: dict[str, frozenset[str]] = {}
         self.register(secrets)
 
-    def register(self, secrets: Iterable[str]) -> None:
-        """Redact these values from now on; values under four characters are ignored."""
-        known = sorted({each for each in secrets if len(each) >= 4}, key=len, reverse=True)
+    def register(self, secrets: Iterable[str], account: str = "") -> None:
+        """Redact these values from now on, in place of those that the account had before.
+
+        Values under four characters are ignored.
+        """
+        self._of[account] = frozenset(each for each in secrets if len(each) >= 4)
+        known = sorted(frozenset().union(*self._of.values()), key=len, reverse=True)
         self._exact = re.compile("|".join(map(re.escape, known))) if known else None
 
     def text(self, text: str) -> str:

@@ -22,6 +22,9 @@ from bot.watched_sites import WatchedSite
 
 log = structlog.get_logger(__name__)
 
+RESUMED = "resumed"
+"""The source under which the store keeps when people were last told that polling has resumed."""
+
 TIME_ZONE = "time-zone"
 """The source under which the store keeps the wrong time zone that people were told of."""
 
@@ -70,11 +73,23 @@ class Notices:
         self._resumed = now
         if told:
             return
-        await self.tell_ops(
-            f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC",
+        longest = self.announce_after
+
+        def work(conn: Connection) -> bool:
+            said = watermark(conn, RESUMED, "")
+            if said is not None and now - datetime.fromisoformat(said) < longest:
+                return False  # another bot on this store has said so
+            set_watermark(conn, RESUMED, "", now.isoformat(), now)
+            announce(conn, title, lines, now, self._ops)
+            return True
+
+        title = f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC"
+        lines = (
             "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
             "arrive as one digest.",
         )
+        if await self._context.store.run(work):
+            self._wake()
 
     async def check_zone(self, offset: AccountOffset) -> None:
         """Tell people once that the configured time zone is wrong, and once that it is right."""

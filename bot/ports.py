@@ -138,7 +138,8 @@ class Addresses:
 
     `app_url` precedes a recording's playback path; `share_url` contains `{token}`, or is empty
     if the account's public URL is not known. `page` is where people reach the status page, empty
-    if nowhere. `buttons`: presses of buttons come to the bot.
+    if nowhere. `buttons`: presses of buttons come to the bot. `account` is the account's name,
+    where there are several.
     """
 
     app_url: str = "https://app.mouseflow.com"
@@ -148,6 +149,7 @@ class Addresses:
     zone: str = "UTC"
     buttons: bool = False
     page: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

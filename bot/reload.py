@@ -84,7 +84,8 @@ class Reload:
         """Use the secrets as they are now; what failed is tried again at once."""
         try:
             settings = self._reread()
-            scrubber.register({*self._used.secrets(), *settings.secrets()})
+            secrets = {*self._used.secrets(), *settings.secrets()}
+            scrubber.register(secrets, settings.account)
             rotated = self._rotate(settings)
             if settings.web.token != self.web_token and settings.web.token is not None:
                 self.web_token = settings.web.token

@@ -346,6 +346,7 @@ class _Poll:
     kind: str
     interval: timedelta
     poll: Callable[[], Awaitable[bool]]
+    website: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -392,6 +393,7 @@ class Polls:
         observe: Callable[[str, bool, float, datetime], None] | None = None,
     ) -> None:
         self._watcher = watcher
+        self._sharing = watcher.context.store.sharing
         self._schedule = schedule
         self._observe = observe
         self._poll = poll
@@ -400,7 +402,7 @@ class Polls:
         self._gate = Gate(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ticks: dict[str, asyncio.Event] = {}
-        self._running: set[Progress] = set()
+        self._running: dict[Progress, str] = {}
         self._phases: dict[str, dict[str, float]] = {}
         self._rounds = PollTimes()
         self._announce_after = watcher.notices.announce_after
@@ -412,8 +414,15 @@ class Polls:
         """The running tasks; a poll that is cancelled has changed nothing."""
         return list(self._tasks.values())
 
+    def busy(self) -> frozenset[str]:
+        """The ids of the websites of which a poll runs, also one that was cancelled and ends."""
+        return frozenset(self._running.values())
+
     def sync(self) -> None:
-        """Start polling websites that are new, and stop polling those that are gone."""
+        """Start polling websites that are new, and stop polling those that are gone.
+
+        Also those that this bot has now, and has no longer, of a store that bots share.
+        """
         wanted = self._wanted()
         for name in self._tasks.keys() - wanted.keys():
             self._schedule.forget(name)
@@ -443,17 +452,18 @@ class Polls:
         return len(due)
 
     def _wanted(self) -> dict[str, _Poll]:
-        poll, watcher = self._poll, self._watcher
+        poll, watcher, sharing = self._poll, self._watcher, self._sharing
         wanted = {
-            f"{kind}/{key}": _Poll(kind, interval, partial(poll_site, watched.site))
+            f"{kind}/{key}": _Poll(kind, interval, partial(poll_site, watched.site), key)
             for kind, interval, poll_site in (
                 ("recordings", poll.recordings, self._recordings),
                 ("feedback", poll.feedback, watcher.poll_feedback),
                 ("reports", poll.reports, watcher.poll_reports),
             )
             for key, watched in watcher.watched.items()
+            if sharing.polls(key)
         }
-        if watcher.rules.budgets:
+        if watcher.rules.budgets and sharing.leads:
             wanted["budgets"] = _Poll("budgets", poll.reports, watcher.poll_budgets)
         return wanted
 
@@ -477,12 +487,12 @@ class Polls:
     async def _timed(self, poll: _Poll) -> None:
         progress = Progress(self._clock())
         _progress.set(progress)
-        self._running.add(progress)
+        self._running[progress] = poll.website
         began = asyncio.get_running_loop().time()
         try:
             well = await poll.poll()
         finally:
-            self._running.discard(progress)
+            del self._running[progress]
         if self._observe:
             seconds = asyncio.get_running_loop().time() - began
             self._observe(poll.kind, well, seconds, self._clock())
@@ -506,7 +516,7 @@ class Polls:
         well = await self._watcher.poll_recordings(site)
         if well and site.id in self._watched():
             self._rounds = self._rounds.began(site.id, began)
-            if self._rounds.over(len(self._watched())):
+            if self._rounds.over(sum(map(self._sharing.polls, self._watched()))):
                 await self._check_pace()
         return well
 
@@ -516,9 +526,14 @@ class Polls:
         return frozenset(key for key, each in watched.items() if each.rules.final.rules)
 
     async def _check_pace(self) -> None:
-        """Tell people when recordings are polled much less often than configured."""
+        """Tell people when recordings are polled much less often than configured.
+
+        Of the bots that share a store, the one that leads does: all have the same pace.
+        """
         watched = self._watched()
         self._rounds = self._rounds.seen(watched)
+        if not self._sharing.leads:
+            return
         with suppress(StoreError):  # polls meet it too, and report it
             await self._report_pace(len(watched))
 

@@ -115,7 +115,7 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.ConnectError(str(error.os_error)) from None
     except aiohttp.ConnectionTimeoutError:
         raise httpx.ConnectTimeout("no connection in time") from None
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError):
         raise httpx.UnsupportedProtocol("not an http or https address") from None
     except TimeoutError:
         raise httpx.ReadTimeout("no answer in time") from None

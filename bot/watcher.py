@@ -27,7 +27,7 @@ from bot.budgets.state import share_used
 from bot.budgets.step_aside import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
-from bot.errors import BotError
+from bot.errors import BotError, StoreTaken
 from bot.fields.catalogue import KINDS
 from bot.notices import Notices
 from bot.polling import recordings
@@ -79,6 +79,7 @@ from bot.watched_sites import (
     watched_sites,
 )
 from mouseflow import websites
+from mouseflow.models import Website
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -128,6 +129,7 @@ class Watcher:
         self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
+        self._sharing, self._newest = context.store.sharing, Start(rules, ())
 
     async def find_sites(self) -> Sequence[Site]:
         """Fetch the account's websites and watch those that some rule or budget needs.
@@ -140,6 +142,15 @@ class Watcher:
             # Otherwise such a rule would silently never match.
             for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
+        if self._sharing.leads:
+            await self._save_sites(sites, found)
+        self._sites = sites
+        known = {site.id for site in sites}
+        self._left_out = [site_of(row) for row in found if row.id not in known]
+        await self._watch_sites()
+        return sites
+
+    async def _save_sites(self, sites: Sequence[Site], found: Sequence[Website]) -> None:
         counts = any(map(counts_visitors, self.rules.rules))
         gone = await self.context.store.run(
             partial(
@@ -157,14 +168,28 @@ class Watcher:
         if gone.recorded.matches:
             self._wake()
         self._log_paused(gone.recorded.paused)
-        self._sites = sites
-        known = {site.id for site in sites}
-        self._left_out = [site_of(row) for row in found if row.id not in known]
-        await self._watch_sites()
-        return sites
+
+    def begin_anew(self, websites: Collection[str]) -> None:
+        """Know nothing of the polls of these websites: another bot has polled them until now."""
+        for key in websites & self.watched.keys():
+            known = self.watched[key]
+            self.watched[key] = WatchedSite(known.site, known.rules, begun=known.begun)
+
+    async def lead(self) -> None:
+        """Do what only one of the bots on a store does, from now on, with the rules as they are."""
+        self._watching = None
+        await self.start_with(self._newest)
+        await self.troubles.remember()
 
     async def start_with(self, start: Start) -> None:
-        """Use these rules; tell people if the files have errors, unless they know already."""
+        """Use these rules; tell people if the files have errors, unless they know already.
+
+        If another bot leads, it keeps in the store what is to be known of the rules.
+        """
+        self._newest = start
+        if not self._sharing.leads:
+            await self._use(start.rules, start.files)
+            return
         rejected = await self.context.store.read(rejected_rules)
         self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
@@ -178,10 +203,16 @@ class Watcher:
 
         `files` hold them: they are kept for a start at which the files have errors.
         """
+        self._newest = Start(rules, files)
         await self._use(rules, files)
-        await self._tell_rules_fixed()
+        if self._sharing.leads:
+            await self._tell_rules_fixed()
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
+        if not self._sharing.leads:
+            await self._watch_with(rules)
+            log.info("rules.followed", rules=len(rules.rules))
+            return
         now = self._clock()
         fingerprints = await _in_turns(_fingerprints(rules.rules))
         text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
@@ -207,14 +238,8 @@ class Watcher:
             return changed, lost or bool(ended.matches)
 
         changed, lost = await self.context.store.run(work)
-        previous, self.rules = self.rules, rules
-        routing = replace(self.context.routing, weekly=bool(rules.reports))
-        self.context = replace(self.context, routing=routing)
-        try:
-            await self._watch_sites()
-        except BaseException:
-            self.rules = previous
-            raise
+        previous = self.rules
+        await self._watch_with(rules)
         # Only now: until then polls could match by the rules of before. Whether a rule has changed
         # does not depend on its webhooks' URLs, which may be secrets.
         calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
@@ -234,6 +259,16 @@ class Watcher:
             disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
+
+    async def _watch_with(self, rules: RuleSet) -> None:
+        previous, self.rules = self.rules, rules
+        routing = replace(self.context.routing, weekly=bool(rules.reports))
+        self.context = replace(self.context, routing=routing)
+        try:
+            await self._watch_sites()
+        except BaseException:
+            self.rules = previous
+            raise
 
     async def _follow_edits(self, before: RuleSet) -> None:
         """Have the matches of a poll that began with the rules of before follow those of now."""
@@ -287,10 +322,11 @@ class Watcher:
         if self._watching and self._watching[0] is rules and self._watching[1] == sites:
             return
         self._watching = None
-        watching = (rules.rules, self._last_rules)
-        await self.context.store.run(
-            partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
-        )
+        if self._sharing.leads:
+            watching = (rules.rules, self._last_rules)
+            await self.context.store.run(
+                partial(stop_unwatched, sites=sites, watching=watching, now=self._clock())
+            )
         self._last_rules = rules.rules
         tags = await self.context.store.read(earlier_tags)
         self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
@@ -301,7 +337,13 @@ class Watcher:
             if each.begun is None:  # the first list may have taken long to come
                 each.begun = now if self._listed else self._started
         self._listed = self._listed or bool(self._sites)
-        names = {each.site.name for each in self.watched.values()}
+        await self.keep_troubles()
+        self._watching = rules, sites
+
+    async def keep_troubles(self) -> None:
+        """Forget the troubles of polls that this bot no longer makes."""
+        polls = self._sharing.polls
+        names = {each.site.name for key, each in self.watched.items() if polls(key)}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
         looks |= {
@@ -309,8 +351,7 @@ class Watcher:
             for name in self.troubles.failing
             if name.startswith(FORM) and name.rpartition(" of ")[2] in names
         }
-        await self.troubles.keep_only(looks | ({"budgets"} if rules.budgets else set()))
-        self._watching = rules, sites
+        await self.troubles.keep_only(looks | ({"budgets"} if self.rules.budgets else set()))
 
     async def reject_rules(self, faults: Sequence[str], *, incomplete: bool = False) -> None:
         """Keep the active rules, since the changed files have errors, and tell people.
@@ -320,7 +361,10 @@ class Watcher:
         """
         known, self._rejected = self._rejected, ()  # until it is stored
         faults = _some(faults, MOST_FAULTS)
+        self._newest = replace(self._newest, errors=faults, incomplete=incomplete)
         log.error("rules.reload_failed", faults=list(faults), incomplete=incomplete)
+        if not self._sharing.leads:
+            return
         rejected = RejectedRules(self._clock(), faults, incomplete)
         await self.context.store.run(partial(reject_rules, rejected=rejected))
         if faults != known:
@@ -568,6 +612,8 @@ class Watcher:
                 if self.rules is not rules:
                     await self._follow_edits(rules)
             self._take(recorded)
+        except StoreTaken:
+            raise
         except BotError as error:
             await self.troubles.failed(name, error)
             return False

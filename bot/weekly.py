@@ -3,19 +3,23 @@
 All but the share of sessions with friction comes from the store; that costs five calls.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+import msgspec
 import structlog
 
 from bot.actions.slack import Weekly
 from bot.budgets.state import budget_marks
 from bot.domain.subjects import Site, WebsiteSubject, written
-from bot.errors import BotError, StoreError
+from bot.errors import BotError, StoreError, internal_error
+from bot.messages import ops as messages
+from bot.messages.ops import Notice
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week
 from bot.polling.list_reader import narrowed, of_days
+from bot.polling.ops_messages import announce
 from bot.polling.recordings import PollContext
 from bot.polling.server_facts import friction_is_ignored
 from bot.rules.model import Report, RuleSet, applies, names_site
@@ -38,6 +42,14 @@ FRICTION = 2.5
 
 SILENT = 4 * WEEK
 
+AGAIN = timedelta(minutes=5)
+"""How soon a report that failed is tried again; the wait doubles up to `SELDOM`."""
+
+SELDOM = timedelta(hours=4)
+
+FAILING = "reports failing"
+"""The source under which the store keeps the reports that fail."""
+
 SOURCE = "report/"
 """How the source begins under which the store keeps when a report was due last."""
 
@@ -51,31 +63,101 @@ class Due:
     at: datetime
 
 
+class Failing(msgspec.Struct, frozen=True):
+    """A report that fails, with what failed first, and when it is tried again."""
+
+    report: str
+    site: str
+    name: str
+    due: datetime
+    since: datetime
+    again: datetime
+    tries: int
+    reason: str
+
+
 async def post_reports(
     rules: RuleSet, sites: Sequence[Site], context: PollContext, now: datetime
 ) -> int:
     """Post the reports that are due; returns how many. A new report begins with its next time.
 
-    One that fails is tried again at the next call, and the others are posted.
+    One that fails is tried again later, and the others are posted; people are told once.
     """
     if not rules.reports:
         return 0
     zone = context.zone.key
-    due = await context.store.run(partial(due_reports, rules.reports, sites, now, zone))
-    posted = 0
+    due, failing = await context.store.run(
+        lambda conn: (due_reports(rules.reports, sites, now, zone, conn), _failing(conn))
+    )
+    posted, failed = 0, list[tuple[Due, str]]()
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
+        known = failing.get((each.report.id, each.site.id))
+        if known is not None and now < known.again:
+            continue
         try:
             trend = await _trend(each, context)
             await context.store.run(partial(_post, rules, each, trend, context, now))
         except StoreError:
             raise
-        except Exception:  # one website's unexpected data must not stop the others
-            log.exception("report.failed", **about)
+        except Exception as error:  # one website's unexpected data must not stop the others
+            reason = internal_error(error)
+            if known is None or known.reason != reason:
+                log.exception("report.failed", **about)
+            failed.append((each, reason))
         else:
             posted += 1
             log.info("report.posted", **about)
+    if failing or failed:
+        told = partial(_tell, rules, sites, failed, context.routing.ops, now)
+        posted += await context.store.run(told)
     return posted
+
+
+def _failing(conn: Connection) -> dict[tuple[str, str], Failing]:
+    text = watermark(conn, FAILING, "")
+    found = msgspec.json.decode(text, type=tuple[Failing, ...]) if text else ()
+    return {(it.report, it.site): it for it in found}
+
+
+def _tell(
+    rules: RuleSet,
+    sites: Sequence[Site],
+    failed: Sequence[tuple[Due, str]],
+    ops: str | None,
+    now: datetime,
+    conn: Connection,
+) -> int:
+    """Note what fails, and tell people what is new and what has ended; returns how many messages.
+
+    A report that nobody asks for any more is forgotten.
+    """
+    asked = {(report.id, site.id) for report in rules.reports for site in sites}
+    notices = dict[tuple[str, Callable[..., Notice]], list[Failing]]()
+    still = dict[tuple[str, str], Failing]()
+    for key, it in _failing(conn).items():
+        mark = watermark(conn, f"{SOURCE}{it.report}/{it.site}", "")
+        if key in asked and mark is not None and datetime.fromisoformat(mark) < it.due:
+            still[key] = it
+        elif key in asked:
+            ended = messages.report_left_out if now - it.due > LATE else messages.report_works
+            notices.setdefault((it.report, ended), []).append(it)
+    for due, reason in failed:
+        key = due.report.id, due.site.id
+        known = still.get(key)
+        tries = known.tries + 1 if known else 1
+        it = Failing(
+            *key, due.site.name, due.at, known.since if known else now,
+            now + min(AGAIN * 2 ** min(tries - 1, 10), SELDOM), tries, reason,
+        )  # fmt: skip
+        still[key] = it
+        if known is None:
+            notices.setdefault((it.report, messages.report_failed), []).append(it)
+    set_watermark(conn, FAILING, "", msgspec.json.encode([*still.values()]).decode(), now)
+    for (report, notice), those in notices.items():
+        said = notice(report, [it.name for it in those], those[0].reason, those[0].since)
+        announce(conn, said.title, said.lines, now, ops)
+    return len(notices)
 
 
 def due_reports(

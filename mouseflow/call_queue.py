@@ -114,6 +114,10 @@ class CallQueue:
         self._dispatcher: asyncio.Task[None] | None = None
         self._slot_freed = asyncio.Event()
 
+    def use_rate(self, rate: float, burst: int) -> None:
+        """Let calls go at another rate from now on."""
+        self._bucket = TokenBucket(rate, burst, self._bucket.full)
+
     def new_call(self, priority: Priority, website: str = "") -> QueuedCall:
         """A call for `acquire`, numbered by when it arrived."""
         return QueuedCall(priority, website, next(self._numbers), self._history.gone)

@@ -201,6 +201,10 @@ class AsyncMouseflow(AccountLists):
     def pause_until(self, moment: datetime | None) -> None:
         self._state.pause_until = moment
 
+    def use_rate(self, requests_per_second: float, burst: int) -> None:
+        """Send at another rate from now on; raises ValueError if it is not above 0."""
+        self._queue.use_rate(requests_per_second, burst)
+
     async def send(
         self,
         request: Request[T],

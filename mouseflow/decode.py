@@ -22,7 +22,9 @@ from msgspec.structs import force_setattr
 from mouseflow.errors import BadAnswer
 
 T = TypeVar("T")
-Id = Annotated[str, Meta(min_length=1, pattern="[^.]")]
+LONGEST_ID = 200
+"""Characters of an id. Databases index no more than 2.7 kB, and a real one has 36."""
+Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID, pattern="[^.]")]
 """An id that can stand in a path: "." and ".." lead elsewhere."""
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """A whole number of at most 64 bits, which databases and tables can hold."""
@@ -441,6 +443,8 @@ def _scalar(value: Any, kind: Any) -> Any:
         except (msgspec.ValidationError, OverflowError):
             continue
     wanted, got = _words(kind), _kind_of(value)
+    if is_id and isinstance(value, str):
+        raise Unfit("no id: it is empty, only dots, or too long")
     raise Unfit("the number is out of range" if wanted == got else f"expected {wanted}, got {got}")
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from mouseflow.decode import Answer, BadValue, Id, Int, Unreadable, days, to_dict
+from mouseflow.decode import LONGEST_ID, Answer, BadValue, Id, Int, Unreadable, days, to_dict
 
 
 class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
@@ -52,7 +52,7 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     an answer has them. `language` is another name for `lang` (L997).
     """
 
-    id: Annotated[str, Meta(min_length=1)]  # no pattern, for speed
+    id: Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]  # no pattern, for speed
     token: str | None = None
     created: datetime | None = None
     last_activity: datetime | None = None

@@ -90,6 +90,14 @@ def problems(environ: Mapping[str, str]) -> Iterator[str]:
             yield str(error)
 
 
+def is_host(name: str) -> bool:
+    """Whether a host can have that name: labels of 1 to 63 characters, 253 in all."""
+    try:
+        return 0 < len(name.rstrip(".").encode("idna")) <= 253
+    except UnicodeError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether the host is this machine."""
     try:
@@ -122,7 +130,12 @@ def _proxy(variable: str, value: str) -> str:
         raise ConfigurationError(
             f"{variable}: a proxy's address begins with http://, not {parts.scheme[:20]}://"
         )
-    if not host or port == 0 or not url.isprintable() or any(each.isspace() for each in url):
+    if (
+        not is_host(host or "")
+        or port == 0
+        or not url.isprintable()
+        or any(each.isspace() for each in url)
+    ):
         raise ConfigurationError(f"{variable}: not an address; write http://host:port")
     return url
 

@@ -23,7 +23,7 @@ import httpx
 
 from mouseflow import __version__
 from mouseflow.errors import ConfigurationError, TooLarge, Unreachable
-from mouseflow.proxies import is_loopback, proxy_for
+from mouseflow.proxies import is_host, is_loopback, proxy_for
 from mouseflow.request import Request
 
 REGIONS = ("eu", "us")
@@ -42,7 +42,7 @@ def base_url(region_or_base_url: str) -> str:
         host, _port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError("the Mouseflow address is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or not is_host(host):
         raise ConfigurationError("Mouseflow needs a region (eu or us) or a URL with https://")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigurationError(

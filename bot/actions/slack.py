@@ -338,11 +338,14 @@ class Weekly(_Post):
 class Notice(_Post):
     """Posts the bot's own troubles to the people who run it (`slack.ops_channel`).
 
-    No rule's limit may hold it back.
+    No rule's limit may hold it back. The end of a trouble answers the message of its beginning,
+    which then says so too. `about` names the trouble.
     """
 
     kind: ClassVar[str] = "notice"
     rank: ClassVar[Rank] = Rank.NOTICE
+    answers: ClassVar[bool] = True
+    about: str = ""
     title: str
     lines: tuple[str, ...] = ()
     page: str = ""
@@ -361,13 +364,18 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
-        return compose.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+        title = f"{addresses.account}: {self.title}" if addresses.account else self.title
+        return compose.notice(title, self.lines, page, task.now, addresses.zone, offer)
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
-        """Only what people can press is kept."""
-        if not message.buttons or not done.result:
+        """Only what people can press is kept, and what may be over one day."""
+        if not (message.buttons or self.about) or not done.result:
             return ()
         return (Posted(_opaque(task.key), channel, done.result, messages.kept(message)),)
+
+    def answered(self, message: Message, first: Posted, done: Done) -> Done:
+        """The first message says so too."""
+        return _edits(first, message, done)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})

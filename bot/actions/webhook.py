@@ -27,6 +27,7 @@ from bot.messages import links
 from bot.messages.message import Message
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
+from mouseflow.proxies import is_host
 
 MOST_ITEMS, LONGEST_TEXT = 100, 500
 TIMESTAMP = "Mouseflow-Bot-Timestamp"
@@ -269,6 +270,8 @@ def _url(url: str) -> str:
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f]", url):
         raise PydanticCustomError("url", "write an address that begins with https:// or http://")
+    if not is_host(host):
+        raise PydanticCustomError("url", "no host can have that name")
     if parts.username or parts.password:
         raise PydanticCustomError("url", "an address may not hold a password; use secret")
     return url

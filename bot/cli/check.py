@@ -5,14 +5,15 @@ configuration. A warning names the id that silences it and does not change the e
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bot.cli.check_online import Findings
     from bot.config import Settings
     from bot.rules.model import RuleSet
@@ -41,6 +42,17 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print problems and warnings as JSON")
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What was found for one account, or without a configuration."""
+
+    settings: "Settings | None"
+    rules: "RuleSet | None" = None
+    problems: "Sequence[str | Fault]" = ()
+    notes: "Sequence[str | Fault]" = ()
+    asked: Sequence[str] = ()
+
+
 def run(args: Namespace) -> int:
     """Check everything; 1 if there is a problem."""
     import os
@@ -49,18 +61,61 @@ def run(args: Namespace) -> int:
     from bot.config.load import network_problems
 
     problems: list[str | Fault] = []
-    settings: Settings | None = None
-    rules: RuleSet | None = None
-    rule_warnings: tuple[Fault, ...] = ()
+    accounts: Mapping[str, Settings] = {}
     if context.configured(args) or not args.paths:
         try:
-            settings = context.settings(args, offline=not args.online)
+            accounts = context.meant(args, offline=not args.online)
             if not args.online:  # else these are errors already
-                problems += network_problems(settings, os.environ)
+                every = (network_problems(each, os.environ) for each in accounts.values())
+                problems += dict.fromkeys(chain.from_iterable(every))
         except ConfigError as error:
             problems += str(error).splitlines()
-        problems += _store_problems(args, settings)
-    problems += _problems_of_places(settings)
+        problems += _store_problems(args, accounts)
+    if len(accounts) < 2:
+        found = _check(args, next(iter(accounts.values()), None), problems)
+        if args.json:
+            from bot.cli import output
+
+            output.document(_document(found))
+        else:
+            _show(args, found)
+        return 1 if found.problems else 0
+    return _check_several(args, accounts, problems)
+
+
+def _check_several(
+    args: Namespace, accounts: "Mapping[str, Settings]", problems: "Sequence[str | Fault]"
+) -> int:
+    """Check each account; what is wrong with rule files is told once."""
+    from bot.cli import output
+
+    found = {name: _check(args, settings, ()) for name, settings in accounts.items()}
+    if args.json:
+        output.document({
+            "problems": [_json_of(problem) for problem in problems],
+            "accounts": {name: _document(each) for name, each in found.items()},
+        })  # fmt: skip
+    else:
+        told: set[str | Fault] = set()
+        for problem in problems:
+            output.line(str(problem))
+        for name, each in found.items():
+            output.line(f"account {name}")
+            new = (*each.problems, *each.notes, *(each.rules.warnings if each.rules else ()))
+            _show(args, each, told=frozenset(told))
+            told.update(it for it in new if isinstance(it, Fault))
+    return 1 if problems or any(each.problems for each in found.values()) else 0
+
+
+def _check(
+    args: Namespace, settings: "Settings | None", known: "Sequence[str | Fault]"
+) -> _Checked:
+    """Check the rules, and all that needs settings without an error. `known` are problems."""
+    from bot.cli import context
+
+    problems: list[str | Fault] = [*known, *_problems_of_places(settings)]
+    rules: RuleSet | None = None
+    rule_warnings: tuple[Fault, ...] = ()
     try:
         rules = context.rules(args, settings, offline=not args.online, tested=True)
     except RuleErrors as error:
@@ -72,6 +127,7 @@ def run(args: Namespace) -> int:
     notes: list[str | Fault] = [*rule_warnings]
     notes += missing_secrets(settings, rules) if settings is not None else []
     notes += _webhook_channels(settings) if settings is not None else []
+    notes += _left_behind(settings) if settings is not None else []
     checked: list[str] = []
     if args.online and settings is not None and rules is not None:
         found = _online(settings, rules)
@@ -83,8 +139,22 @@ def run(args: Namespace) -> int:
             "Mouseflow and Slack were not asked, because of the errors above; correct them and run "
             "this again"
         )
-    _show(args, problems, rules, notes, settings, checked)
-    return 1 if problems else 0
+    return _Checked(settings, rules, problems, notes, checked)
+
+
+def _left_behind(settings: "Settings") -> list[str]:
+    """A warning about a store that no account has, though it was used before there were several."""
+    from bot.domain.accounts import common_url
+    from bot.store import place_of
+
+    url = common_url(settings.store.url, settings.account) if settings.account else ""
+    if not url or not place_of(url).exists() or place_of(settings.store.url).exists():
+        return []
+    name = place_of(url).name
+    return [
+        f"store.url: {name} is no account's store; if it is that of {settings.account}, set "
+        f"accounts.{settings.account}.store.url"
+    ]
 
 
 def _problems_of_places(settings: "Settings | None") -> list[str]:
@@ -158,18 +228,20 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
     ]
 
 
-def _store_problems(args: Namespace, settings: "Settings | None") -> list[str]:
+def _store_problems(args: Namespace, accounts: "Mapping[str, Settings]") -> list[str]:
     """What is wrong with `store.url`, also if other settings have errors."""
     from bot.cli.healthcheck import store_url
     from bot.store import place_of
 
+    found: list[str] = []
     try:
-        place_of(settings.store.url if settings else store_url(args))
+        for url in [each.store.url for each in accounts.values()] or [store_url(args)]:
+            place_of(url)
     except ConfigError as error:
-        return str(error).splitlines()
+        found += str(error).splitlines()
     except (OSError, ValueError):
         pass  # a secret that can't be read is an error of the settings
-    return []
+    return found
 
 
 def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
@@ -187,44 +259,41 @@ def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
         return Findings([str(error)])
 
 
-def _show(
-    args: Namespace,
-    problems: "list[str | Fault]",
-    rules: "RuleSet | None",
-    notes: "list[str | Fault]",
-    settings: "Settings | None",
-    checked: "Sequence[str]",
-) -> None:
-    from bot.cli import output
+def _document(found: _Checked) -> dict[str, Any]:
     from bot.cli.status import interval_json
+
+    rules = found.rules
+    warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *found.notes]
+    return {
+        "problems": [_json_of(problem) for problem in found.problems],
+        "warnings": [_json_of(warning) for warning in warnings],
+        "notes": [_json_of(note) for note in rules.notes] if rules else [],
+        "checked": found.asked,
+        "polling": [interval_json(it) for it in _intervals(rules, found.settings)],
+        "disabled": [rule.id for rule in rules.disabled] if rules else [],
+    }
+
+
+def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset()) -> None:
+    """Print it, without what was `told` for another account."""
+    from bot.cli import output
     from bot.rules.needs import interval_lines
     from bot.rules.syntax.location import listed
 
-    warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *notes]
-    if args.json:
-        output.document(
-            {
-                "problems": [_as_json(problem) for problem in problems],
-                "warnings": [_as_json(warning) for warning in warnings],
-                "notes": [_as_json(note) for note in rules.notes] if rules else [],
-                "checked": checked,
-                "polling": [interval_json(it) for it in _intervals(rules, settings)],
-                "disabled": [rule.id for rule in rules.disabled] if rules else [],
-            }
-        )
-        return
-    for problem in problems:
-        output.line(str(problem))
-    for warning in warnings:
-        output.line(f"warning: {warning}")
-    for found in checked:
-        output.line(f"checked {found}")
-    if rules is not None and not problems:
+    rules, settings = found.rules, found.settings
+    for problem in found.problems:
+        if problem not in told:
+            output.line(str(problem))
+    for warning in (*(rules.warnings if rules else ()), *found.notes):
+        if warning not in told:
+            output.line(f"warning: {warning}")
+    for asked in found.asked:
+        output.line(f"checked {asked}")
+    if rules is not None and not found.problems:
         _show_notes(rules.notes, settings)
         if args.cost and settings is not None:
             for text in interval_lines(_intervals(rules, settings), settings.poll.recordings):
                 output.line(text)
-    if rules is not None and not problems:
         files = {rule.file for rule in rules.written}
         files |= {it.file for it in rules.budgets} | {it.file for it in rules.reports}
         counts = [output.counted(len(rules.rules), "rule")]
@@ -253,12 +322,13 @@ def _show_notes(notes: "Sequence[Fault]", settings: "Settings | None") -> None:
 
     settle = f"{lasting(settings.poll.settle)} without activity" if settings else "[poll] settle"
     for note in notes[:_MOST_NOTES]:
-        output.line(f"note: {replace(note, message=f'{note.message} ({settle})')}")
+        more = f" ({settle})" if note.lint == "waits" else ""
+        output.line(f"note: {replace(note, message=f'{note.message}{more}')}")
     if len(notes) > _MOST_NOTES:
-        output.line(f"note: {len(notes) - _MOST_NOTES} more rules wait so (--json lists them)")
+        output.line(f"note: {len(notes) - _MOST_NOTES} more notes (--json lists them)")
 
 
-def _as_json(problem: "str | Fault") -> dict[str, Any]:
+def _json_of(problem: "str | Fault") -> dict[str, Any]:
     if isinstance(problem, Fault):
         names = ("file", "line", "column", "path", "message", "lint")
         return {name: getattr(problem, name) for name in names}

@@ -3,7 +3,7 @@
 import gc
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,17 +35,55 @@ def secrets_dirs() -> list[Path]:
 
 
 def settings(args: Namespace, *, offline: bool = False) -> "Settings":
-    """The checked settings; their secrets are redacted from all output from now on.
+    """The checked settings of the account that `--account` names, or of the only one.
 
-    A command that contacts nobody (`offline`) needs no API key. Raises ConfigError with every
-    problem.
+    As `accounts`; raises ConfigError also if it is not clear which account is meant.
     """
-    from bot.config import load
+    return chosen(args, accounts(args, offline=offline))
+
+
+def chosen(args: Namespace, accounts: "Mapping[str, Settings]") -> "Settings":
+    """The account that `--account` names, or the only one; raises ConfigError."""
+    named = getattr(args, "account", None)
+    if named is None:
+        if len(accounts) > 1:
+            names = ", ".join(accounts)
+            raise ConfigError(f"the configuration has several accounts ({names}): add --account")
+        return next(iter(accounts.values()))
+    if "" in accounts:
+        raise ConfigError(f"there is no account {named}: the configuration has no [accounts]")
+    if named in accounts:
+        return accounts[named]
+    from bot.cli.main import suggest
+
+    known = f"its accounts are {', '.join(accounts)}"
+    raise ConfigError(f"there is no account {named}{suggest(named, accounts, known)}")
+
+
+def meant(args: Namespace, *, offline: bool = False) -> "Mapping[str, Settings]":
+    """The accounts that a command is about: the one that `--account` names, else all.
+
+    As `accounts`.
+    """
+    found = accounts(args, offline=offline)
+    if getattr(args, "account", None) is None:
+        return found
+    settings = chosen(args, found)
+    return {settings.account: settings}
+
+
+def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]":
+    """The checked settings by account; their secrets are redacted from all output from now on.
+
+    "" is the account of a configuration without `[accounts]`. A command that contacts nobody
+    (`offline`) needs no API key. Raises ConfigError with every problem.
+    """
+    from bot.config import load_accounts
     from bot.logs import scrubber
 
     path = config_path(args)
     try:
-        loaded = load(path, os.environ, secrets_dirs(), offline=offline)
+        loaded = load_accounts(path, os.environ, secrets_dirs(), offline=offline)
     except ConfigError as error:
         if path is None:
             raise ConfigError(
@@ -53,7 +91,8 @@ def settings(args: Namespace, *, offline: bool = False) -> "Settings":
                 f"with --config or BOT_CONFIG\n{error}"
             ) from None
         raise
-    scrubber.register(loaded.secrets())
+    for name, each in loaded.items():
+        scrubber.register(each.secrets(), name)
     return loaded
 
 
@@ -61,8 +100,9 @@ def configured(args: Namespace) -> bool:
     """Whether there is any configuration: a file, or settings in the environment or as secrets."""
     if config_path(args) is not None:
         return True
-    return any(name.upper().startswith("BOT_MOUSEFLOW__") for name in os.environ) or any(
-        directory.is_dir() and any(directory.glob("bot_mouseflow__*"))
+    ours = ("BOT_MOUSEFLOW__", "BOT_ACCOUNTS__")
+    return any(name.upper().startswith(ours) for name in os.environ) or any(
+        directory.is_dir() and any(any(directory.glob(f"{each.lower()}*")) for each in ours)
         for directory in secrets_dirs()
     )
 
@@ -85,6 +125,20 @@ def rules(
     paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True, accounts=None)
     return load(paths, may, tested=tested)
+
+
+def every_rule(args: Namespace, accounts: "Mapping[str, Settings]") -> "RuleSet":
+    """The rules of all these accounts, each once; without an account those of the paths."""
+    from bot.rules.model import RuleSet
+
+    sets = [rules(args, settings, offline=True) for settings in accounts.values()]
+    if len(sets) < 2:
+        return sets[0] if sets else rules(args, None, offline=True)
+    return RuleSet(
+        rules=tuple({it.id: it for found in sets for it in found.rules}.values()),
+        warnings=tuple(dict.fromkeys(it for found in sets for it in found.warnings)),
+        disabled=tuple({it.id: it for found in sets for it in found.disabled}.values()),
+    )
 
 
 def _default_rules(args: Namespace) -> list[Path]:

@@ -25,8 +25,9 @@ def run(args: Namespace) -> int:
     from bot.rules.syntax.layout import NotKept, formatted
     from bot.rules.syntax.nodes import Unreadable, decoded
 
-    configured = context.settings(args, offline=True) if not args.paths else None
-    found = contents(args.paths or (configured.rules.paths if configured else ()))
+    accounts = context.accounts(args, offline=True).values() if not args.paths else ()
+    paths = dict.fromkeys(path for each in accounts for path in each.rules.paths)
+    found = contents(args.paths or tuple(paths))
     bad = list(map(str, found.faults))
     changed, toml, same = [], [], 0
     for name, data in found.files:

@@ -10,16 +10,20 @@ import sys
 import time
 import tomllib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bot.cli.context import config_path, lock_file, secrets_dirs
+from bot.domain.accounts import ACCOUNTS, folded, named_accounts, url_of_account
 from bot.domain.pulse import Sign
 from bot.errors import BotError
 from bot.store.lock import sign_beside
 
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"
+NOT_RUNNING = "the daemon is not running (nothing holds its lock)"
 
 
 def options(parser: ArgumentParser) -> None:
@@ -36,20 +40,57 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check with the standard library alone, since this runs every few seconds."""
-    url = store_url(args)
-    fault, host = health(url, args.within, time.time())
+    urls = store_urls_of(config_path(args), os.environ, secrets_dirs())
+    if args.account is not None:
+        urls = {name: url for name, url in urls.items() if name == args.account}
+        if not urls:
+            print(f"unhealthy: there is no account {args.account}", file=sys.stderr)
+            return 1
+    now = time.time()
+    if len(urls) > 1:
+        return _several(urls, now, args)
+    (url,) = urls.values()
+    fault, host = health(url, args.within, now, own=True)
     held = [] if fault else troubles(url)
     if args.json:
         import json
 
-        health_of = {"healthy": not fault, "fault": fault, "troubles": held}
-        print(json.dumps({"version": 1, **health_of, "at_work_on": host or None}))
+        print(json.dumps({"version": 1, **_as_json(fault, host, held)}))
     elif fault:
         print(f"unhealthy: {fault}", file=sys.stderr)
     else:
-        state = f"standby; the bot on {host} is at work" if host else "alive"
-        print(f"{state}, but actions wait: {'; '.join(held)}" if held else state)
+        print(_state(host, held))
     return 1 if fault else 0
+
+
+def _state(host: str, held: Sequence[str]) -> str:
+    state = f"standby; the bot on {host} is at work" if host else "alive"
+    return f"{state}, but actions wait: {'; '.join(held)}" if held else state
+
+
+def _as_json(fault: str | None, host: str, held: Sequence[str]) -> dict[str, object]:
+    return {"healthy": not fault, "fault": fault, "troubles": held, "at_work_on": host or None}
+
+
+def _several(urls: Mapping[str, str], now: float, args: Namespace) -> int:
+    """Several accounts: healthy while one of them runs, and all that run move.
+
+    One that does not run is tried again by the bot: a restart would only disturb the others.
+    """
+    found = {name: health(url, args.within, now, own=True) for name, url in urls.items()}
+    held = {name: [] if found[name][0] else troubles(url) for name, url in urls.items()}
+    runs = {name for name, (fault, _) in found.items() if fault != NOT_RUNNING}
+    healthy = bool(runs) and not any(found[name][0] for name in runs)
+    if args.json:
+        import json
+
+        accounts = {name: _as_json(*found[name], held[name]) for name in urls}
+        print(json.dumps({"version": 1, "healthy": healthy, "accounts": accounts}))
+        return 0 if healthy else 1
+    for name, (fault, host) in found.items():
+        said = f"unhealthy: {fault}" if fault else _state(host, held[name])
+        print(f"{name}: {said}", file=sys.stdout if healthy else sys.stderr)
+    return 0 if healthy else 1
 
 
 def sign_of(url: str) -> Sign | None:
@@ -66,14 +107,19 @@ def unhealthy(url: str, within: float, now: float) -> str | None:
     return health(url, within, now)[0]
 
 
-def health(url: str, within: float, now: float) -> tuple[str | None, str]:
-    """Why that daemon is unhealthy, None if it is not; and its host if that is another one."""
+def health(url: str, within: float, now: float, *, own: bool = False) -> tuple[str | None, str]:
+    """Why that daemon is unhealthy, None if it is not; and its host if that is another one.
+
+    `own` is about this host alone, if bots share the store.
+    """
     try:
         sign = sign_of(url)
     except BotError as error:
         return str(error), ""
     if sign is None:
-        return "the daemon is not running (nothing holds its lock)", ""
+        return NOT_RUNNING, ""
+    if sign.shares and sign.host and own:
+        return f"no bot on this host shares the store (one on {sign.host} does)", ""
     return sign.fault(now, within), sign.host
 
 
@@ -110,35 +156,68 @@ def _held(cause: str, place: str, waiting: int) -> str:
 
 def store_url(args: Namespace) -> str:
     """`store.url`, without the slow check of the rest of the configuration."""
-    return store_url_of(config_path(args), os.environ, secrets_dirs())
+    urls = store_urls_of(config_path(args), os.environ, secrets_dirs())
+    named = getattr(args, "account", None)
+    return urls.get(named or "") or next(iter(urls.values()))
 
 
 def store_url_of(path: Path | None, environ: Mapping[str, str], secrets: Iterable[Path]) -> str:
     """The URL that `bot.config.load` finds in this file, environment and secret files."""
-    name = "BOT_STORE__URL"
-    for key, value in environ.items():
-        if key.upper() == name and value.strip():
-            return value.strip()
-    for directory in secrets:
-        for file in (directory / name.lower(), directory / name):
-            if file.is_file() and (text := file.read_text(encoding="utf-8").strip()):
-                return text
-    if path is None:
-        return DEFAULT_URL
-    return _beside(path.parent, _written(path) or DEFAULT_URL)
+    return next(iter(store_urls_of(path, environ, secrets).values()))
 
 
-def _written(path: Path) -> str | None:
+def store_urls_of(
+    path: Path | None, environ: Mapping[str, str], secrets: Iterable[Path]
+) -> dict[str, str]:
+    """The same for each account; "" is the only one of a configuration without `[accounts]`."""
+    secrets = [directory for directory in secrets if directory.is_dir()]
+    given = dict[str, Callable[[], str]]()
+    for directory in reversed(secrets):
+        given |= {file.name.upper(): partial(_text, file) for file in directory.iterdir()}
+    given |= {
+        name.upper(): partial(str.strip, value) for name, value in environ.items() if value.strip()
+    }
+    folder = path.parent if path is not None else Path()
+    written = _written(path) if path is not None else {}
+    tables = written.get(ACCOUNTS)
+    names = list(tables) if isinstance(tables, dict) else named_accounts(given)
+    common = _url(given, "BOT_STORE__URL") or _beside(folder, _of(written) or DEFAULT_URL)
+    if not names:
+        return {"": common}
+    return {
+        name: _url(given, f"BOT_ACCOUNTS__{folded(name)}__STORE__URL")
+        or _beside(folder, _of(tables.get(name)) if isinstance(tables, dict) else "")
+        or url_of_account(common, name)
+        for name in names
+    }
+
+
+def _url(given: "Mapping[str, Callable[[], str]]", name: str) -> str:
+    return given[name]() if name in given else ""
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+def _written(path: Path) -> dict[str, Any]:
     try:
-        section = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("store")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return None  # the running daemon has read a valid one
+        return {}  # the running daemon has read a valid one
+
+
+def _of(table: object) -> str:
+    """`store.url` in a table."""
+    section = table.get("store") if isinstance(table, dict) else None
     url = section.get("url") if isinstance(section, dict) else None
-    return url.strip() if isinstance(url, str) else None
+    return url.strip() if isinstance(url, str) else ""
 
 
 def _beside(folder: Path, url: str) -> str:
     """The URL; a relative path is relative to the folder of the configuration."""
+    if not url:
+        return ""
     start = "sqlite:///"
     rest = url.removeprefix(start)
     return url if rest == url or folder == Path() else f"{start}{folder / rest}"

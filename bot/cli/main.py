@@ -51,6 +51,11 @@ COMMANDS = {
 }
 """Every command with its line in `--help`; the command's module has the same name, with `_`."""
 
+WITHOUT_ACCOUNT = frozenset(
+    {"run", "demo", "simulate", "init", "fmt", "schema", "slack-manifest", "completion"}
+)
+"""Commands that concern all accounts, or none."""
+
 EPILOG = """\
 exit codes: 0 success, 1 a problem was found, 2 wrong usage, 3 internal error
 
@@ -263,6 +268,12 @@ def _add_command(commands: "argparse._SubParsersAction[Parser]", name: str, summ
     )
     # The option may also be before the command; the command's default must not overwrite it.
     _add_config(added, default=argparse.SUPPRESS)
+    if name not in WITHOUT_ACCOUNT:
+        added.add_argument(
+            "--account",
+            metavar="NAME",
+            help="which account, if the configuration has several",
+        )
     module.options(added)
 
 

@@ -143,6 +143,17 @@ comes."""
 def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> None:
     """Print the value as JSON, with its version; docs/reference/json.md describes each.
 
+    `names` has the names of websites by id.
+    """
+    plain = as_plain(value, names)
+    print(json.dumps({"version": JSON_VERSION} | plain, indent=2, ensure_ascii=True))
+
+
+def as_plain(
+    value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The value as `document` prints it.
+
     Times are in ISO 8601 with `Z`, durations in seconds, secrets redacted. A website under
     `website` or `websites`, written as id or name, becomes `{"id": …, "name": …}`; `names` has the
     names by id.
@@ -170,7 +181,7 @@ def document(value: Mapping[str, Any], names: Mapping[str, str] = MappingProxyTy
             return [plain(each, key) for each in value]
         return value
 
-    print(json.dumps({"version": JSON_VERSION} | plain(value), indent=2, ensure_ascii=True))
+    return dict(plain(value))
 
 
 def iso(at: datetime) -> str:

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Mapping
+
+    from bot.config import Settings
 
 EXAMPLE = "mouseflow-bot run --config /etc/mouseflow-bot/config.toml"
 
@@ -41,37 +44,78 @@ def run(args: Namespace) -> int:
     _skip_terminal_imports()
     gc.disable()  # imports make a hundred thousand objects, and none of them is garbage
     from bot import logs
-    from bot.cli.context import lock_file, settings
+    from bot.cli.context import accounts, settings
 
-    configured = settings(args)
-    logs.configure(configured.log.format, configured.log.level)
+    configured = accounts(args)
+    first = next(iter(configured.values()))
+    logs.configure(first.log.format, first.log.level)
 
     import asyncio
-
-    from bot.config.settings import allowed
-    from bot.rule_reader import ProcessReader
 
     async def watch() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
         _handle_signals(asyncio.get_running_loop(), stop, reload)
-        reader = ProcessReader(configured.rules.paths, allowed(configured))
-        await reader.start_process()  # it gets ready during the slow import
-
-        from bot import daemon
-
-        gc.freeze()  # else every full collection scans them and blocks the event loop for 50 ms
-        gc.enable()
-        heartbeat = asyncio.create_task(beat(lock_file(configured.store.url)))
         limit = asyncio.create_task(_limit_stop(stop))
         try:
-            again = partial(settings, args)
-            await daemon.run(configured, stop=stop, reload=reload, reader=reader, reread=again)
+            if "" in configured:
+                await _watch_one(first, stop, reload, partial(settings, args))
+            else:
+                await _watch_several(configured, stop, reload, partial(accounts, args))
         finally:
-            heartbeat.cancel()
             limit.cancel()
 
     asyncio.run(watch())
     return 0
+
+
+async def _watch_one(
+    settings: "Settings",
+    stop: "asyncio.Event",
+    reload: "asyncio.Event",
+    again: "Callable[[], Settings]",
+) -> None:
+    import asyncio
+
+    from bot.cli.context import lock_file
+    from bot.config.settings import allowed
+    from bot.rule_reader import ProcessReader
+
+    reader = ProcessReader(settings.rules.paths, allowed(settings))
+    await reader.start_process()  # it gets ready during the slow import
+
+    from bot import daemon
+
+    _freeze()
+    heartbeat = asyncio.create_task(beat(lock_file(settings.store.url)))
+    try:
+        await daemon.run(settings, stop=stop, reload=reload, reader=reader, reread=again)
+    finally:
+        heartbeat.cancel()
+
+
+async def _watch_several(
+    accounts: "Mapping[str, Settings]",
+    stop: "asyncio.Event",
+    reload: "asyncio.Event",
+    again: "Callable[[], dict[str, Settings]]",
+) -> None:
+    from bot import supervisor
+    from bot.cli.context import lock_file
+
+    async def beside(settings: "Settings") -> None:
+        await beat(lock_file(settings.store.url))
+
+    _freeze()
+    await supervisor.run(accounts, stop=stop, reload=reload, reread=again, beside=beside)
+
+
+def _freeze() -> None:
+    """Collect garbage from now on, but not what was imported.
+
+    Else every full collection scans it and blocks the event loop for 50 ms.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 async def _limit_stop(stop: "asyncio.Event") -> None:

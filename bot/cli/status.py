@@ -22,6 +22,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bot.cli.budget import BudgetView
     from bot.polling.outages import Failing
     from bot.store import Connection
     from bot.store.audit import Entry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from bot.store.presses import Precision
     from bot.store.recordings import OnHold
     from bot.store.rules import RejectedRules, RuleState
+    from bot.store.sharing import Replica
     from bot.store.troubles import Trouble
 
 
@@ -308,20 +310,92 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Show the status; dead letters do not change the exit code."""
+    from bot.cli import context, output
+    from bot.errors import BotError
+
+    accounts = context.meant(args, offline=True)
+    if len(accounts) == 1:
+        (settings,) = accounts.values()
+        found = _look(args, settings)
+        if args.json:
+            output.document(found.as_json())
+        else:
+            found.show()
+        return 0
+    documents: dict[str, dict[str, Any]] = {}
+    code = 0
+    for name, settings in accounts.items():
+        if not args.json:
+            output.line(f"{'' if name == next(iter(accounts)) else chr(10)}account {name}")
+        try:
+            found = _look(args, settings)
+        except BotError as error:  # such as no store yet: the others have theirs
+            code = 1
+            documents[name] = {"error": str(error)}
+            if not args.json:
+                output.line(str(error))
+        else:
+            documents[name] = found.as_json()
+            if not args.json:
+                found.show()
+    if args.json:
+        output.document({"accounts": documents})
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the status of one account shows."""
+
+    status: Status
+    plan: PollingPlan
+    budgets: "Sequence[BudgetView]"
+    names: "Mapping[str, str]"
+    zone: str
+    replicas: "Sequence[Replica]"
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        import msgspec
+
+        from bot.cli import budget, output
+
+        value = asdict(self.status) | {
+            "failing": [
+                msgspec.to_builtins(it, builtin_types=(datetime,)) for it in self.status.failing
+            ],
+            "replicas": [asdict(each) for each in self.replicas],
+            "polling": plan_json(self.plan),
+            "budgets": [budget.as_json(each) for each in self.budgets],
+        }
+        return output.as_plain(value, self.names)
+
+    def show(self) -> None:
+        """All of it, for people."""
+        from zoneinfo import ZoneInfo
+
+        from bot.cli import budget
+
+        show_replicas(self.replicas, self.names, self.status.now)
+        show(self.status)
+        show_plan(self.plan)
+        budget.summary(self.budgets, ZoneInfo(self.zone))
+
+
+def _look(args: Namespace, configured: "Settings") -> _Look:
+    """The status of one account; raises StoreError."""
     import time
-    from zoneinfo import ZoneInfo
 
-    import msgspec
-
-    from bot.cli import budget, output
-    from bot.cli.context import existing_store, settings
+    from bot.cli import budget
+    from bot.cli.context import existing_store
     from bot.cli.healthcheck import sign_of, unhealthy
+    from bot.store import place_of
     from bot.store.recordings import website_names
 
-    configured = settings(args, offline=True)
     rules = plan_rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(url, 60, time.time()) or ALIVE
+    replicas = place_of(url).replicas()
     with existing_store(configured, read_only=True) as store:
         runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))
@@ -331,26 +405,14 @@ def run(args: Namespace) -> int:
                 runs=runs, active=active, settle=configured.poll.settle,
             )
         )  # fmt: skip
-        budgets = store.do(budget.gather)
-        plan = store.do(lambda conn: gather_plan(conn, rules, configured, status.now))
-        names = store.do(website_names)
-    if args.json:
-        output.document(
-            asdict(status)
-            | {
-                "failing": [
-                    msgspec.to_builtins(it, builtin_types=(datetime,)) for it in status.failing
-                ],
-                "polling": plan_json(plan),
-                "budgets": [budget.as_json(each) for each in budgets],
-            },
-            names,
+        return _Look(
+            status,
+            store.do(lambda conn: gather_plan(conn, rules, configured, status.now)),
+            store.do(budget.gather),
+            store.do(website_names),
+            configured.mouseflow.time_zone,
+            replicas,
         )
-        return 0
-    show(status)
-    show_plan(plan)
-    budget.summary(budgets, ZoneInfo(configured.mouseflow.time_zone))
-    return 0
 
 
 def active_rules(
@@ -480,6 +542,27 @@ def _snoozed(conn: "Connection", state: "RuleState", now: datetime) -> int:
     if state.snoozed_at is None or _if_later(state.snoozed_until, now) is None:
         return 0
     return withheld(conn, state.rule, state.snoozed_at, Reason.SNOOZED)
+
+
+def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: datetime) -> None:
+    """Print the bots that share the store, and what each does."""
+    if not replicas:
+        return
+    from bot.cli import output
+
+    output.line(f"{output.counted(len(replicas), 'bot')} on this store")
+    output.table(
+        (
+            f"{it.process} on {it.host}",
+            "leads" if it.leads else "",
+            f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
+            f"{output.counted(len(it.websites), 'website')}: "
+            + ", ".join(sorted(names.get(key, key) for key in it.websites)[:3])
+            + "…" * (len(it.websites) > 3),
+            "other rules than the one that leads" if it.differs else "",
+        )
+        for it in replicas
+    )
 
 
 def show(status: Status) -> None:

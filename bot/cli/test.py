@@ -42,8 +42,7 @@ def run(args: Namespace) -> int:
     from bot.rules import tests
 
     use_config = context.configured(args) and not args.paths
-    settings = context.settings(args, offline=True) if use_config else None
-    rules = context.rules(args, settings, offline=True)
+    rules = context.every_rule(args, context.meant(args, offline=True) if use_config else {})
     for rule in args.rule:
         rule_named(rules.written, rule)
     results = tests.run(rules, only=args.rule)

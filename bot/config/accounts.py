@@ -1,38 +1,13 @@
-"""Several accounts in one configuration: their names, their variables, their stores."""
+"""What keeps several accounts of one configuration apart: their variables, stores and keys."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 from urllib.parse import parse_qs, urlsplit
 
-from bot.config.settings import PREFIX, Settings, variable
+from bot.config.settings import Settings, variable
+from bot.domain.accounts import ACCOUNTS, folded
 
-ACCOUNTS = "accounts"
-"""The section with a table for each account."""
-
-SHARED = ("web", "heartbeat", "log")
-"""Sections of the process, which no account has of its own."""
-
-ACCOUNT = re.compile(r"(?!.*__)[a-z][a-z0-9_-]{0,38}(?<![_-])")
-"""What an account may be called."""
-
-_SCOPED = re.compile(rf"(?i){PREFIX}{ACCOUNTS}__([a-z][a-z0-9_]*?)__(.+)")
 _SQLITE = "sqlite:///"
-
-
-def folded(account: str) -> str:
-    """The account in names of variables, which have no hyphens."""
-    return account.upper().replace("-", "_")
-
-
-def scoped(name: str) -> tuple[str, str]:
-    """Whose setting a variable or secret file is, and its name without the account.
-
-    BOT_ACCOUNTS__SHOP__SLACK__CHANNEL is SHOP's BOT_SLACK__CHANNEL. One for all accounts is of "".
-    """
-    found = _SCOPED.fullmatch(name)
-    return (found[1].upper(), f"{PREFIX}{found[2].upper()}") if found else ("", name)
 
 
 def variable_of(path: tuple[str, ...]) -> str:
@@ -40,19 +15,6 @@ def variable_of(path: tuple[str, ...]) -> str:
     if path[0] == ACCOUNTS:
         return variable((ACCOUNTS, folded(path[1]), *path[2:]))
     return variable(path)
-
-
-def url_of_account(url: str, account: str) -> str:
-    """The store of an account beside the common one: bot.db becomes bot-shop.db.
-
-    A database on a server stays as it is.
-    """
-    if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}:memory:"):
-        return url
-    file, mark, query = url.removeprefix(_SQLITE).partition("?")
-    common = PurePath(file)
-    own = common.with_name(f"{common.stem}-{account}{common.suffix}")
-    return f"{_SQLITE}{own}{mark}{query}"
 
 
 def clashes(accounts: Mapping[str, Settings]) -> Iterator[tuple[str, tuple[str, str], str]]:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +20,18 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from bot.config.accounts import (
+from bot.config.accounts import clashes, variable_of
+from bot.config.settings import Settings, keys, variable
+from bot.domain.accounts import (
     ACCOUNT,
     ACCOUNTS,
+    PREFIX,
     SHARED,
-    clashes,
     folded,
+    named_accounts,
     scoped,
     url_of_account,
-    variable_of,
 )
-from bot.config.settings import PREFIX, Settings, keys, variable
 from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
@@ -215,7 +217,7 @@ def load_accounts(
     sources = (secret_places, {name: name for name in variables})
     given = (_given(secret_values), _given(variables))
     tables = _tables(written.pop(ACCOUNTS), path, file, problems) if ACCOUNTS in written else None
-    names = list(tables) if tables else _named_accounts(given)
+    names = list(tables) if tables else named_accounts(chain(*given))
     for places in reversed(sources):
         problems += _unknown_names(places, names)
     layers = [_Layer(written)]
@@ -294,12 +296,6 @@ _SHARED = "all accounts share it; write it under"
 
 def _in_file(path: Path | None, file: Keys, key: tuple[str, ...]) -> _Place:
     return _Place("") if path is None else _Place(shown(path), *locate(file, key))
-
-
-def _named_accounts(given: Iterable[Mapping[str, str]]) -> list[str]:
-    """The accounts of variables and secret files, for a file that has none."""
-    found = {scoped(name)[0].lower() for values in given for name in values}
-    return sorted(name for name in found if ACCOUNT.fullmatch(name))
 
 
 def _own_layers(

@@ -26,6 +26,7 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
+from bot.domain.accounts import PREFIX
 from bot.domain.calendar import Calendar, days_of
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
@@ -33,6 +34,7 @@ from bot.messages import duration
 from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
 from bot.rules.units import active
+from mouseflow.proxies import is_host
 
 
 def _duration(value: object) -> timedelta:
@@ -86,7 +88,7 @@ def _parts(value: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not is_host(parts.hostname or ""):
         raise ValueError("write a full URL, such as https://example.com")
     if parts.username or parts.password:
         raise ValueError("a URL must not contain a user or password")
@@ -153,10 +155,6 @@ Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_wo
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
 Days = Annotated[str, BeforeValidator(_days)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-
-
-PREFIX = "BOT_"
-"""The prefix of environment variables and secret files."""
 
 
 class Section(BaseModel):
@@ -628,6 +626,14 @@ def allowed(settings: Settings, *, offline: bool = False) -> Allowed:
         accounts=settings.accounts,
         account=settings.account,
     )
+
+
+def page_of_account(settings: Settings) -> str:
+    """Where people reach the account's status page; empty for nowhere."""
+    if settings.web.public_url is None or settings.web.address is None:
+        return ""
+    account = f"/accounts/{settings.account}" if settings.account else ""
+    return f"{settings.web.public_url}{account}"
 
 
 def channels(settings: Settings, rules: Iterable[Rule]) -> list[str]:

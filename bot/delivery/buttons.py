@@ -26,7 +26,15 @@ from bot.errors import BotError, GiveUp, StoreError, TryLater
 from bot.messages.presses import LABELS
 from bot.ports import CannotLook
 from bot.store import Store
-from bot.store.presses import Requeue, apply, receive, refuse, requeue_as_stored, waiting
+from bot.store.presses import (
+    Requeue,
+    apply,
+    is_posted,
+    receive,
+    refuse,
+    requeue_as_stored,
+    waiting,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -55,15 +63,13 @@ _QUIET.setLevel(logging.CRITICAL)
 
 
 class Buttons:
-    """Receives presses and does them. `users` may press, or (none) the members of the channel.
+    """Keeps presses and does them. `users` may press, or (none) the members of the channel.
 
     `wake` is called when there is something to deliver; `requeue` puts dead letters back.
     """
 
     def __init__(
         self,
-        token: SecretStr,
-        base_url: str,
         poster: SlackPoster,
         store: Store,
         *,
@@ -73,8 +79,6 @@ class Buttons:
         wake: Callable[[], None],
         requeue: Requeue = requeue_as_stored,
     ) -> None:
-        self._token = token
-        self._base_url = base_url
         self._poster = poster
         self._store = store
         self._users = frozenset(users)
@@ -83,73 +87,26 @@ class Buttons:
         self._wake = wake
         self._requeue = requeue
         self._received = asyncio.Event()
-        self._reason = self._waits = ""
+        self._waits = ""
 
-    async def receive_presses(self) -> None:
-        """Stay connected and do what is pressed; runs until it is cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._do())
-            tasks.create_task(self._stay_connected())
-
-    async def _stay_connected(self) -> None:
-        failed = 0
-        while True:
-            try:
-                await self._connected()
-                failed = 0
-            except GiveUp as error:
-                self._say(error.reason)
-                await asyncio.sleep(AFTER_REFUSAL.total_seconds())
-            except (BotError, TimeoutError, OSError) as error:
-                self._say(str(error) or type(error).__name__)
-                failed += 1
-                longest = min(2.0**failed, LONGEST_WAIT.total_seconds())
-                await asyncio.sleep(longest * (0.5 + random.random() / 2))
-
-    async def _connected(self) -> None:
-        """Connect, and return when the connection has been gone for too long."""
-        web = AppClient(self._token, self._base_url)
-        client = SocketModeClient(
-            self._token.get_secret_value(), web_client=web.client, logger=_QUIET
-        )
-        client.socket_mode_request_listeners.append(self._heard)
+    async def receive_presses(self, connection: "PressConnection") -> None:
+        """Do what is pressed over that connection; runs until it is cancelled."""
+        connection.receivers.append(self)
         try:
-            # A wrong token makes `connect` retry forever: ask for the address first.
-            client.wss_uri = address = await web.socket_address()
-            client.proxy = web.proxy_of(address)  # slack_sdk's own choice knows no NO_PROXY
-            async with asyncio.timeout(CONNECT.total_seconds()):
-                await client.connect()  # type: ignore[no-untyped-call]
-            log.info("slack.buttons_connected")
-            self._reason = ""
-            gone = timedelta()
-            while gone < HELD:
-                await asyncio.sleep(CHECK.total_seconds())
-                gone = timedelta() if await client.is_connected() else gone + CHECK
-            self._say("the connection was lost")
+            await self._do()
         finally:
-            await _closed(client)
-            await web.close()
+            connection.receivers.remove(self)
 
-    def _say(self, reason: str) -> None:
-        if reason != self._reason:
-            self._reason = reason
-            log.warning("slack.buttons_disconnected", reason=reason)
+    async def has(self, press: Press) -> bool:
+        """Whether the message that was pressed is known here; raises StoreError."""
+        return await self._store.run(partial(is_posted, key=press.post))
 
-    async def _heard(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
-        """Keep what was pressed, then confirm it: what is not kept is not confirmed."""
-        press = pressed(request.payload, self._clock()) if request.type == "interactive" else None
-        if press is not None:
-            try:
-                async with asyncio.timeout(CONFIRM.total_seconds()):
-                    await self._store.run(partial(receive, press=press))
-            except (StoreError, TimeoutError) as error:
-                reason = str(error) or "the store did not answer in time"
-                log.error("slack.press_not_kept", reason=reason)  # noqa: TRY400 - for people
-                return
-            finally:
-                self._received.set()  # it may be kept all the same, a little later
-        response = SocketModeResponse(envelope_id=request.envelope_id)
-        await client.send_socket_mode_response(response)
+    async def keep(self, press: Press) -> None:
+        """Keep the press, to do it soon; raises StoreError."""
+        try:
+            await self._store.run(partial(receive, press=press))
+        finally:
+            self._received.set()  # it may be kept all the same, a little later
 
     async def _do(self) -> None:
         """Deal with the presses that are kept, also those of an earlier run."""
@@ -211,6 +168,99 @@ class Buttons:
             return "" if await self._poster.is_member(press.channel, press.user) else _NOT_ALLOWED
         except (CannotLook, GiveUp) as error:
             return f"{_CANNOT_SEE} ({error})"
+
+
+class PressConnection:
+    """A connection over which presses come, to one account or to several of one Slack app.
+
+    `accounts` is how many there are; those that run now are among the `receivers`.
+    """
+
+    def __init__(
+        self, token: SecretStr, base_url: str, clock: Callable[[], datetime], accounts: int = 1
+    ) -> None:
+        self._token = token
+        self._base_url = base_url
+        self._clock = clock
+        self._accounts = accounts
+        self._reason = ""
+        self.receivers: list[Buttons] = []
+
+    async def stay_connected(self) -> None:
+        """Connect, again and again; runs until it is cancelled."""
+        failed = 0
+        while True:
+            try:
+                await self._connected()
+                failed = 0
+            except GiveUp as error:
+                self._say(error.reason)
+                await asyncio.sleep(AFTER_REFUSAL.total_seconds())
+            except (BotError, TimeoutError, OSError) as error:
+                self._say(str(error) or type(error).__name__)
+                failed += 1
+                longest = min(2.0**failed, LONGEST_WAIT.total_seconds())
+                await asyncio.sleep(longest * (0.5 + random.random() / 2))
+
+    async def _connected(self) -> None:
+        """Connect, and return when the connection has been gone for too long."""
+        web = AppClient(self._token, self._base_url)
+        client = SocketModeClient(
+            self._token.get_secret_value(), web_client=web.client, logger=_QUIET
+        )
+        client.socket_mode_request_listeners.append(self._heard)
+        try:
+            # A wrong token makes `connect` retry forever: ask for the address first.
+            client.wss_uri = address = await web.socket_address()
+            client.proxy = web.proxy_of(address)  # slack_sdk's own choice knows no NO_PROXY
+            async with asyncio.timeout(CONNECT.total_seconds()):
+                await client.connect()  # type: ignore[no-untyped-call]
+            log.info("slack.buttons_connected")
+            self._reason = ""
+            gone = timedelta()
+            while gone < HELD:
+                await asyncio.sleep(CHECK.total_seconds())
+                gone = timedelta() if await client.is_connected() else gone + CHECK
+            self._say("the connection was lost")
+        finally:
+            await _closed(client)
+            await web.close()
+
+    def _say(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            log.warning("slack.buttons_disconnected", reason=reason)
+
+    async def _heard(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        """Keep what was pressed, then confirm it: what is not kept is not confirmed."""
+        press = pressed(request.payload, self._clock()) if request.type == "interactive" else None
+        if press is not None:
+            try:
+                async with asyncio.timeout(CONFIRM.total_seconds()):
+                    await self._keep(press)
+            except (BotError, TimeoutError) as error:
+                reason = str(error) or "the store did not answer in time"
+                log.error("slack.press_not_kept", reason=reason)  # noqa: TRY400 - for people
+                return
+        response = SocketModeResponse(envelope_id=request.envelope_id)
+        await client.send_socket_mode_response(response)
+
+    async def _keep(self, press: Press) -> None:
+        """Let the account keep it whose message was pressed; raises BotError."""
+        if self._accounts == 1 and self.receivers:
+            return await self.receivers[0].keep(press)
+        unknown: StoreError | None = None
+        for receiver in self.receivers:
+            try:
+                if await receiver.has(press):
+                    return await receiver.keep(press)
+            except StoreError as error:
+                unknown = error
+        if unknown is not None:
+            raise unknown
+        if len(self.receivers) < self._accounts:
+            raise BotError("it is perhaps for an account that does not run now")
+        return await self.receivers[0].keep(press)  # which says that it is too old
 
 
 async def _closed(client: SocketModeClient) -> None:

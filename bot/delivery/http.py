@@ -74,7 +74,7 @@ class Connections:
                 timeout=self._timeout,
             ) as answer:
                 start = await _start(answer.content, most)
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, UnicodeError):  # no host can have that name
             raise GiveUp(f"the URL of {peer} is not valid", "fix the URL") from None
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
             # No connection was made, so nothing was sent.

@@ -29,22 +29,25 @@ with short bursts beyond that (docs.slack.dev/apis/web-api/rate-limits, chat.pos
 
 
 class Paces:
-    """When each lane may make its next call. `monotonic` returns seconds."""
+    """When each lane may make its next call. `monotonic` returns seconds.
+
+    A lane is at one of `bots`, a service at all of them: each takes its part of what that allows.
+    """
 
     def __init__(self, paces: Mapping[str, Pace], monotonic: Callable[[], float]) -> None:
         self._paces = paces
         self._monotonic = monotonic
         self._buckets: dict[str, TokenBucket] = {}
 
-    def wait(self, lane: str) -> float:
+    def wait(self, lane: str, bots: int = 1) -> float:
         """Seconds until the lane may call, 0 if it may now."""
         now = self._monotonic()
-        return max((bucket.wait(now) for bucket in self._of(lane).values()), default=0.0)
+        return max((bucket.wait(now) for bucket in self._of(lane, bots).values()), default=0.0)
 
-    def take(self, lane: str) -> None:
+    def take(self, lane: str, bots: int = 1) -> None:
         """Count a call that goes now."""
         now = self._monotonic()
-        for name, bucket in self._of(lane).items():
+        for name, bucket in self._of(lane, bots).items():
             self._buckets[name] = bucket.after_call(now)
 
     def end_bursts(self, lane: str) -> None:
@@ -53,11 +56,11 @@ class Paces:
             rate = pace.lane.rate
             self._buckets[lane] = TokenBucket(rate, 1, self._monotonic() + 1 / rate)
 
-    def _of(self, lane: str) -> dict[str, TokenBucket]:
+    def _of(self, lane: str, bots: int) -> dict[str, TokenBucket]:
         of = service(lane)
         if (pace := self._paces.get(of)) is None:
             return {}
-        return {
-            lane: self._buckets.get(lane, pace.lane),
-            of: self._buckets.get(of, pace.service),
-        }
+        whole = pace.service
+        full = self._buckets.get(of, whole).full
+        part = TokenBucket(whole.rate / bots, max(1, whole.burst // bots), full)
+        return {lane: self._buckets.get(lane, pace.lane), of: part}

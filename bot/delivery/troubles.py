@@ -3,14 +3,23 @@
 Works inside one transaction, so that what was told and what is known of it never differ.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from bot.delivery.causes import without_request
-from bot.domain.causes import PASSING, Cause, Stops, place, service, stops, trouble_key
+from bot.domain.causes import (
+    PASSING,
+    Cause,
+    Stops,
+    is_about,
+    place,
+    service,
+    stops,
+    trouble_key,
+)
 from bot.messages import ops as messages
 from bot.messages.ops import Fault, Notice
 from bot.store import Connection
@@ -80,14 +89,13 @@ def tend(conn: Connection, now: datetime, ops: Ops) -> frozenset[str]:
     failing = _by_key(failing_lanes(conn, now))
     names = website_names(conn) if failing else {}
     known = {trouble.key: trouble for trouble in troubles(conn)}
+    turned = _ends_or_turns(conn, known, failing, names, now, ops)
     for key, lanes in failing.items():
         fault = _fault(lanes, names)
         if key in known:
             _lasts(conn, known[key], fault)
-        elif _is_news(conn, fault, lanes[0].lane, now, ops):
+        elif key in turned or _is_news(conn, fault, lanes[0].lane, now, ops):
             _begins(conn, key, fault, _can_tell(fault.cause, lanes, ops), now, ops)
-    for key in known.keys() - failing.keys():
-        _ends(conn, known[key], now, ops)
     _tell_dead_letters(conn, now, ops)
     return frozenset(failing)
 
@@ -129,6 +137,41 @@ def _is_news(conn: Connection, fault: Fault, lane: str, now: datetime, ops: Ops)
     return service(lane) != "mouseflow" or not ops.polls_fail(conn)
 
 
+def _ends_or_turns(
+    conn: Connection,
+    known: Mapping[str, Trouble],
+    failing: Mapping[str, Sequence[FailingLane]],
+    names: dict[str, str],
+    now: datetime,
+    ops: Ops,
+) -> frozenset[str]:
+    """End the troubles that fail no more; returns the keys of the causes into which some turned.
+
+    One that has not worked since, and whose lane fails for another cause, is not over: people are
+    told of the other cause, or, as long as that is impossible, later.
+    """
+    turned = set[str]()
+    for key in sorted(known.keys() - failing.keys()):
+        trouble = known[key]
+        now_fails = {it: lanes for it, lanes in failing.items() if _concerns(trouble, lanes)}
+        into = next((it for it in now_fails if it not in known), None)
+        if trouble.worked:
+            _ends(conn, trouble, now, ops)
+        elif not all(_can_tell(it[0].cause, it, ops) for it in now_fails.values()):
+            continue
+        elif into is not None:
+            turned.add(into)
+            fault = _fault(failing[into], names)
+            _forget(conn, trouble, now, turned_into=messages.what(fault.cause, fault.place))
+        else:
+            _ends(conn, trouble, now, ops)
+    return frozenset(turned)
+
+
+def _concerns(trouble: Trouble, lanes: Sequence[FailingLane]) -> bool:
+    return any(is_about(trouble.key, trouble.cause, each.lane) for each in lanes)
+
+
 def _can_tell(cause: Cause, lanes: Sequence[FailingLane], ops: Ops) -> bool:
     """Whether a notice can arrive: not through what fails."""
     if stops(cause) is Stops.SERVICE and service(lanes[0].lane) == service(ops.lane):
@@ -156,7 +199,7 @@ def _begins(
     log.error("deliver.trouble", trouble=messages.what(fault.cause, fault.place),
               reason=fault.reason, remedy=fault.remedy, waiting=fault.waiting)  # fmt: skip
     if can_tell:
-        _announce(conn, notice, now, ops)
+        _announce(conn, replace(notice, about=key), now, ops)
 
 
 def _lasts(conn: Connection, trouble: Trouble, fault: Fault) -> None:
@@ -165,10 +208,7 @@ def _lasts(conn: Connection, trouble: Trouble, fault: Fault) -> None:
 
 
 def _ends(conn: Connection, trouble: Trouble, now: datetime, ops: Ops) -> None:
-    forget_trouble(conn, trouble.key)
-    log.info("deliver.trouble_ended", trouble=messages.what(trouble.cause, trouble.place),
-             seconds=round((now - trouble.since).total_seconds()), waited=trouble.waiting,
-             dropped=trouble.dropped)  # fmt: skip
+    _forget(conn, trouble, now, worked=trouble.worked)
     fault = Fault(
         cause=trouble.cause,
         place=trouble.place,
@@ -177,7 +217,20 @@ def _ends(conn: Connection, trouble: Trouble, now: datetime, ops: Ops) -> None:
         since=trouble.since,
         waiting=trouble.waiting,
     )
-    _announce(conn, messages.ended(fault, now, trouble.dropped), now, ops)
+    if trouble.worked:
+        said = messages.ended(fault, now, trouble.dropped)
+    elif trouble.told:
+        said = messages.nothing_waits(fault, now, trouble.dropped)
+    else:  # it would be the next thing that waits for what fails
+        return
+    _announce(conn, replace(said, about=trouble.key, ends=True), now, ops)
+
+
+def _forget(conn: Connection, trouble: Trouble, now: datetime, **more: bool | str) -> None:
+    forget_trouble(conn, trouble.key)
+    log.info("deliver.trouble_ended", trouble=messages.what(trouble.cause, trouble.place),
+             seconds=round((now - trouble.since).total_seconds()), waited=trouble.waiting,
+             dropped=trouble.dropped, **more)  # fmt: skip
 
 
 def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:

@@ -44,6 +44,7 @@ from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane
 from bot.store.outbox import Claim
 from bot.store.rebuild import clock_set_back
 from bot.store.rules import note_ended_snoozes
+from bot.store.sharing import Lanes
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -190,10 +191,12 @@ async def drain(
 class Delivery:
     """Delivers steps from the outbox, until stopped or once.
 
-    The store must be open exclusively: steps that are `sending` at the start were interrupted.
+    The store must be open exclusively, or shared: steps that are `sending` at the start, and not
+    of a bot that is there, were interrupted.
     `clock` returns the time, `chance` a number from 0 to 1. `allows` returns why an action that
     can't be undone is no longer allowed for a rule, None if it is. `current` returns a stored
-    action with what only the rule has, its secret. `paces` are how often services may be called.
+    action with what only the rule has, its secret. `paces` are how often services may be called;
+    other accounts may share them.
     `turned` is called in each round, `checkpoint` with a name at each point where a crash matters.
     `calendar` has the quiet times.
     """
@@ -210,12 +213,12 @@ class Delivery:
         allows: Callable[[str, Action], str | None] = everything,
         current: Callable[[str, Action], Action] = as_stored,
         ops: Ops = NOBODY,
-        paces: Mapping[str, Pace] = NO_PACE,
+        paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
         calendar: Calendar = outbox.EVERY_DAY,
     ) -> None:
-        self._confirm = store.confirm
+        self._confirm, self._sharing = store.confirm, store.sharing
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
         self._ports = ports
         self._actions = actions
@@ -228,9 +231,14 @@ class Delivery:
         self._checkpoint = checkpoint
         self._turned = turned
         self._calendar = calendar
-        self._paces = Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        self._paces = (
+            paces
+            if isinstance(paces, Paces)
+            else Paces(paces, lambda: self._loop.time() if self._loop else 0.0)
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resting: dict[str, float] = {}
+        self._elsewhere: frozenset[str] = frozenset()
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._last_turn: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
@@ -299,13 +307,19 @@ class Delivery:
             await self._finish_in_flight()
 
     async def _recover(self) -> None:
-        """Once: mark what the last process was doing when it died as unknown."""
+        """Once: mark what the last process was doing when it died as unknown.
+
+        Where bots share the store, that of all that are gone.
+        """
         self._loop = asyncio.get_running_loop()
         if self._recovered:
             return
         self._recovered = True
         now = self._clock()
-        interrupted = await self._store.run(lambda conn: outbox.recover(conn, now, SETTLING))
+        alive = self._sharing.alive
+        interrupted = await self._store.run(
+            lambda conn: outbox.recover(conn, now, SETTLING, alive(conn))
+        )
         if interrupted:
             log.warning("deliver.recovered", steps=interrupted)
 
@@ -342,9 +356,17 @@ class Delivery:
         now = self._clock()
         self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
-        due = await self._store.run(lambda conn: due_lanes(conn, now))
+        busy = frozenset(self._lanes)
+
+        def look(conn: Connection) -> tuple[list[str], Lanes]:
+            due = due_lanes(conn, now)
+            return due, self._sharing.lanes(conn, due, busy)
+
+        every, ours = await self._store.run(look)
+        self._sharing.use_lanes(ours)
+        due, self._elsewhere = ours.due, frozenset(every).difference(ours.due)
         ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
-        idle = {lane: self._paces.wait(lane) for lane in ready}
+        idle = {lane: self._paces.wait(lane, self._sharing.bots) for lane in ready}
         self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
         waiting = [lane for lane in idle if lane not in self._resting]
         waiting.sort(key=lambda lane: self._last_turn.get(lane, 0))  # least recently worked first
@@ -373,7 +395,7 @@ class Delivery:
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
-        busy = frozenset((*self._lanes, *self._resting))
+        busy = frozenset((*self._lanes, *self._resting, *self._elsewhere))
         due = await self._store.run(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
         return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
@@ -392,16 +414,16 @@ class Delivery:
             claimed = await self._performed(claimed)
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
-        if self._stopping or lane in self._folding:
+        if self._stopping or lane in self._folding or not self._sharing.delivers(lane):
             return None
         if self._crowded and self._in_a_row[lane] >= IN_A_ROW:
             return None
-        if self._paces.wait(lane) > 0:
+        if self._paces.wait(lane, self._sharing.bots) > 0:
             return None
-        token = f"{next(self._numbers):012} {uuid4().hex}"
+        token = f"{next(self._numbers):012} {uuid4().hex} {self._sharing.mark}"
         claimed = outbox.claim(conn, lane, self._clock(), token, self._calendar)
         if claimed is not None:
-            self._paces.take(lane)
+            self._paces.take(lane, self._sharing.bots)
         return claimed
 
     async def _performed(self, claimed: Claim) -> Claim | None:

@@ -91,6 +91,13 @@ def place(lane: str) -> str:
     return lane.partition(":")[2].partition(" ")[0]
 
 
+def is_about(key: str, cause: Cause, lane: str) -> bool:
+    """Whether the trouble of that key is about the lane, whatever the lane fails for now."""
+    if stops(cause) is Stops.SERVICE:
+        return cause.partition(" ")[0] == service(lane)
+    return key == trouble_key(cause, lane)
+
+
 def trouble_key(cause: Cause, lane: str) -> str:
     """What names a trouble: its cause, and the lane unless the whole service fails."""
     return str(cause) if stops(cause) is Stops.SERVICE else f"{cause} {lane}"

@@ -21,7 +21,7 @@ from bot.domain.subjects import (
     WebsiteSubject,
 )
 from bot.fields.field import FOLLOWS, BadField, Field, Source, named
-from bot.fields.recordings import RECORDING_FIELDS, blank
+from bot.fields.recordings import RECORDING_FIELDS, SEARCH, blank
 from bot.fields.reports import (
     CAMPAIGN_FIELDS,
     FORM_FIELDS,
@@ -147,6 +147,16 @@ def over_time(about: Field) -> bool:
     return SUBJECTS[about.watch].over_time or about.over_last
 
 
+def is_average(about: Field) -> bool:
+    """Whether the figure is a share or an average over a time: whole days are like parts of one."""
+    return about.numeric and SUBJECTS[about.watch].over_time and not about.is_count
+
+
+def told_of_the_past(about: Field) -> bool:
+    """Whether the API tells the figure of past weeks, so that the usual is known at once."""
+    return about.over_last or is_average(about)
+
+
 def text_fields(kind: Kind) -> Mapping[str, Field]:
     """The fields that a message about this kind may use, by their names in texts."""
     return _IN_TEXTS[kind]
@@ -175,7 +185,7 @@ def group_value(subject: Subject, name: str) -> str | None:
 VISITOR_FILTERS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         field.name: field
-        for field in RECORDING_FIELDS
+        for field in (*RECORDING_FIELDS, SEARCH)
         if field.api_filter is not None and field.api_filter.contrast
     }
 )
@@ -271,9 +281,11 @@ __all__ = [
     "field",
     "fields",
     "group_value",
+    "is_average",
     "made",
     "over_time",
     "sample",
     "text_fields",
+    "told_of_the_past",
     "visitor_filters",
 ]

@@ -7,6 +7,7 @@ or contradicts itself, raises `BadField` when the module is imported.
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -67,6 +68,7 @@ class TextKind(Enum):
     REFERRER = auto()
     LANGUAGE = auto()
     VERSION = auto()
+    MOMENT = auto()
 
 
 Value = str | float | bool | Band | datetime | tuple[Any, ...] | None
@@ -106,6 +108,24 @@ def version(value: str) -> Version | None:
     return found and tuple(map(int, found[0].replace("_", ".").split(".")))
 
 
+_MOMENT = "%Y-%m-%d %H:%M:%S"
+
+
+def moment_text(at: datetime) -> str:
+    """The moment on its own clock as conditions compare it: `2026-05-01 09:30:00`."""
+    return at.strftime(_MOMENT)
+
+
+def moment_of(written: str) -> datetime | None:
+    """The moment that `2026-05-01`, `2026-05-01 09:30` or `2026-05-01T09:30:05` says, without a
+    zone; None for anything else."""
+    text = written.strip().replace("T", " ", 1)
+    for end in (len("%Y-%m-%d"), len("%Y-%m-%d %H:%M"), len(_MOMENT)):
+        with suppress(ValueError):
+            return datetime.strptime(text, _MOMENT[:end])  # noqa: DTZ007 (the account's clock)
+    return None
+
+
 def share_of(part: float | None, whole: float | None) -> float | None:
     """Percent of the whole, None where the whole is unknown or nothing."""
     return 100.0 * part / whole if part is not None and whole else None
@@ -137,7 +157,14 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             return folded_address
         case TextKind.LANGUAGE:
             return language
-        case TextKind.PLAIN | TextKind.COUNTRY | TextKind.IP | TextKind.TAG | TextKind.VERSION:
+        case (
+            TextKind.PLAIN
+            | TextKind.COUNTRY
+            | TextKind.IP
+            | TextKind.TAG
+            | TextKind.VERSION
+            | TextKind.MOMENT
+        ):
             return folded
         case _:
             assert_never(kind)

@@ -21,6 +21,8 @@ from bot.fields.field import (
     Source,
     TextKind,
     Unusual,
+    moment_of,
+    moment_text,
 )
 from bot.fields.normal import (
     folded,
@@ -79,6 +81,12 @@ def started(subject: RecordingSubject) -> datetime | None:
     if created is None or created.tzinfo is None:
         return created  # without an offset it is the account's own time already
     return created.astimezone(zone(subject.zone))
+
+
+def created(subject: RecordingSubject) -> str | None:
+    """When the session started, as `2026-05-01 09:30:00`."""
+    start = started(subject)
+    return None if start is None else moment_text(start)
 
 
 def weekday(subject: RecordingSubject) -> str | None:
@@ -276,6 +284,14 @@ def _started_at(subject: RecordingSubject, start: datetime) -> RecordingSubject:
     return _changed(subject, created=start, last_activity=start + length)
 
 
+def _give_created(subject: RecordingSubject, value: str) -> RecordingSubject:
+    at = moment_of(value)
+    if at is None:
+        raise ValueError("write a day or a moment, such as 2026-05-01 09:30")
+    zone = (subject.recording.created or MONDAY_NOON).tzinfo
+    return _started_at(subject, at.replace(tzinfo=zone))
+
+
 def _give_weekday(subject: RecordingSubject, value: str) -> RecordingSubject:
     start = subject.recording.created or MONDAY_NOON
     ahead = WEEKDAYS.index(weekday_word(value)) - start.weekday()
@@ -288,6 +304,11 @@ def _give_hour(subject: RecordingSubject, value: float) -> RecordingSubject:
 
 
 # The API's filters
+
+
+def _searched(value: str) -> str | None:
+    text = value.strip()
+    return None if "*" in text else text or None
 
 
 def _word(normal: Callable[[str], str], words: Any) -> Callable[[str], str | None]:
@@ -940,6 +961,18 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         in_conditions=False,
     ),
     _in_row(
+        name="created",
+        type="text",
+        meaning="when the session started, in the account's zone",
+        examples=("{after: 2026-05-01, before: 2026-05-11 18:00}",),
+        personal=False,
+        text=TextKind.MOMENT,
+        raw=created,
+        give=_give_created,
+        sample=FOLLOWS,
+        in_texts=False,
+    ),
+    _in_row(
         name="weekday",
         type="text",
         meaning="day the session started, in the account's zone",
@@ -966,3 +999,22 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         in_texts=False,
     ),
 )
+
+SEARCH = _in_row(
+    name="search",
+    type="text",
+    meaning="free text that the API finds in all that it can filter by; of pages, in their URL",
+    personal=True,
+    raw=lambda _subject: None,
+    give=lambda subject, _value: subject,
+    sample=FOLLOWS,
+    in_conditions=False,
+    in_texts=False,
+    api_filter=ApiFilter(
+        name="search",
+        take=_searched,
+        contrast=("mouseflow-bot finds nobody", "mouseflow-bot finds no one"),
+        hint="search takes one text, without *: the API looks for it in all that it knows",
+    ),
+)
+"""A filter that serves no field: no answer says where the API has found the text (L4187)."""

@@ -12,11 +12,16 @@ from bot.messages.text import counted, lasting, number
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about the bot itself."""
+    """A message about the bot itself.
+
+    `about` names the trouble that it is about, if it tells of its beginning or (`ends`) its end.
+    """
 
     title: str
     lines: tuple[str, ...]
     offer: Offer | None = None
+    about: str = ""
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +136,8 @@ def began(fault: Fault, patience: timedelta) -> Notice:
 def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
     """It works again. `waiting` of the fault is how many steps waited."""
     after = lasting(now - fault.since)
+    lost = _dropped(dropped)
     waited = "1 action waited" if fault.waiting == 1 else f"{number(fault.waiting)} actions waited"
-    lost = f" {number(dropped)} more were not kept: the queue was full." if dropped else ""
     return Notice(
         f"✅ Over after {after}: {what(fault.cause, fault.place)}",
         (
@@ -140,6 +145,23 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
             f"{instant(fault.since)} to {instant(now)}",
         ),
     )
+
+
+def nothing_waits(fault: Fault, now: datetime, dropped: int) -> Notice:
+    """Nothing waits for it any more, so nobody has seen whether it works again."""
+    after = lasting(now - fault.since)
+    return Notice(
+        f"🔵 Nothing waits any more: {what(fault.cause, fault.place)}",
+        (
+            f"After {after} no action is due there: all were given up, taken back or sent "
+            f"elsewhere.{_dropped(dropped)} The bot has not seen it work again.",
+            f"{instant(fault.since)} to {instant(now)}",
+        ),
+    )
+
+
+def _dropped(count: int) -> str:
+    return f" {number(count)} more were not kept: the queue was full." if count else ""
 
 
 def dead_letters(
@@ -156,6 +178,38 @@ def dead_letters(
         ),
         Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
     )
+
+
+def report_failed(report: str, websites: Sequence[str], reason: str, since: datetime) -> Notice:
+    """A weekly report can't be made, for a bug."""
+    return Notice(
+        f"🔶 The report {report} failed for {_websites(websites)}: {reason}",
+        (
+            "This is a bug in the bot. Please report it with the log line `report.failed`.",
+            f"The bot retries after 5 minutes, then less often, for 2 days. Since {instant(since)}",
+        ),
+    )
+
+
+def report_works(report: str, websites: Sequence[str], _reason: str, since: datetime) -> Notice:
+    """A weekly report that failed is posted."""
+    return Notice(
+        f"✅ The report {report} is posted for {_websites(websites)}",
+        (f"It had failed since {instant(since)}.",),
+    )
+
+
+def report_left_out(report: str, websites: Sequence[str], reason: str, since: datetime) -> Notice:
+    """A weekly report failed for so long that it is left out."""
+    return Notice(
+        f"🔵 The report {report} is left out for {_websites(websites)}",
+        (f"It failed since {instant(since)}: {reason}. The next one comes at its time.",),
+    )
+
+
+def _websites(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {counted(more, 'more website')}" if more > 0 else "")
 
 
 def _rules(rules: Sequence[str]) -> str:

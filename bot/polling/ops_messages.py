@@ -5,13 +5,14 @@ from datetime import datetime
 from hashlib import blake2b
 
 from bot.actions.slack import Notice
+from bot.domain.alert_state import RESOLVED
 from bot.domain.press import Offer
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.ports import Ports, Task
 from bot.store import Connection
 from bot.store.audit import Note, record
-from bot.store.matches import NewMatch, NewStep, add_match
+from bot.store.matches import NewMatch, NewStep, add_match, begun_at
 
 
 def notice(
@@ -22,15 +23,21 @@ def notice(
     site: Site | None = None,
     page: str = "",
     offer: Offer | None = None,
+    about: str = "",
+    ends: bool = False,
+    begun: datetime | None = None,
 ) -> NewMatch:
     """A notice as a match with one post; the same notice within one second is the same.
 
     `page` is the path of a page of the status page that says more, `offer` what can be pressed.
+    `about` names the trouble of which it tells the beginning or (`ends`) the end: that answers
+    the message of `begun`, which then says so too.
     """
-    about = site or Site(id="", name="")
-    said = blake2b("\n".join((title, *lines)).encode(), digest_size=8).hexdigest()
-    key = f"{OWN_RULE}/{about.id}/{now:%Y%m%dT%H%M%S}/{said}"
-    subject = WebsiteSubject(website=about)
+    where = site or Site(id="", name="")
+    said = _hashed("\n".join((title, *lines)))
+    end = RESOLVED if ends else ""
+    key = f"{OWN_RULE}/{where.id}/{now:%Y%m%dT%H%M%S}/{said}{end}"
+    subject = WebsiteSubject(website=where)
     action = Notice(
         title=title,
         lines=tuple(lines),
@@ -40,6 +47,7 @@ def notice(
         acts_on=offer.on if offer else "",
         rules=offer.rules if offer else (),
         label=offer.label if offer else "",
+        about=about,
     )
     step = NewStep(
         key=f"{key}/{action.kind}-1",
@@ -52,15 +60,20 @@ def notice(
     return NewMatch(
         rule=OWN_RULE,
         kind="websites",
-        website=about.id,
-        subject_key=said,
+        website=where.id,
+        subject_key=_hashed(about) if about else said,
         match_key=key,
         subject=written(subject),
         matched=now,
         steps=[step],
         why=(title,),
         summary=title,
+        continues=begun,
     )
+
+
+def _hashed(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 async def post_directly(
@@ -87,13 +100,17 @@ def announce(
     site: Site | None = None,
     page: str = "",
     offer: Offer | None = None,
+    about: str = "",
+    ends: bool = False,
 ) -> None:
     """Write the message into the audit log and, if there is a channel, into the outbox.
 
-    Call it in the transaction of what it is about, so that both are stored or neither.
+    Call it in the transaction of what it is about, so that both are stored or neither. `about`
+    names the trouble that begins or `ends`.
     """
     website = site.id if site else ""
     note = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
     record(conn, now, [note])
     if channel is not None:
-        add_match(conn, notice(title, lines, now, channel, site, page, offer))
+        begun = begun_at(conn, OWN_RULE, website, _hashed(about)) if ends else None
+        add_match(conn, notice(title, lines, now, channel, site, page, offer, about, ends, begun))

@@ -4,7 +4,7 @@ The log names each failing poll, the ops channel gets what lasts, `status` shows
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from bot.messages.text import counted, lasting
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import NOTHING, Caught
 from bot.store import Connection, Store
-from bot.store.recordings import set_watermark, watermark
+from bot.store.recordings import forget_watermark, set_watermark, watermark, watermarks_of
 from mouseflow.errors import MouseflowError
 
 log = structlog.get_logger(__name__)
@@ -62,19 +62,25 @@ class Failing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the store keeps: the first failing polls, how many there are, what was announced."""
+    """What the store keeps: the first failing polls, how many there are, what was announced.
+
+    Of a bot that another one leads, `caught` is what the polls brought that work again.
+    """
 
     failing: tuple[Failing, ...] = ()
     things: int = 0
     announced: dict[Trouble, datetime] = {}
+    caught: dict[str, Caught] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A message for the ops channel."""
+    """A message for the ops channel: of a trouble that begins, or (`ends`) of its end."""
 
     title: str
     lines: Sequence[str]
+    about: Trouble
+    ends: bool = False
 
 
 @dataclass(slots=True)
@@ -152,7 +158,7 @@ class Outages:
         if kind != "key" and now - since < QUIET:
             return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike))
+        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), kind)
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -180,6 +186,8 @@ class Outages:
                 caught,
                 f"Polls had failed since {instant(since)}.",
             ),
+            min(over, key=lambda it: over[it]),
+            ends=True,
         )
 
     def keep_only(self, names: Set[str]) -> bool:
@@ -277,10 +285,22 @@ def account_fails(conn: Connection) -> bool:
     return any(each.trouble != "other" for each in kept.failing)
 
 
+def of_others(conn: Connection, alive: Collection[str]) -> tuple[Kept, ...]:
+    """The outages of the bots that this one leads; those of bots that are gone are deleted."""
+    found = []
+    for mark, text in watermarks_of(conn, OUTAGES).items():
+        if mark in alive:
+            found.append(written(text))
+        elif mark:
+            forget_watermark(conn, OUTAGES, mark)
+    return tuple(found)
+
+
 class Troubles:
     """The outages of a daemon: stored for `status`, announced in the ops channel.
 
-    `ops` is that channel, None for none; `wake` is called when a post is in the outbox.
+    `ops` is that channel, None for none; `wake` is called when a post is in the outbox. Of the bots
+    that share a store, the one that leads announces those of all.
     """
 
     def __init__(
@@ -293,6 +313,7 @@ class Troubles:
     ) -> None:
         self._outages = Outages()
         self._store, self._ops, self._wake, self._clock = store, ops, wake, clock
+        self._heard: frozenset[str] = frozenset()
 
     @property
     def failing(self) -> list[str]:
@@ -305,7 +326,10 @@ class Troubles:
         return not self._outages.announced.keys().isdisjoint(("key", "away"))
 
     async def remember(self) -> None:
-        """At the start: what was announced before is not announced again, but its end is."""
+        """At the start: what was announced before is not announced again, but its end is.
+
+        A bot that leads from now on begins so, too.
+        """
         text = await self._store.run(partial(watermark, source=OUTAGES, website=""))
         self._outages.announced = dict(written(text).announced)
         await self._keep(None)
@@ -315,7 +339,8 @@ class Troubles:
         now = self._clock()
         known = self._outages.failing.get(name)
         news = self._outages.failed(name, error, now)
-        message = self._outages.to_announce(name, now)
+        leads = self._store.sharing.leads
+        message = self._outages.to_announce(name, now) if leads else None
         if message or known is None or known.kind != kind_of(error):
             await self._keep(message)
         return news
@@ -326,23 +351,51 @@ class Troubles:
         """
         now = self._clock()
         ended = self._outages.works(name, now, caught)
-        message = self._outages.recovery(name, ended, now)
+        leads = self._store.sharing.leads
+        message = self._outages.recovery(name, ended, now) if leads else None
         if ended or message:
             await self._keep(message)
         return message is not None
 
+    async def hear(self, others: Sequence[Kept]) -> None:
+        """Note which polls of the bots that this one leads fail, and which work again."""
+        now, failing = self._clock(), {it.what: it for kept in others for it in kept.failing}
+        new = {what: it for what, it in failing.items() if self._outages.failing.get(what) != it}
+        self._outages.failing |= new
+        caught = {what: it for kept in others for what, it in kept.caught.items()}
+        ended, self._heard = self._heard - failing.keys(), frozenset(failing)
+        for what in ended:
+            await self.works(what, caught.get(what, NOTHING))
+        # One of each kind: it stands for all that fail alike.
+        messages = [
+            self._outages.to_announce(what, now)
+            for what in {it.trouble: what for what, it in failing.items()}.values()
+        ]
+        for message in filter(None, messages):
+            await self._keep(message)
+        if new:
+            await self._keep(None)
+
     async def keep_only(self, names: Set[str]) -> None:
         """Forget all other polls, which are no longer made."""
-        if self._outages.keep_only(names):
+        if self._outages.keep_only(names | self._heard):
             await self._keep(None)
 
     async def _keep(self, message: Announcement | None) -> None:
-        data, now = msgspec.json.encode(self._outages.kept()).decode(), self._clock()
+        kept, now, sharing = self._outages.kept(), self._clock(), self._store.sharing
+        if not sharing.leads:  # the one that leads asks for the websites, too
+            own = tuple(it for it in kept.failing if it.what != SITES)
+            kept = Kept(own, len(own), caught=dict(self._outages.caught))
+        data, mark = msgspec.json.encode(kept).decode(), "" if sharing.leads else sharing.mark
 
         def work(conn: Connection) -> None:
-            set_watermark(conn, OUTAGES, "", data, now)
+            set_watermark(conn, OUTAGES, mark, data, now)
             if message:
-                announce(conn, message.title, message.lines, now, self._ops)
+                about = f"{OUTAGES} {message.about}"
+                announce(
+                    conn, message.title, message.lines, now, self._ops,
+                    about=about, ends=message.ends,
+                )  # fmt: skip
 
         with suppress(StoreError):  # the next poll meets it, too, and the log says so
             await self._store.run(work)

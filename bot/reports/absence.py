@@ -5,27 +5,25 @@ counted, and only if the bot has seen all sessions of that time: a poll that fai
 was cut short, a session without its detail is not "nobody came".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
 
-from bot.domain.alert_state import Event, Level, advance
+from bot.domain.alert_state import Level, advance
 from bot.domain.limits import is_open
 from bot.domain.subjects import Site, WebsiteSubject
 from bot.messages.text import lasting
 from bot.polling.list_reader import OVERLAP
-from bot.polling.record_matches import Found, Recorded, Routing, posting, site_group
+from bot.polling.record_matches import Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
     Move,
     condition_id,
-    episode_name,
-    is_worth_saving,
-    reminder,
-    resolved_by,
+    found_by,
+    move_to,
 )
 from bot.reports.history import NOT_RECORDED
 from bot.reports.look import Look
@@ -216,52 +214,10 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     after, event = advance(
         known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
     )
-    found = next(_found(conn, rule, website, known.level, event, counted, look), None)
-    if found is not None and event == "fired":
-        found = replace(found, held=held)
-    state = KeptLevel(after, website if after.lives else None, condition)
-    fires = event == "fired"
-    return Move(
-        rule,
-        look.site.id,
-        website.key,
-        state,
-        save=is_worth_saving(kept, state, look.now),
-        found=found,
-        untold=replace(state, level=replace(after, told=after.told and not fires)),
-    )
-
-
-def _found(
-    conn: Connection,
-    rule: Rule,
-    website: WebsiteSubject,
-    before: Level,
-    event: Event | None,
-    counted: Counted,
-    look: Look,
-) -> Iterator[Found]:
-    """What people are told, if anything."""
     why = (_in_words(rule, counted),)
-    match event:
-        case "fired":
-            yield Found(
-                rule=rule,
-                subject=website,
-                happened=look.now,
-                why=why,
-                episode=episode_name(look.now),
-            )
-        case "reminded":
-            found = reminder(conn, rule, website, before, look.now, why)
-            if found is not None:
-                yield found
-        case "resolved":
-            found = resolved_by(conn, rule, website, before, look.now, *why)
-            if found is not None:
-                yield found
-        case None:
-            pass
+    found = found_by(conn, rule, website, known.level, event, why, look) if event else None
+    state = KeptLevel(after, website if after.lives else None, condition)
+    return move_to(rule, website.key, kept, state, event, found, look, held=held)
 
 
 def _in_words(rule: Rule, counted: Counted) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 from bot.actions.notifier import Notifier
 from bot.domain.alert_state import (
@@ -122,18 +122,36 @@ def _moved(
     if fires or (not paused and _is_news(rule, subject, counter, past)):
         event, told = "fired", replace(after, counter=counter.told() if counter else None)
     found = _found(conn, rule, subject, known, changed, event, past, look)
-    if found is not None and event == "fired":
-        found = replace(found, held=held)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
+    move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
+    untold = replace(state, level=replace(after, told=after.told and not fires))
+    return replace(move, untold=untold, undone=_undone(rule, known, before))
+
+
+def move_to(
+    rule: Rule,
+    subject_key: str,
+    kept: KeptLevel | None,
+    state: KeptLevel,
+    event: Event | None,
+    found: Found | None,
+    look: Look,
+    *,
+    held: str,
+) -> Move:
+    """The move to a state. `held` is why a firing is not told now, empty if it is."""
+    fires = event == "fired"
+    if found is not None and fires:
+        found = replace(found, held=held)
+    level = replace(state.level, told=state.level.told and not fires)
     return Move(
         rule,
         look.site.id,
-        subject.key,
+        subject_key,
         state,
-        save=is_worth_saving(kept, state, look.now),
+        save=_is_worth_saving(kept, state, look.now),
         found=found,
-        untold=replace(state, level=replace(after, told=after.told and not fires)),
-        undone=_undone(rule, known, before),
+        untold=replace(state, level=level),
     )
 
 
@@ -268,24 +286,44 @@ def _found(
     past: Stored,
     look: Look,
 ) -> Found | None:
-    if event == "fired":
-        return Found(
-            rule=rule,
-            subject=subject,
-            happened=look.now,
-            why=why(rule, subject, past),
-            episode=episode_name(look.now),
-        )
-    if changed and known.level.fired and known.level.told:
+    if event != "fired" and changed and known.level.fired and known.level.told:
         return resolved_by(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
-    if event == "reminded":
-        return reminder(conn, rule, subject, known.level, look.now, why(rule, subject, past))
-    if event == "resolved":
-        if _without_budget(rule, subject):
-            return resolved_by(conn, rule, subject, known.level, look.now, WITHOUT_BUDGET)
-        usual = _usual_now(rule, subject, known.level, past)
-        return resolved_by(conn, rule, subject, known.level, look.now, *usual)
-    return None
+    if event is None:
+        return None
+    if event != "resolved":
+        reasons = why(rule, subject, past)
+    elif _without_budget(rule, subject):
+        reasons = (WITHOUT_BUDGET,)
+    else:
+        reasons = tuple(_usual_now(rule, subject, known.level, past))
+    return found_by(conn, rule, subject, known.level, event, reasons, look)
+
+
+def found_by(
+    conn: Connection,
+    rule: Rule,
+    subject: Subject,
+    before: Level,
+    event: Event,
+    reasons: tuple[str, ...],
+    look: Look,
+) -> Found | None:
+    """What people are told of the event, if anything."""
+    match event:
+        case "fired":
+            return Found(
+                rule=rule,
+                subject=subject,
+                happened=look.now,
+                why=reasons,
+                episode=episode_name(look.now),
+            )
+        case "reminded":
+            return reminder(conn, rule, subject, before, look.now, reasons)
+        case "resolved":
+            return resolved_by(conn, rule, subject, before, look.now, *reasons)
+        case _:
+            assert_never(event)
 
 
 def reminder(
@@ -374,7 +412,7 @@ def _remembered(
     return subject if event == "fired" or after.fired is None else known.subject or subject
 
 
-def is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
+def _is_worth_saving(kept: KeptLevel | None, after: KeptLevel, now: datetime) -> bool:
     """Whether the state says something that the store does not know yet."""
     level = after.level
     if level.lives and level.fired is None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from bot.domain.recorded_share import Time
 from bot.domain.subjects import Kind, Subject
 from bot.errors import GiveUp, TryLater
-from bot.fields.catalogue import SUBJECTS, Field, field, fields, over_time
+from bot.fields.catalogue import SUBJECTS, Field, field, fields, is_average, over_time
 from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
@@ -99,12 +99,16 @@ def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
     if not names or not figures.subjects:
         return figures
     kind = figures.subjects[0].kind
+    averages = [name for name in names if is_average(field(kind, name))]
     found: dict[tuple[str, str], tuple[float, ...]] = {}
     for from_midnight in (False, True):
         some = {name for name in names if over_time(field(kind, name)) is from_midnight}
         spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
         for first, last in spans:
             past = figures_between(conn, figures.series, look.site.id, first, last)
+            if averages and from_midnight:
+                at = _midnight(last)
+                past = figures_between(conn, by_day(figures), look.site.id, at, at) | past
             factors: dict[tuple[str, datetime], float | None] = {}
             for key, (at, value) in past.items():
                 name, weeks = key[1], found.get(key, ())
@@ -139,21 +143,21 @@ def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
     return at - figures.window, at
 
 
-async def backfill_shares(
+async def backfill_averages(
     kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
 ) -> Tried:
-    """Ask for the shares of past weeks that rules compare with and the history lacks.
+    """Ask for the shares and averages of past weeks that rules compare with and the history lacks.
 
-    The API has whole days only, so that counts of a part of today have no like; a share of the
+    The API has whole days only, so that counts of a part of today have no like; an average of the
     whole day is close to that of a part. Returns the days that were asked for.
     """
     asked = {name for rule in figures.rules for name in usuals_asked(rule)}
-    names = [name for name in sorted(asked) if field(kind, name).type == "percent"]
-    if not names or SUBJECTS[kind].many or kind not in LISTS:
+    names = [name for name in sorted(asked) if is_average(field(kind, name))]
+    if not names or not figures.subjects or kind not in LISTS:
         return tried
     for first, last in islice(same_hours(look, look.now, from_midnight=True), USUAL_WEEKS):
         this = (kind, figures.question, last.date())
-        work = partial(_lacks_shares, figures=figures, names=names, first=first, last=last)
+        work = partial(_lacks_averages, figures=figures, names=names, first=first, last=last)
         if this in tried or not await context.store.run(work):
             continue
         window = sources.days(figures.question, last, look.zone)
@@ -166,37 +170,47 @@ async def backfill_shares(
             continue
         tried |= {this}
         await context.store.run(
-            partial(_add_shares, figures=figures, past=answer.subjects, names=names, at=last)
+            partial(_add_averages, figures=figures, past=answer.subjects, names=names, at=last)
         )
     return tried
 
 
-def _lacks_shares(
+def by_day(figures: Figures) -> str:
+    """The name of the history of figures of whole days."""
+    return f"{figures.series}@day"
+
+
+def _lacks_averages(
     conn: Connection, figures: Figures, names: Sequence[str], first: datetime, last: datetime
 ) -> bool:
-    """Whether the history lacks a share of some subject."""
-    return any(
-        figure_between(conn, figures.series, it.website.id, it.key, name, first, last) is None
-        for it in figures.subjects
-        for name in names
-    )
+    """Whether the history lacks an average of some subject; of many subjects, of all of them."""
+    at, lacks = _midnight(last), []
+    for series, begin, end in ((figures.series, first, last), (by_day(figures), at, at)):
+        known = figures_between(conn, series, figures.subjects[0].website.id, begin, end)
+        lacks.append([(it.key, name) not in known for it in figures.subjects for name in names])
+    neither = [both[0] and both[1] for both in zip(*lacks, strict=True)]
+    return all(neither) if SUBJECTS[figures.subjects[0].kind].many else any(neither)
 
 
-def _add_shares(
+def _add_averages(
     conn: Connection,
     figures: Figures,
     past: Sequence[Subject],
     names: Sequence[str],
     at: datetime,
 ) -> None:
-    """Add the shares of a past day, for each of its hours."""
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    """Add the averages of a past day, of the subjects that there are now."""
+    now = {subject.key for subject in figures.subjects}
     for subject in past:
         values = {name: _number(field(subject.kind, name).get(subject)) for name in names}
         there = {name: value for name, value in values.items() if value is not None}
-        for hour in range(24):
-            begin = grain(midnight.replace(hour=hour))
-            add_figures(conn, figures.series, subject.website.id, subject.key, there, begin)
+        if subject.key in now:
+            key = subject.key
+            add_figures(conn, by_day(figures), subject.website.id, key, there, _midnight(at))
+
+
+def _midnight(at: datetime) -> datetime:
+    return grain(at.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
 def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:

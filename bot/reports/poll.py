@@ -19,7 +19,7 @@ from bot.polling.recordings import PollContext
 from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (
-    backfill_shares,
+    backfill_averages,
     compared_for,
     keep_figures,
     too_early,
@@ -94,7 +94,7 @@ async def poll(
             memory.tried = await backfill_counts(
                 each.question, each.series, look, names, context, memory.tried
             )
-        memory.tried = await backfill_shares(kind, each, look, context, memory.tried)
+        memory.tried = await backfill_averages(kind, each, look, context, memory.tried)
     if any(usuals_asked(rule) for rule in watching):
         work = partial(with_usual, answered=fetched.answered, look=look)
         fetched = replace(fetched, answered=await context.store.run(work))

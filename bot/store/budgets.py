@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
@@ -25,58 +25,62 @@ from bot.store.schema import (
     steps,
     watermarks,
 )
-from bot.store.statements import upsert
+from bot.store.statements import Value, execute, execute_many, upsert
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
     """Save how many recordings each day has used; the highest number wins."""
-    rows = [
+    rows: list[dict[str, Value]] = [
         {"website": website, "day": day.isoformat(), "highest": count, "at": ms(at)}
         for day, count in counts.items()
     ]
-    if not rows:
-        return
-    write = upsert(ledger)
-    conn.execute(
-        write.on_conflict_do_update(
-            index_elements=["website", "day"],
-            set_={"highest": write.excluded.highest, "at": write.excluded.at},
-            where=write.excluded.highest > ledger.c.highest,
-        ),
-        rows,
-    )
+    if rows:
+        execute_many(conn, _KEEP_HIGHEST, rows)
+
+
+_KEEP_HIGHEST = (
+    "INSERT INTO ledger (website, day, highest, at) VALUES (:website, :day, :highest, :at)"
+    " ON CONFLICT (website, day) DO UPDATE SET highest = excluded.highest, at = excluded.at"
+    " WHERE excluded.highest > ledger.highest"
+)
 
 
 def used(
     conn: Connection, websites: Iterable[str], first: date, last: date
 ) -> dict[str, dict[date, int]]:
     """website -> day -> the recordings used, from `first` to `last` inclusive."""
-    query = select(ledger.c.website, ledger.c.day, ledger.c.highest).where(
-        ledger.c.website.in_(tuple(websites)),
-        ledger.c.day >= first.isoformat(),
-        ledger.c.day <= last.isoformat(),
-    )
+    of = {"websites": tuple(websites), "first": first.isoformat(), "last": last.isoformat()}
     found: dict[str, dict[date, int]] = {}
-    for row in conn.execute(query):
-        found.setdefault(row.website, {})[date.fromisoformat(row.day)] = row.highest
+    for website, day, highest in conn.execute(_used(), of):
+        found.setdefault(website, {})[date.fromisoformat(day)] = highest
     return found
+
+
+@cache
+def _used() -> Select[str, str, int]:
+    return select(ledger.c.website, ledger.c.day, ledger.c.highest).where(
+        ledger.c.website.in_(bindparam("websites", expanding=True)),
+        ledger.c.day >= bindparam("first"),
+        ledger.c.day <= bindparam("last"),
+    )
 
 
 def newest_day(conn: Connection, latest: date) -> date | None:
     """The newest day with a recording, up to `latest`."""
-    query = select(func.max(ledger.c.day)).where(
-        ledger.c.highest > 0, ledger.c.day <= latest.isoformat()
-    )
-    found = conn.execute(query).scalar_one_or_none()
+    found = execute(conn, _NEWEST_DAY, {"latest": latest.isoformat()}).fetchone()[0]
     return None if found is None else date.fromisoformat(found)
+
+
+_NEWEST_DAY = "SELECT max(day) FROM ledger WHERE highest > 0 AND day <= :latest"
 
 
 def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, datetime]:
     """The budget's steps that acted in this period, and when."""
-    query = select(budget_steps.c.step, budget_steps.c.at).where(
-        budget_steps.c.budget == budget, budget_steps.c.period == period
-    )
-    return {row.step: moment(row.at) for row in conn.execute(query)}
+    done = execute(conn, _DONE, {"budget": budget, "period": period})
+    return {step: moment(at) for step, at in done}
+
+
+_DONE = "SELECT step, at FROM budget_steps WHERE budget = :budget AND period = :period"
 
 
 def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: datetime) -> bool:
@@ -118,19 +122,22 @@ def forget_budget_steps(
 def owned(conn: Connection) -> dict[tuple[str, Switch], Ownership]:
     """What the bot has set and may undo, by website and switch."""
     found: dict[tuple[str, Switch], Ownership] = {}
-    for row in conn.execute(select(ownership)):
-        website, _, name = row.website.partition(" ")
+    for key, owner, at, reason, set_to, before in execute(conn, _OWNED, {}):
+        website, _, name = key.partition(" ")
         switch = next(each for each in SWITCHES if each == name)
         found[website, switch] = Ownership(
             website=website,
             switch=switch,
-            owner=row.owner,
-            at=moment(row.at),
-            reason=row.reason,
-            set_to=row.status,
-            before=row.rate,
+            owner=owner,
+            at=moment(at),
+            reason=reason,
+            set_to=set_to,
+            before=before,
         )
     return found
+
+
+_OWNED = "SELECT website, owner, at, reason, status, rate FROM ownership"
 
 
 def own(conn: Connection, held: Ownership) -> None:
@@ -202,7 +209,7 @@ class Switching:
     result: str | None
 
 
-_BEGUN = text(
+_BEGUN = (
     "SELECT steps.key, action, rule, params, ended, result"
     " FROM matches JOIN steps ON steps.match_id = matches.id"
     " WHERE matches.website = :website AND matches.subject_key = :website"
@@ -214,7 +221,7 @@ _BEGUN = text(
 
 def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switching, ...]:
     """Changes of the website's switches since then, oldest first, and those under way."""
-    values = {
+    values: dict[str, Value] = {
         "website": website,
         "since": ms(since),
         # No step waits longer than that, so older matches need not be read.
@@ -222,14 +229,14 @@ def switchings(conn: Connection, website: str, since: datetime) -> tuple[Switchi
     }
     return tuple(
         Switching(
-            key=row.key,
-            switch=row.action,
-            owner=row.rule,
-            to=str(next(iter(msgspec.json.decode(row.params).values()))),
-            ended=moment_or_none(row.ended),
-            result=row.result,
+            key=key,
+            switch=action,
+            owner=rule,
+            to=str(next(iter(msgspec.json.decode(params).values()))),
+            ended=moment_or_none(ended),
+            result=result,
         )
-        for row in conn.execute(_BEGUN, values)
+        for key, action, rule, params, ended, result in execute(conn, _BEGUN, values)
     )
 
 
@@ -261,11 +268,11 @@ _VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
 
 def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:
     """The website's visitors by hour, for the hours in which it recorded."""
-    rows = conn.execute(_HOURS, {"website": website, "since": ms(since)}).all()
+    rows = execute(conn, _HOURS, {"website": website, "since": ms(since)})
     return {_hour(at): value for at, value in rows}
 
 
-_HOURS = text(
+_HOURS = (
     "SELECT at, value FROM figures WHERE kind = 'visitors' AND website = :website"
     " AND subject = '' AND name = 'visitors' AND at >= :since"
 )
@@ -291,14 +298,14 @@ def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]
 
 def drop_visitors(conn: Connection, website: str, first: datetime, last: datetime) -> None:
     """Delete the hours from `first` to `last`: they were not recorded completely."""
-    conn.execute(
-        delete(figures).where(
-            figures.c.kind == _VISITORS["kind"],
-            figures.c.website == website,
-            figures.c.at > ms(first - timedelta(hours=1)),
-            figures.c.at <= ms(last),
-        )
-    )
+    after, until = ms(first - timedelta(hours=1)), ms(last)
+    execute(conn, _DROP_HOURS, {"website": website, "after": after, "last": until})
+
+
+_DROP_HOURS = (
+    "DELETE FROM figures WHERE kind = 'visitors' AND website = :website"
+    " AND at > :after AND at <= :last"
+)
 
 
 def _row(website: str, switch: Switch) -> str:

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, text, update
 
-from bot.domain.causes import Cause, Stops, service, stops
-from bot.store.schema import lanes, moment, ms
+from bot.domain.causes import Cause, Stops, service, stops, trouble_key
+from bot.store.schema import lanes, moment, ms, troubles
 from bot.store.statements import execute, upsert
 
 
@@ -140,6 +140,10 @@ def lane_works(conn: Connection, lane: str) -> None:
         return
     execute(conn, _WORKS, {"lane": lane})
     cause = Cause(failed[0]) if failed[0] else Cause.STEP
+    # Also those of another cause before: people know of them still.
+    about = {trouble_key(each, lane) for each in Cause if stops(each) is not Stops.SERVICE}
+    worked = update(troubles).where(troubles.c.key.in_({*about, trouble_key(cause, lane)}))
+    conn.execute(worked.values(worked=1))
     if stops(cause) is Stops.SERVICE:
         conn.execute(update(lanes).where(lanes.c.cause == cause).values(paused_until=0))
 

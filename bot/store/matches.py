@@ -210,6 +210,22 @@ def _beginning(conn: Connection, match: NewMatch) -> int | None:
     return conn.execute(query.order_by(matches.c.id.desc()).limit(1)).scalar()
 
 
+def begun_at(conn: Connection, rule: str, website: str, subject_key: str) -> datetime | None:
+    """When the rule matched the subject last; None if its end was told since, or for never."""
+    query = (
+        select(matches.c.matched, matches.c.key)
+        .where(
+            matches.c.website == website,
+            matches.c.subject_key == subject_key,
+            matches.c.rule == rule,
+        )
+        .order_by(matches.c.id.desc())
+        .limit(1)
+    )
+    last = conn.execute(query).first()
+    return moment(last.matched) if last and not last.key.endswith(RESOLVED) else None
+
+
 def _ended(match: NewMatch) -> tuple[str, ...]:
     """What the audit log says of the end of an alert; nothing for any other match."""
     if not match.match_key.endswith(RESOLVED):

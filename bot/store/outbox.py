@@ -5,7 +5,7 @@ of that token can save its outcome. So a crash in between leaves a step whose ou
 unknown, and a process that was frozen can't overwrite what another one took over.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -303,17 +303,23 @@ def postpone(
     return True
 
 
-def recover(conn: Connection, now: datetime, settling: timedelta) -> int:
-    """At the start: steps that are still `sending` were interrupted; their outcome is unknown.
+def recover(
+    conn: Connection, now: datetime, settling: timedelta, alive: Collection[str] = ()
+) -> int:
+    """Steps that are `sending` and not of a bot that is `alive` were interrupted.
 
-    A step that was being repeated waits until `settling` after its last attempt began, so that
-    what it sent can show up. Only the holder of the store's lock may call this. Returns how
-    many steps were recovered.
+    Their outcome is unknown. A step that was being repeated waits until `settling` after its last
+    attempt began, so that what it sent can show up. `alive` are the marks that end the tokens of
+    such bots, none at the start of the only one. Returns how many steps were recovered.
     """
+    claimed = execute(conn, "SELECT id, token FROM steps WHERE state = 'sending'", {})
+    gone = [step for step, token in claimed if (token or "").rpartition(" ")[2] not in alive]
+    if not gone:
+        return 0
     settled = steps.c.began + settling // timedelta(milliseconds=1)
     interrupted = (
         update(steps)
-        .where(text("state = 'sending'"))
+        .where(text("state = 'sending'"), steps.c.id.in_(gone))
         .values(
             state=StepStatus.PENDING,
             token=None,

@@ -16,6 +16,7 @@ from bot.actions import DIGESTS
 from bot.actions.slack import EDITS
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
+from bot.domain.limits import Reason
 from bot.domain.step import Rank, StepStatus
 from bot.store.audit import Entry
 from bot.store.schema import (
@@ -607,6 +608,34 @@ _QUEUES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Posts of a lane that wait for their time: why ("" for a digest), how many, until when."""
+
+    reason: str
+    posts: int
+    until: datetime
+
+
+def held_back_now(conn: Connection, now: datetime) -> dict[str, tuple[HeldBack, ...]]:
+    """The posts that are not due yet on purpose, by lane; those that wait for a retry are not."""
+    found: dict[str, tuple[HeldBack, ...]] = {}
+    for lane, reason, count, due in execute(conn, _HELD_BACK, {"now": ms(now)}).fetchall():
+        found[lane] = (*found.get(lane, ()), HeldBack(reason, count, moment(due)))
+    return found
+
+
+_ON_PURPOSE = (Reason.QUIET, Reason.OUTSIDE_HOURS, Reason.SNOOZED, Reason.SCHEDULED)
+_SAID = ", ".join(repr(str(each)) for each in _ON_PURPOSE)
+_DIGESTS = ", ".join(repr(kind) for kind in sorted({*DIGESTS.values()}))
+_HELD_BACK = (
+    "SELECT lane, fault, count(*), min(due) FROM steps"  # noqa: S608 - constants
+    f" WHERE state = 'pending' AND rank = {Rank.POST} AND due > :now"
+    f" AND (fault IN ({_SAID}) OR (fault = '' AND action IN ({_DIGESTS})))"
+    " GROUP BY lane, fault ORDER BY lane, min(due)"
+)
+
+
 def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
     """How many steps each lane performed, of matches since then."""
     query = (
@@ -618,12 +647,25 @@ def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
     return {row.lane: row.done for row in conn.execute(query)}
 
 
-def dead_steps(conn: Connection, limit: int) -> Iterator[tuple[int, str, str, str, str, datetime]]:
-    """(number, rule, action, fault, recording's id or "", when) of dead letters, newest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadStep:
+    """A dead letter; `recording` is the id of its recording, "" for what is about none."""
+
+    number: int
+    rule: str
+    action: str
+    fault: str
+    recording: str
+    ended: datetime
+    attempts: int
+
+
+def dead_steps(conn: Connection, limit: int) -> Iterator[DeadStep]:
+    """Dead letters, the newest first."""
     query = (
         select(
             steps.c.id, matches.c.rule, steps.c.action, steps.c.fault, matches.c.kind,
-            matches.c.subject_key, steps.c.ended,
+            matches.c.subject_key, steps.c.ended, steps.c.attempts,
         )
         .join(matches, matches.c.id == steps.c.match_id)
         .where(text("steps.state = 'dead'"))
@@ -631,8 +673,15 @@ def dead_steps(conn: Connection, limit: int) -> Iterator[tuple[int, str, str, st
         .limit(limit)
     )  # fmt: skip
     for row in conn.execute(query):
-        recording = row.subject_key if row.kind == "recordings" else ""
-        yield row.id, row.rule, row.action, row.fault, recording, moment(row.ended)
+        yield DeadStep(
+            number=row.id,
+            rule=row.rule,
+            action=row.action,
+            fault=row.fault,
+            recording=row.subject_key if row.kind == "recordings" else "",
+            ended=moment(row.ended),
+            attempts=row.attempts,
+        )
 
 
 def costs_since(conn: Connection, since: datetime) -> list[tuple[str, Mapping[str, int]]]:

@@ -408,6 +408,7 @@ class PostgresSession:
                     f"{self.place}: an older mouseflow-bot wrote it; start the bot once (`run` or "
                     "`once`), which converts it"
                 )
+            self._wait_for_older(conn, found)
             run_revisions(conn, found)
             execute(conn, f"UPDATE {_OURS} SET format = :new", {"new": SCHEMA_VERSION})  # noqa: S608
             return
@@ -421,6 +422,16 @@ class PostgresSession:
             raise StoreError(
                 f"{self.place}: it lacks {', '.join(lacking[:5])}; another program or an "
                 "unreleased mouseflow-bot changed it. Restore a backup"
+            )
+
+    def _wait_for_older(self, conn: Connection, found: int) -> None:
+        """Raise StoreHeld while bots use the format that is there."""
+        driver: Any = conn.connection.driver_connection
+        others = {name for _, name in driver.execute(_HELD_BY).fetchall()} - {self._name}
+        if self._member is not None and others:
+            raise StoreHeld(
+                f"{self.place} is in use by {len(others)} of an older mouseflow-bot. "
+                "This one converts it once they have stopped"
             )
 
     def has_changed(self, driver: _Connection) -> bool:

@@ -78,6 +78,11 @@ def waiting(conn: Connection) -> Sequence[Press]:
     ]
 
 
+def is_posted(conn: Connection, key: str) -> bool:
+    """Whether the message with this key is known."""
+    return _pressed(conn, key) is not None
+
+
 def requeue_as_stored(conn: Connection, ids: Sequence[int], now: datetime) -> None:
     retry(conn, now, ids=ids)
 

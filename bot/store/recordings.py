@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, TextClause, delete, func, select, text, update
 
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, recordings, watermarks
-from bot.store.statements import execute, upsert
+from bot.store.statements import Value, execute, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,16 +315,23 @@ ROUNDS = "rounds"
 
 def watermark(conn: Connection, source: str, website: str) -> str | None:
     """What the source saved last time for this website; None at first."""
-    query = select(watermarks.c.data).where(
-        watermarks.c.source == source, watermarks.c.website == website
-    )
-    return conn.execute(query).scalar_one_or_none()
+    found = execute(conn, _WATERMARK, {"source": source, "website": website}).fetchone()
+    return None if found is None else str(found[0])
+
+
+_WATERMARK = "SELECT data FROM watermarks WHERE source = :source AND website = :website"
+
+
+def watermarks_of(conn: Connection, source: str) -> dict[str, str]:
+    """The data of every watermark of that source, by website."""
+    query = select(watermarks.c.website, watermarks.c.data).where(watermarks.c.source == source)
+    return {row.website: row.data for row in conn.execute(query)}
 
 
 def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:
     """(source, website) -> what was saved, and when."""
-    rows = conn.execute(select(watermarks))
-    return {(row.source, row.website): (row.data, moment(row.at)) for row in rows}
+    rows = execute(conn, "SELECT source, website, data, at FROM watermarks", {})
+    return {(source, website): (data, moment(at)) for source, website, data, at in rows}
 
 
 def forget_watermark(conn: Connection, source: str, website: str) -> None:
@@ -336,10 +343,11 @@ def forget_watermark(conn: Connection, source: str, website: str) -> None:
 
 def set_watermark(conn: Connection, source: str, website: str, data: str, at: datetime) -> None:
     """Save how far the source has read, in the transaction that saves what it read."""
-    write = upsert(watermarks).values(source=source, website=website, data=data, at=ms(at))
-    conn.execute(
-        write.on_conflict_do_update(
-            index_elements=["source", "website"],
-            set_={"data": write.excluded.data, "at": write.excluded.at},
-        )
-    )
+    values: dict[str, Value] = {"source": source, "website": website, "data": data, "at": ms(at)}
+    execute(conn, _SET_WATERMARK, values)
+
+
+_SET_WATERMARK = (
+    "INSERT INTO watermarks (source, website, data, at) VALUES (:source, :website, :data, :at)"
+    " ON CONFLICT (source, website) DO UPDATE SET data = excluded.data, at = excluded.at"
+)

@@ -203,6 +203,10 @@ class Membership:
             self._sites = turn.websites
         return self._sites - before
 
+    def replicas(self, conn: Connection) -> list[Replica]:
+        """The bots that share the store, the one that leads first."""
+        return there(conn.connection.driver_connection)
+
     def lanes(self, conn: Connection, due: Sequence[str], busy: Collection[str]) -> Lanes:
         """Take and give back lanes: those that are due are divided, and one rests before it goes.
 
@@ -260,15 +264,15 @@ def there(driver: Any) -> list[Replica]:
     held: dict[int, list[str]] = {}
     for name, bot in driver.execute(f"SELECT name, replica FROM {_LEASES} ORDER BY name"):  # noqa: S608
         held.setdefault(bot, []).append(name)
+    rows = driver.execute(_PEOPLE).fetchall()
     found = []
-    for number, (key, host, process, version, rules, started, age) in enumerate(
-        driver.execute(_PEOPLE).fetchall()
-    ):
-        names = held.get(key, [])
+    for key, host, process, version, rules, started, age in rows:
+        names, first, leading = held.get(key, []), rows[0][0], rows[0][4]
         found.append(
             Replica(
                 id=key, host=host, process=process, version=version, rules=rules,
-                started=started.astimezone(UTC), age=max(0.0, age), leads=not number,
+                started=started.astimezone(UTC), age=max(0.0, age), leads=key == first,
+                differs=bool(rules and leading and rules != leading),
                 websites=[it.removeprefix(_SITE) for it in names if it.startswith(_SITE)],
                 lanes=[it.removeprefix(_LANE) for it in names if it.startswith(_LANE)],
             )

@@ -223,6 +223,7 @@ troubles = Table(
     _number("told"),  # whether people could be told when it began
     _number("waiting"),
     _number("dropped", 0),
+    _number("worked", 0),  # something got through since
     sqlite_with_rowid=False,
 )
 

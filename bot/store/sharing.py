@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 class Replica:
     """A bot that shares the store, for people.
 
-    `rules` is the digest of the rules it uses. `age` is how many seconds ago it was seen.
+    `rules` is the digest of the rules it uses, `differs` says that they are not those of the bot
+    that leads. `age` is how many seconds ago it was seen. `websites` are ids.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Replica:
     started: datetime
     age: float
     leads: bool
+    differs: bool = False
     websites: Sequence[str] = ()
     lanes: Sequence[str] = ()
 
@@ -80,6 +82,10 @@ class Sharing(Protocol):
         """The marks of the bots whose claims stand, this one's too; no other claim does."""
         ...
 
+    def replicas(self, conn: Connection) -> list[Replica]:
+        """The bots that share the store, the one that leads first; none if bots can't."""
+        ...
+
     def lanes(self, conn: Connection, due: Sequence[str], busy: Collection[str]) -> Lanes:
         """Take and give back lanes; `busy` are those that the bot works on."""
         ...
@@ -122,6 +128,10 @@ class Alone:
     def alive(self, conn: Connection) -> Collection[str]:
         """No claim stands when it starts."""
         return ()
+
+    def replicas(self, conn: Connection) -> list[Replica]:
+        """None."""
+        return []
 
     def lanes(self, conn: Connection, due: Sequence[str], busy: Collection[str]) -> Lanes:
         """All of them."""

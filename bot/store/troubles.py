@@ -47,6 +47,7 @@ class Trouble:
     """A trouble that lasts. `told`: people could be told when it began.
 
     `waiting` is the highest number of steps that waited, `dropped` how many were not kept.
+    `worked`: something got through since it began.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Trouble:
     told: bool
     waiting: int
     dropped: int = 0
+    worked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def failing_lanes(conn: Connection, now: datetime) -> list[FailingLane]:
     or of a quiet time, would be given up without a try.
     """
     found = []
-    for row in conn.execute(select(lanes).where(lanes.c.cause != "").order_by(lanes.c.lane)).all():
+    for row in conn.execute(_FAIL).all():
         waiting = _OPEN_STEPS.bindparams(lane=row.lane, now=ms(now), soon=ms(now + SOON))
         count, still = conn.execute(waiting).one()
         if not still:
@@ -128,6 +130,9 @@ _RULES = text(
 )
 
 
+_FAIL = select(lanes).where(text("lanes.cause <> ''")).order_by(lanes.c.lane)
+
+
 def troubles(conn: Connection) -> list[Trouble]:
     """The troubles that last, the oldest first."""
     return [
@@ -141,9 +146,13 @@ def troubles(conn: Connection) -> list[Trouble]:
             told=bool(row.told),
             waiting=row.waiting,
             dropped=row.dropped,
+            worked=bool(row.worked),
         )
-        for row in conn.execute(select(_table).order_by(_table.c.since, _table.c.key))
+        for row in conn.execute(_ALL)
     ]
+
+
+_ALL = select(_table).order_by(_table.c.since, _table.c.key)
 
 
 def keep_trouble(conn: Connection, trouble: Trouble) -> None:
@@ -157,6 +166,7 @@ def keep_trouble(conn: Connection, trouble: Trouble) -> None:
         "told": int(trouble.told),
         "waiting": trouble.waiting,
         "dropped": trouble.dropped,
+        "worked": int(trouble.worked),
     }
     write = upsert(_table).values(key=trouble.key, **values)
     conn.execute(write.on_conflict_do_update(index_elements=["key"], set_=values))
@@ -169,19 +179,6 @@ def forget_trouble(conn: Connection, key: str) -> None:
 
 def untold(conn: Connection) -> list[Untold]:
     """The dead letters that nobody was told of yet, those that wait longest first."""
-    query = (
-        select(
-            steps.c.action,
-            steps.c.cause,
-            steps.c.fault,
-            func.max(steps.c.remedy).label("remedy"),
-            func.count().label("letters"),
-            func.min(steps.c.ended).label("first"),
-        )
-        .where(_UNTOLD)
-        .group_by(steps.c.action, steps.c.cause, steps.c.fault)
-        .order_by(text("first"))
-    )
     return [
         Untold(
             action=row.action,
@@ -191,8 +188,25 @@ def untold(conn: Connection) -> list[Untold]:
             count=row.letters,
             first=moment(row.first),
         )
-        for row in conn.execute(query)
+        for row in conn.execute(_UNTOLD_LETTERS)
     ]
+
+
+# A notice that could not be posted is not told by another one: that would never end.
+_UNTOLD = text("steps.state = 'dead' AND steps.told = 0 AND steps.action <> 'notice'")
+_UNTOLD_LETTERS = (
+    select(
+        steps.c.action,
+        steps.c.cause,
+        steps.c.fault,
+        func.max(steps.c.remedy).label("remedy"),
+        func.count().label("letters"),
+        func.min(steps.c.ended).label("first"),
+    )
+    .where(_UNTOLD)
+    .group_by(steps.c.action, steps.c.cause, steps.c.fault)
+    .order_by(text("first"))
+)
 
 
 UNREACHED = timedelta(minutes=15)
@@ -217,10 +231,6 @@ def mark_told(conn: Connection, group: Untold, at: datetime) -> Sequence[str]:
     return found
 
 
-# A notice that could not be posted is not told by another one: that would never end.
-_UNTOLD = text("steps.state = 'dead' AND steps.told = 0 AND steps.action <> 'notice'")
-
-
 def told_before(conn: Connection) -> list[tuple[str, Cause, str, datetime]]:
     """The dead letters that people know of: action, cause, reason, and when they were told."""
     query = (
@@ -238,8 +248,7 @@ def expire(conn: Connection, now: datetime) -> int:
     """Give up steps that waited too long on a lane that fails; call it again until it is 0."""
     before = ms(now - PATIENCE)
     ended = 0
-    old = select(lanes).where(lanes.c.cause != "", lanes.c.since <= before)
-    for lane in conn.execute(old).all():
+    for lane in conn.execute(_FAIL_LONG, {"before": before}).all():
         waiting = (
             select(steps.c.id)
             .where(text("steps.state = 'pending'"), steps.c.lane == lane.lane)
@@ -255,6 +264,9 @@ def expire(conn: Connection, now: datetime) -> int:
         }
         ended += _end(conn, conn.execute(waiting).scalars().all(), now, "step.dead", dead)
     return ended
+
+
+_FAIL_LONG = select(lanes).where(text("lanes.cause <> '' AND lanes.since <= :before"))
 
 
 def bound_queues(conn: Connection, now: datetime) -> int:

@@ -21,7 +21,7 @@ from bot.web.facts import Facts, Reader
 from bot.web.pages import Pages
 from bot.web.safety import HEADERS, Gate, Hosts
 from bot.web.server import bound, serving, url_of
-from bot.web.shared import Hub, Pace, Web, web_of
+from bot.web.shared import Hub, Pace, Web, path_of, web_of
 from bot.web.tail import Tail
 
 log = structlog.get_logger(__name__)
@@ -121,7 +121,7 @@ async def on_bug(request: Request, error: Exception) -> Response:
 
 def _shape(request: Request) -> str:
     """The path without what stands in its segments."""
-    return "/" + request.url.path.strip("/").partition("/")[0]
+    return "/" + path_of(request).strip("/").partition("/")[0]
 
 
 def _error(
@@ -132,7 +132,7 @@ def _error(
     text: str,
     headers: Mapping[str, str] | None,
 ) -> Response:
-    path = request.url.path
+    path = path_of(request)
     if path.startswith(("/api/", "/hooks/", "/metrics", "/badge/")):
         return JSONResponse({"error": code, "message": text}, status, dict(headers or {}))
     web = web_of(request)
@@ -142,6 +142,11 @@ def _error(
 
 def application(web: Web, hosts: Hosts, routes: list[Route]) -> ASGIApp:
     """The application, without a server."""
+    return Guard(application_of(web, routes), hosts)
+
+
+def application_of(web: Web, routes: list[Route]) -> Starlette:
+    """The same without what every request must pass first."""
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -153,7 +158,7 @@ def application(web: Web, hosts: Hosts, routes: list[Route]) -> ASGIApp:
     # Else `/rules/` would be answered by the list for a rule without a name.
     app.router.redirect_slashes = False
     app.state.web = web
-    return Guard(app, hosts)
+    return app
 
 
 @asynccontextmanager

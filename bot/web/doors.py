@@ -8,8 +8,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from bot.store import Connection
 from bot.web.metrics import Metrics, Stored, exposition, read_stored
+from bot.web.pages import Pages
 from bot.web.safety import LIFE, from_own_page, local_path
-from bot.web.shared import address_of, authorised_form, form_of, web_of
+from bot.web.shared import Web, address_of, authorised_form, form_of, web_of
 
 
 async def healthz(request: Request) -> Response:
@@ -27,7 +28,13 @@ async def readyz(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """The figures for Prometheus."""
-    web = web_of(request)
+    figures = await figures_of(web_of(request))
+    body, kind = await exposition(figures, request.headers.get("accept", ""))
+    return Response(body, 200, {"content-type": kind})
+
+
+async def figures_of(web: Web) -> Metrics:
+    """The figures of one account; raises StoreError."""
     facts = web.facts
 
     def work(conn: Connection) -> Stored:
@@ -36,9 +43,7 @@ async def metrics(request: Request) -> Response:
 
     stored = await web.reader.read(work)
     rules = [rule.id for rule in facts.rules().rules]
-    figures = Metrics(facts.meter, web.tail, stored, rules, facts.recordings_seen())
-    body, kind = await exposition(figures, request.headers.get("accept", ""))
-    return Response(body, 200, {"content-type": kind})
+    return Metrics(facts.meter, web.tail, stored, rules, facts.recordings_seen())
 
 
 async def login_page(request: Request) -> Response:
@@ -91,7 +96,12 @@ async def logout(request: Request) -> Response:
 
 async def static(request: Request) -> Response:
     """A style sheet, script or icon, under a name that changes with its content."""
-    pages, name = web_of(request).pages, request.path_params["name"]
+    return static_of(web_of(request).pages, request)
+
+
+def static_of(pages: Pages, request: Request) -> Response:
+    """The static file that the request names."""
+    name = request.path_params["name"]
     if pages.versions.get(name) != request.path_params["version"]:
         raise HTTPException(404)
     headers = {"cache-control": "public, max-age=31536000, immutable"}

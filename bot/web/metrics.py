@@ -218,7 +218,33 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}{name}", about, value=value)
 
 
-async def exposition(metrics: Metrics, accept: str) -> tuple[bytes, str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class OfAccounts(Collector):
+    """The figures of several accounts, each with its account; None where an account has none."""
+
+    accounts: Mapping[str, Metrics | None]
+
+    def collect(self) -> Iterator[Metric]:
+        """Each metric once, with the samples of all accounts."""
+        about = "1 if the account runs and its store can be read."
+        up = _family(GaugeMetricFamily, "account_up", about, "account")
+        for name, figures in self.accounts.items():
+            up.add_metric([name], int(figures is not None))
+        yield up
+        merged: dict[str, Metric] = {}
+        for name, figures in self.accounts.items():
+            for metric in figures.collect() if figures is not None else ():
+                whole = merged.setdefault(
+                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+                )
+                whole.samples += (
+                    sample._replace(labels={"account": name, **sample.labels})
+                    for sample in metric.samples
+                )
+        yield from merged.values()
+
+
+async def exposition(metrics: Collector, accept: str) -> tuple[bytes, str]:
     """The metrics in the format that the client asks for, and its content type.
 
     Written in a thread: ten thousand lines take a third of a second.

@@ -308,10 +308,11 @@ async def openapi(_request: Request) -> Response:
     return json_response(document([page.view for page in PAGES.values()]))
 
 
-async def index_of_api(_request: Request) -> Response:
+async def index_of_api(request: Request) -> Response:
     """Where everything is."""
-    paths = [f"/api/v1/{page.view.path}" for page in PAGES.values()]
-    return json_response({"openapi": "/api/v1/openapi.json", "paths": paths})
+    root = web_of(request).root
+    paths = [f"{root}/api/v1/{page.view.path}" for page in PAGES.values()]
+    return json_response({"openapi": f"{root}/api/v1/openapi.json", "paths": paths})
 
 
 async def events(request: Request) -> Response:
@@ -328,7 +329,7 @@ async def events(request: Request) -> Response:
         given = {"id": key}
         view = await read(web, page, given)
         values = web.values(request) | values_of(web, page, given, view)
-        return dict(web.pages.parts(name, values))
+        return {part: web.rooted(html) for part, html in web.pages.parts(name, values)}
 
     return await stream(request, web, topic, None if name == "activity" else render)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,15 @@ class Web:
     tail: Tail
     hub: Hub
     pace: Pace
+    root: str = ""
+    """The path under which the pages of one of several accounts are."""
+
+    def rooted(self, html: str) -> str:
+        """The page or part of one, with its addresses under the account's path.
+
+        Texts of others can't look like an attribute: a quote in them is escaped.
+        """
+        return _OWN_ADDRESS.sub(rf' \1="{self.root}/', html) if self.root else html
 
     def secure(self, request: Request) -> bool:
         """Whether the browser came over https: a proxy in front of `web.public_url` says so."""
@@ -110,7 +120,7 @@ class Web:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """A rendered page."""
-        text = self.pages.render(name, self.values(request) | dict(values))
+        text = self.rooted(self.pages.render(name, self.values(request) | dict(values)))
         kind = "text/html; charset=utf-8"
         return Response(text, status, dict(headers or {}), media_type=kind)
 
@@ -128,7 +138,17 @@ class Web:
             "here": "",
             "topic": "",
             "frame": None,
+            "account": self.facts.settings.account if self.root else "",
+            "several": False,
         }
+
+
+_OWN_ADDRESS = re.compile(r' (href|src|action|formaction|data-stream)="/(?!accounts/|/)')
+
+
+def path_of(request: Request) -> str:
+    """The path without that of the account."""
+    return request.url.path.removeprefix(web_of(request).root)
 
 
 def web_of(request: Request) -> Web:

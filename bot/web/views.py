@@ -159,8 +159,21 @@ class Budget(Struct, frozen=True, kw_only=True):
     websites: tuple[BudgetSite, ...]
 
 
+class Bot(Struct, frozen=True, kw_only=True):
+    """One of the bots that share a store. `other_rules`: not those of the one that leads."""
+
+    host: str
+    process: int
+    version: str
+    started_at: datetime
+    leads: bool
+    other_rules: bool
+    websites: tuple[str, ...]
+    queues: int
+
+
 class Overview(Struct, frozen=True, kw_only=True):
-    """The overview. `started_at` is when the bot started."""
+    """The overview. `started_at` is when the bot started; `bots` are empty if it shares nothing."""
 
     frame: Frame
     problems: tuple[Problem, ...]
@@ -175,6 +188,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     last_poll_at: datetime | None
     started_at: datetime
     recordings_seen: int
+    bots: tuple[Bot, ...]
 
 
 class Useful(Struct, frozen=True, kw_only=True):
@@ -361,8 +375,19 @@ class Activity(Struct, frozen=True, kw_only=True):
     websites: tuple[str, ...]
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """Messages that wait for their time on purpose: why, how many, until when."""
+
+    reason: str
+    count: int
+    until: datetime
+
+
 class Lane(Struct, frozen=True, kw_only=True):
-    """A queue: one for each place. A failing one never holds up another."""
+    """A queue: one for each place. A failing one never holds up another.
+
+    `held` are those of the waiting ones that are not to go out yet.
+    """
 
     id: str
     place: str
@@ -372,6 +397,7 @@ class Lane(Struct, frozen=True, kw_only=True):
     waiting: int
     oldest_at: datetime | None
     next_attempt_at: datetime | None
+    held: tuple[Held, ...]
     sent_24h: int
 
 
@@ -382,6 +408,7 @@ class DeadItem(Struct, frozen=True, kw_only=True):
     action: str
     recording_id: str | None
     given_up_at: datetime
+    attempts: int
 
 
 class DeadGroup(Struct, frozen=True, kw_only=True):
@@ -398,11 +425,12 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """What waits, and what failed for good."""
+    """What waits, and what failed for good. `held` of the waiting ones wait for their time."""
 
     frame: Frame
     problems: tuple[Problem, ...]
     waiting: int
+    held: int
     running: int
     lanes: tuple[Lane, ...]
     dead: int

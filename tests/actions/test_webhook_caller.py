@@ -157,3 +157,9 @@ def test_secrets_are_read_from_files_and_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("HOOK_SECRET", "\udcff")  # not UTF-8: it can't sign
     assert secret_from("env:HOOK_SECRET") is None
     assert secret_from("env:NO_SUCH_SECRET") is None
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".com", "ü" * 70 + ".de"])
+async def test_a_host_that_no_name_can_have_is_given_up(caller, host):
+    with pytest.raises(GiveUp, match="is not valid"):
+        await caller.call(f"https://{host}/", b"{}", {})

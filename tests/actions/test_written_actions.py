@@ -110,6 +110,8 @@ def test_several_posts_are_several_steps():
         ("slack", {"at_most": "0 per hour"}, "from 1 to 999999"),
         ("slack", {"chanel": "#a"}, "Extra inputs"),
         ("webhook", {"url": "ftp://example.com"}, "begins with https://"),
+        ("webhook", {"url": "https://a..b/"}, "no host can have that name"),
+        ("webhook", {"url": f"https://{'a.' * 2000}com/"}, "no host can have that name"),
         ("webhook", {"url": "https://u:p@example.com"}, "may not hold a password"),
         ("webhook", {"url": "https://a.com", "secret": "env:A B"}, "env:NAME"),
         ("webhook", {"url": "https://a.com", "secret": "short"}, "at least 8"),

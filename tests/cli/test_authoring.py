@@ -213,7 +213,7 @@ def test_check_notes_what_a_rule_waits_for_and_how_long(
         "note: rules/first.yaml:4:59: rules.r0.except.tags: because of this, the rule waits until "
         "the session is settled (40 min without activity) [waits]"
     )
-    assert said[10:] == ["note: 2 more rules wait so (--json lists them)", "ok: 12 rules in 1 file"]
+    assert said[10:] == ["note: 2 more notes (--json lists them)", "ok: 12 rules in 1 file"]
     assert len(json.loads(told(capsys, "check", "--json"))["notes"]) == 12
 
 

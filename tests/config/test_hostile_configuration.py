@@ -81,6 +81,12 @@ FILES = {
     "plain http": (address("http://example.com"), "https"),
     "an address with a password": (address("https://u:p@example.com"), "base_url"),
     "an address that is none": (address("https://[::1"), "base_url"),
+    "a host that no name can have": (address("https://a..b"), "base_url"),
+    "a host whose label is too long": (address(f"https://{'a' * 64}.com"), "base_url"),
+    "a host that is too long": (address("https://" + ("a" * 60 + ".") * 5 + "com"), "base_url"),
+    "a heartbeat's host that no name can have": (
+        more('[heartbeat]\nurl = "https://.a/"\n'), "heartbeat.url",
+    ),
     "an unknown time zone": (more('time_zone = "Mars/Olympus"\n'), "time_zone"),
     "a path as time zone": (more('time_zone = "../../etc/passwd"\n'), "time_zone"),
     "a folder as time zone": (more('time_zone = "Europe"\n'), "time_zone"),
@@ -133,6 +139,7 @@ VARIABLES = {
     "HTTP_PROXY": "foo://x",
     "ALL_PROXY": "http://proxy corp:99999",
     "https_proxy": "http://[::1",
+    "http_proxy": "http://a..b:80",
     "SSL_CERT_FILE": "/no/such/file.pem",
     "SSL_CERT_DIR": "/no/such/folder",
 }

@@ -9,7 +9,7 @@ from posting_world import NOW, ZONE, posting, visit
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from bot.delivery.buttons import Buttons, pressed
+from bot.delivery.buttons import Buttons, PressConnection, pressed
 from bot.delivery.slack import AppClient
 from bot.domain.press import Press
 from bot.store.audit import history
@@ -38,10 +38,17 @@ class Bot:
     @asynccontextmanager
     async def connected(self, token="xapp-simulator-token", users=()):
         buttons = Buttons(
-            SecretStr(token), self.sim.slack_url, self.world.poster, self.world.store,
+            self.world.poster, self.world.store,
             users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
         )  # fmt: skip
-        running = asyncio.create_task(buttons.receive_presses())
+        connection = PressConnection(SecretStr(token), self.sim.slack_url, lambda: self.world.now)
+
+        async def receive_presses() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(buttons.receive_presses(connection))
+                tasks.create_task(connection.stay_connected())
+
+        running = asyncio.create_task(receive_presses())
         try:
             yield self
         finally:

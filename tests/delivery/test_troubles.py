@@ -22,6 +22,7 @@ from bot.errors import (
 )
 from bot.messages import ops as messages
 from bot.store import troubles as kept
+from bot.store.cancel import cancel
 from bot.store.dead_letters import dead_letters, queue_figures, retry
 from bot.store.troubles import MOST_DEAD, failing_lanes
 
@@ -251,3 +252,55 @@ async def test_the_oldest_dead_letters_beyond_a_bound_are_erased(bench, small):
         lambda conn: conn.exec_driver_sql("SELECT count(subject) FROM matches").scalar()
     )
     assert data == 20
+
+
+async def test_a_channel_for_which_nothing_waits_any_more_is_not_called_mended(bench):
+    bench.add(match("r1", Post(name="p1")))
+    bench.world.fail("p1", *[ARCHIVED] * FOREVER)
+    await bench.drain_for(HOUR, MINUTE)
+    bench.store.do(lambda conn: cancel(conn, bench.clock(), rules=["rule"]))
+    await bench.drain_for(10 * MINUTE, MINUTE)
+    _, told = bench.told
+    assert told.startswith("🔵 Nothing waits any more: Slack channel #alerts is archived\n")
+    assert "The bot has not seen it work again." in told
+    bench.add(match("r2", Post(name="p2"), at=bench.clock()))
+    bench.world.fail("p2", *[ARCHIVED] * FOREVER)
+    await bench.drain_for(10 * MINUTE, MINUTE)
+    assert bench.told[2].startswith("🔶 Slack channel #alerts is archived")
+
+
+async def test_what_waited_too_long_leaves_no_channel_mended(bench):
+    bench.add(match("r1", Post(name="p1")))
+    bench.world.fail("p1", *[ARCHIVED] * FOREVER)
+    await bench.drain_for(4 * DAY, HOUR)
+    _, *rest = bench.told
+    assert sorted(text.partition(":")[0] for text in rest) == [
+        "🔵 Nothing waits any more",
+        "🔶 1 action failed for good",
+    ]
+
+
+LEFT = Refused("Slack rejected: not_in_channel", "invite it", code="not_in_channel")
+
+
+async def test_a_fault_that_turns_into_another_is_not_over(bench):
+    bench.add(match("r1", Post(name="p1")))
+    bench.world.fail("p1", *[ARCHIVED] * 4, *[TryLater("503")] * 4, *[LEFT] * FOREVER)
+    await bench.drain_for(2 * HOUR, MINUTE)
+    bench.world.faults.clear()
+    await bench.drain_for(10 * MINUTE, MINUTE)
+    assert [text.partition(" ")[0] for text in bench.told] == ["🔶", "🔶", "✅"]
+    assert "is not in Slack channel #alerts" in bench.told[1]
+    assert "The bot is not in Slack channel #alerts" in bench.told[2]
+    assert bench.store.do(kept.troubles) == []
+
+
+async def test_what_can_not_be_told_meanwhile_ends_nothing(bench):
+    bench.add(match("r1", Post(name="p1")))
+    bench.world.fail("p1", *[ARCHIVED] * 4, *[TryLater("503")] * 4)
+    await bench.drain_for(2 * HOUR, MINUTE)
+    ends = [text.partition("\n")[0] for text in bench.told[1:]]
+    assert bench.told[0].startswith("🔶 Slack channel #alerts is archived")
+    assert any("Slack channel #alerts is archived" in text for text in ends)
+    assert all(text.startswith("✅ Over after") for text in ends)
+    assert bench.store.do(kept.troubles) == []

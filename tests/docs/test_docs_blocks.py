@@ -15,7 +15,7 @@ from markdown_pages import PAGES, ROOT, Block, blocks
 from ruamel.yaml import YAML
 
 from bot.cli.main import COMMANDS, main, parser
-from bot.config import load
+from bot.config import load_accounts
 from bot.errors import RuleErrors
 from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed
@@ -111,7 +111,7 @@ def test_toml_is_a_rule_file_or_a_configuration(block: Block, tmp_path: Path) ->
         return
     place = tmp_path / "config.toml"
     place.write_text(block.text, encoding="utf-8")
-    load(
+    load_accounts(
         place,
         {"BOT_MOUSEFLOW__REGION": "eu", "BOT_MOUSEFLOW__EMAIL": "ops@example.com"},
         offline=True,

@@ -1,58 +1,36 @@
-"""Two bots on one PostgreSQL database: one works, the other waits and takes over."""
+"""A bot waits for a PostgreSQL store that somebody uses alone, and then takes it over."""
 
 import pytest
 from daemon_world import Daemon
 
+from bot.store import open_store
 from mouseflow.simulator.server import Simulator
-from mouseflow.simulator.site import website
-from mouseflow.simulator.traffic import Plan
-
-RULE = """
-version: 1
-rules:
-  checkout:
-    watch: recordings
-    when: {saw_page: /checkout*}
-    do:
-      tag: friction
-      slack: {channel: "#checkout-alerts"}
-"""
 
 
 @pytest.fixture
-def sim():
-    site = website("8fc2ace2-75bc-8ba4-b424-c8916670b990", "myshop.com", plan=Plan(per_day=0))
-    with Simulator(seed=3, sites=[site]) as simulator:
-        yield simulator
+def bots(tmp_path, postgres_url):
+    """A bot on PostgreSQL, and one with a file of its own, whose requests are the clock."""
+    with Simulator(seed=3) as sim:
+        made = []
+        for name, settings in (("ours", {"BOT_STORE__URL": postgres_url}), ("other", {})):
+            (tmp_path / name).mkdir()
+            made.append(Daemon(tmp_path / name, sim, **settings))
+        yield sim, *made
+        for bot in made:
+            if bot.process is not None:
+                bot.kill()
 
 
-@pytest.fixture
-def bots(tmp_path, sim, postgres_url):
-    two = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        two.append(Daemon(tmp_path / name, sim, RULE, BOT_STORE__URL=postgres_url))
-    yield two
-    for bot in two:
-        if bot.process is not None:
-            bot.kill()
-
-
-def test_a_standby_takes_over_from_a_bot_that_was_killed(sim, bots):
-    first, second = bots
-    first.start()
-    sim.wait_until(lambda: first.events("daemon.started"))
-    second.start()
-    sim.wait_until(lambda: second.events("store.standby"))
-    assert second.stop() == 0
-    second.start()
-    sim.wait_until(lambda: len(second.events("store.standby")) == 2)
-    sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
-    sim.wait_until(lambda: len(sim.slack.in_channel("#checkout-alerts")) == 1)
-    assert not second.events("daemon.started")
-    first.kill()
-    sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
-    sim.wait_until(lambda: second.events("store.taken_over"))
-    sim.wait_until(lambda: len(sim.slack.in_channel("#checkout-alerts")) == 2)
-    assert second.stop() == 0
-    assert len(sim.slack.in_channel("#checkout-alerts")) == 2
+def test_a_bot_waits_for_a_store_that_is_used_alone(bots, postgres_url):
+    sim, waiting, other = bots
+    other.start()
+    with open_store(postgres_url):
+        waiting.start()
+        sim.wait_until(lambda: waiting.events("store.standby"))
+        assert waiting.stop() == 0
+        waiting.start()
+        sim.wait_until(lambda: len(waiting.events("store.standby")) == 2)
+        assert not waiting.events("daemon.started")
+    sim.wait_until(lambda: waiting.events("store.taken_over"))
+    sim.wait_until(lambda: waiting.events("daemon.started"))
+    assert waiting.stop() == 0

@@ -23,7 +23,7 @@ from bot.config import Settings, load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
-from bot.ports import Addresses, Ports, Webhook
+from bot.ports import Addresses, Ports, SlackPost, Webhook
 from bot.rule_reader import RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.store import Store, in_memory_copy
@@ -180,12 +180,18 @@ class World:
         return [(at, site) for at, site in polls if at >= since]
 
     def told(self, channel: str = "#ops") -> list[str]:
-        return [post.text for post in self.slack.dry_run_log.posts if post.channel == channel]
+        return [post.text for post in self._posts(channel)]
 
     def told_whole(self, channel: str = "#ops") -> list[str]:
         """The same with all lines, of which the text has only the first."""
-        posts = [post for post in self.slack.dry_run_log.posts if post.channel == channel]
-        return [as_text(post.text, post.blocks) for post in posts]
+        return [as_text(post.text, post.blocks) for post in self._posts(channel)]
+
+    def _posts(self, channel: str) -> list[SlackPost]:
+        """The messages as they were posted, without their edits."""
+        first: dict[str, SlackPost] = {}
+        for post in self.slack.dry_run_log.posts:
+            first.setdefault(post.key, post)
+        return [post for post in first.values() if post.channel == channel]
 
 
 def gaps(moments: list[float]) -> list[float]:

@@ -181,12 +181,22 @@ async def notices() -> dict[str, dict]:
         found = {}
         for name, it in told.items():
             slack.store.do(
-                lambda conn, it=it: announce(
-                    conn, it.title, it.lines, slack.now, "#ops", page="queue", offer=it.offer
+                lambda conn, it=it, name=name: announce(
+                    conn,
+                    it.title,
+                    it.lines,
+                    slack.now,
+                    "#ops",
+                    page="queue",
+                    offer=it.offer,
+                    about="" if it.offer else "#outlet-alerts",
+                    ends="over" in name,
                 )
             )
             await slack.deliver()
             found[name] = body(slack.posts("ops")[-1])
+            if it.title[0] == "✅":
+                found[f"{name}-edit"] = body(slack.posts("ops")[0])
             slack.wait(minutes=1)
     return found
 

@@ -389,6 +389,15 @@ async def test_calls_keep_to_the_rate(make, time):
     assert time.seconds - started == pytest.approx(5.0)  # 3 at once, 10 at two a second
 
 
+async def test_another_rate_holds_for_what_waits_and_keeps_what_was_sent(make, time):
+    api = make(requests_per_second=4.0, burst=3)
+    await asyncio.gather(*(api.send(SITES) for _ in range(3)))
+    api.use_rate(2.0, 1)
+    started = time.seconds
+    await asyncio.gather(*(api.send(SITES) for _ in range(10)))
+    assert time.seconds - started == pytest.approx(5.25)  # 0.75 s for those that went, then two a second
+
+
 async def test_no_more_than_the_allowed_number_is_in_flight(make, wire):
     release = asyncio.Event()
     wire.otherwise = held(release, reply())

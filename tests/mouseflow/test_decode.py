@@ -104,8 +104,8 @@ def test_what_json_libraries_refuse_costs_neither_the_row_nor_its_neighbours(row
     assert recordings.detail("w", "b").read(row).id == "b"
 
 
-@pytest.mark.parametrize("name", [".", ".."])
-def test_an_id_that_leads_to_another_path_costs_its_row_alone(name):
+@pytest.mark.parametrize("name", [".", "..", "x" * 201])
+def test_an_id_that_leads_elsewhere_or_is_very_long_costs_its_row_alone(name):
     for request in (LIST, recordings.list("w", brief=True)):
         read = request.read(page({"id": "a"}, {"id": name}, {"id": "b"}))
         assert [row.id for row in read.recordings] == ["a", "b"]

@@ -6,8 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from bot.errors import TryLater
-from bot.polling.outages import MANY, QUIET, Outages
+from bot.polling.outages import MANY, QUIET, Outages, Troubles, account_fails, of_others
 from bot.polling.record_matches import Caught
+from bot.store import open_store
+from bot.store.audit import history
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AWAY, BUSY = OSError("away"), ValueError("busy")
@@ -106,3 +108,50 @@ def test_a_short_outage_leaves_no_figures_for_the_next_one(log):
     recovered = outages.works("recordings of a", NOW + QUIET / 2, Caught(5, 5))
     assert outages.recovery("recordings of a", recovered, NOW + QUIET / 2) is None
     assert outages.caught == {}
+
+
+async def test_of_bots_that_share_a_store_the_one_that_leads_tells_of_all(postgres_url, log):
+    now = NOW
+    with (
+        open_store(postgres_url, shared=True) as first,
+        open_store(postgres_url, shared=True) as second,
+    ):
+        posted, bots = [], []
+        for store in (first, second):
+            store.sharing.use(
+                await store.run(lambda conn, it=store.sharing: it.turn(conn, (), (), ""))
+            )
+            bots.append(
+                Troubles(store, ops="#ops", wake=lambda: posted.append(now), clock=lambda: now)
+            )
+        leads, other = bots
+
+        async def hear() -> None:
+            alive = first.sharing.alive
+            await leads.hear(await first.run(lambda conn: of_others(conn, alive(conn))))
+
+        def told(conn) -> str:
+            return str(history(conn, kind="notice", limit=1)[0])
+
+        await other.failed("recordings of b", TryLater("gone"))
+        await hear()
+        assert leads.failing == ["recordings of b"]
+        assert not posted
+        now = NOW + QUIET
+        await other.failed("recordings of b", TryLater("gone"))
+        await hear()
+        await hear()
+        assert len(posted) == 1
+        assert first.do(account_fails)
+        await leads.works("recordings of a")
+        assert len(posted) == 1
+        await other.works("recordings of b", Caught(5, 2))
+        await hear()
+        assert len(posted) == 2
+        assert "5 recordings, 2 matches" in first.do(told)
+        assert not first.do(account_fails)
+        # What a bot that is gone had said says nothing any more.
+        await other.failed("recordings of b", TryLater("gone"))
+        second.close()
+        await hear()
+        assert leads.failing == []

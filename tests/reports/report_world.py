@@ -41,13 +41,14 @@ class Figures:
     """The API: plain answers. `ignores` names query filters that have no effect.
 
     `repeated` are rows whose key is in the list already; `row_cap` is how many recordings an
-    answer has at most; `old` are the funnels of days before `old_until`.
+    answer has at most; `old` are the funnels of days before `old_until`, `old_pages` the pages.
     """
 
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
         self.funnels: dict[str, list[int]] = {}
         self.old: dict[str, list[int]] = {}
+        self.old_pages: dict[str, dict] = {}
         self.old_until = ""
         self.forms: dict[str, dict] = {}
         self.pages: dict[str, dict] = {}
@@ -104,7 +105,9 @@ class Figures:
                 return next(each for each in found if each["formId"] == one)
             return [{**each, "fields": []} for each in found]
         if kind == "pagelist":
-            rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in self.pages.items()]
+            old = "2001" < query.get("todate", "") < self.old_until
+            pages = self.old_pages if old else self.pages
+            rows = [{"displayUrl": k, **self._scaled(e, share)} for k, e in pages.items()]
             rows += self.repeated
             return {"pages": rows, "count": self.page_count or len(rows)}
         return self.website

@@ -121,6 +121,7 @@ async def test_a_proof_costs_a_call_for_each_firing_alone():
         ("{pages: {min: 3}, device: phone}", {"pagesmin": "3", "device": "phone"}),
         ("{starred: false}", {"star": "0"}),
         ("{watched: true}", {"watched": "1"}),
+        ("{search: acme corp}", {"search": "acme corp"}),
     ],
 )
 async def test_whatever_the_api_filters_by_a_rule_can_say_and_the_bot_proves(visitors, query):

@@ -170,6 +170,13 @@ async def test_each_page_has_its_own_usual_of_the_hour():
     assert len({at for (at,) in figures}) == 5
 
 
+SLOW = """
+slow:
+  watch: pages
+  over_last: 1d
+  when: {views: {min: 50}, render_time: {above_usual: 200%}}
+  do: {slack: {channel: "#ux"}}
+"""
 SAGGING = """
 sagging:
   watch: funnels
@@ -185,6 +192,18 @@ async def test_shares_know_the_usual_on_the_first_day():
     world.api.funnels["checkout"] = [400, 50]
     assert await world.looked(seconds=0) == ["sagging: slack"]
     assert "12.5 %, usually 30 % (4 past weeks: 30 %, 30 %, 30 %, 30 %)" in world.why()[0]
+    calls = len(world.api.calls)
+    await world.looks(8, hours=1)
+    assert len(world.api.calls) == calls + 8
+
+
+async def test_averages_of_pages_know_the_usual_on_the_first_day():
+    world = World("pages", SLOW, start=MONDAY)
+    world.api.pages = {"/a": {"views": 100, "renderTime": 4000}}
+    world.api.old_pages = {"/a": {"views": 90, "renderTime": 1500}, "/b": {"renderTime": 900}}
+    world.api.old_until = "2026-03-02"
+    assert await world.looked(seconds=0) == ["slow: slack"]
+    assert "4 s, usually 1.5 s (4 past weeks: 1.5 s, 1.5 s, 1.5 s, 1.5 s)" in world.why()[0]
     calls = len(world.api.calls)
     await world.looks(8, hours=1)
     assert len(world.api.calls) == calls + 8

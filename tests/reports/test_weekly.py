@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from posting_world import SITE, posting
+from structlog.testing import capture_logs
 from weekly_world import RULES, Weeks
 
 from bot.domain.subjects import Site
@@ -157,20 +158,72 @@ async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
     assert text.startswith("📊 Week 11: 6 matches")
 
 
-async def test_a_report_that_fails_leaves_the_others_alone():
+ODD = Site("odd", "odd.example")
+
+
+class Surprises:
+    """An API whose answer about one website surprises, as long as `left` says."""
+
+    def __init__(self, send):
+        self.send_well, self.left = send, True
+
+    async def send(self, request):
+        if self.left and "/odd/" in request.path:
+            raise ValueError("a surprise")
+        return await self.send_well(request)
+
+
+async def passes(slack, world, until, step=timedelta(minutes=1)):
+    """The daemon looks again and again; what the ops channel has got."""
+    while slack.now < until:
+        slack.now += step
+        await post_reports(world.rules, [ODD, SITE], world.context, slack.now)
+    await slack.deliver()
+    return [post.text.partition(" · ")[0] for post in slack.posts("ops")]
+
+
+@pytest.fixture
+async def surprised():
     async with posting("") as slack:
         world = Weeks(slack)
-        odd = Site("odd", "odd.example")
-        await post_reports(world.rules, [odd, SITE], world.context, MONDAY - DAY)
-        send = world.api.send
+        await post_reports(world.rules, [ODD, SITE], world.context, MONDAY - DAY)
+        surprises = Surprises(world.api.send)
+        world.api.send = surprises.send
+        slack.now = MONDAY - timedelta(minutes=1)
+        yield slack, world, surprises
 
-        async def surprises(request):
-            if "/odd/" in request.path:
-                raise ValueError("a surprise")
-            return await send(request)
 
-        world.api.send = surprises
-        slack.now = MONDAY
-        await post_reports(world.rules, [odd, SITE], world.context, MONDAY)
-        await slack.deliver()
-        assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]
+async def test_a_report_that_fails_is_told_once_and_posted_when_it_works(surprised):
+    slack, world, surprises = surprised
+    with capture_logs() as logs:
+        (told,) = await passes(slack, world, MONDAY + timedelta(hours=3))
+    assert len([each for each in logs if each["event"] == "report.failed"]) == 1
+    assert told.startswith(
+        "🔶 The report weekly failed for odd.example: internal error: ValueError"
+    )
+    assert "a surprise" not in told
+    assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]
+    surprises.left = False
+    told = await passes(slack, world, MONDAY + timedelta(hours=7))
+    assert told[1:] == ["✅ The report weekly is posted for odd.example"]
+    assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com", "odd.example"]
+
+
+async def test_a_report_that_fails_for_two_days_is_left_out_and_told(surprised):
+    slack, world, _ = surprised
+    hour = timedelta(hours=1)
+    told = await passes(slack, world, MONDAY + 3 * DAY, hour)
+    assert told[1:] == ["🔵 The report weekly is left out for odd.example"]
+    slack.now = MONDAY + 7 * DAY - hour
+    told = await passes(slack, world, MONDAY + 8 * DAY, hour)
+    assert len(told) == 3
+    assert told[2].startswith("🔶 The report weekly failed")
+    assert len(slack.posts()) == 2
+
+
+async def test_a_report_that_nobody_wants_any_more_is_not_told_of(surprised):
+    slack, world, surprises = surprised
+    await passes(slack, world, MONDAY)
+    surprises.left = False
+    await post_reports(world.rules, [SITE], world.context, slack.now)
+    assert len(await passes(slack, world, MONDAY + timedelta(hours=1))) == 1

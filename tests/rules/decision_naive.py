@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from bot.rules import model as c
-from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.figures import Bounds, Moments, Numbers, Versions
 from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
 from bot.rules.operators.yes_no import Exists, Is
 
@@ -97,10 +97,12 @@ def value(name, subject):
         return subject.visitor_type is not None, subject.visitor_type
     if name == "friction":
         return subject.friction is not None, subject.friction
-    if name in ("weekday", "hour"):
+    if name in ("weekday", "hour", "created"):
         if r.created is None:
             return True, None
         local: datetime = r.created.astimezone(ZoneInfo(subject.zone))
+        if name == "created":
+            return True, local
         return True, DAYS[local.weekday()] if name == "weekday" else local.hour
     if name == "shared":
         return True, bool(r.token)
@@ -173,6 +175,10 @@ def meets(name, wants, found, *, of_variable=False):
     many = isinstance(found, list) and not of_variable
     if name == "friction":
         return band_meets(wants, found)
+    if isinstance(found, datetime):
+        if isinstance(wants, Moments):
+            return moment_within(found.replace(tzinfo=None), wants)
+        found = found.strftime("%Y-%m-%d %H:%M:%S")
     match wants:
         case OneOf(values):
             return any(alike(name, t, v) for t in texts(found) for v in values)
@@ -193,9 +199,18 @@ def meets(name, wants, found, *, of_variable=False):
             return any(x in values for x in figures(found))
         case Bounds():
             return any(within(x, wants) for x in figures(found))
+        case Moments():
+            return False
         case Versions():
             return isinstance(found, str) and version_within(found, wants)
     raise AssertionError(wants)
+
+
+def moment_within(at, w):
+    at = at.replace(microsecond=0)
+    return (not w.after or at >= datetime.fromisoformat(w.after)) and (
+        not w.before or at < datetime.fromisoformat(w.before)
+    )
 
 
 def version_within(text, w):

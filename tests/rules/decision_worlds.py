@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.fields.field import moment_text
 from bot.rules.model import All, AnyOf, Journey, Not, OneItem, Rule, Test
-from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.figures import Bounds, Moments, Numbers, Versions
 from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
 from bot.rules.operators.yes_no import Exists, Is
 from mouseflow.models import PageView, Recording
@@ -159,6 +160,14 @@ versions = st.none() | st.sampled_from([(9,), (17,), (17, 4), (100, 0, 1), (0,)]
 version_wants = st.builds(Versions, min=versions, max=versions, over=versions, under=versions)
 
 
+moments = st.just("") | times.map(moment_text)
+moment_wants = (
+    st.builds(Moments, after=moments, before=moments)
+    | some(["2025-*", "*:00:00"]).map(OneOf)
+    | existence
+)
+
+
 def text_wants(patterns):
     return (
         some(patterns).map(OneOf)
@@ -193,6 +202,7 @@ leaves = st.one_of(
     tests_of(TEXT_FIELDS, text_wants(PATTERNS)),
     tests_of(["saw_page", "entry_page", "exit_page"], text_wants(PAGE_PATTERNS)),
     tests_of(["browser_version"], version_wants),
+    tests_of(["created"], moment_wants),
     tests_of(["saw_page"], some(PAGE_PATTERNS).map(Every)),
     tests_of(["duration", "pages", "hour", "friction"], figure_wants),
     tests_of(["tags"], tag_wants),

@@ -81,6 +81,7 @@ def test_a_field_that_there_is_not_is_a_key_error():
         ("shared", True),
         ("weekday", "wed"),
         ("hour", 3),
+        ("created", "2015-09-23 03:46:08"),
         ("friction", None),
         ("exit_page", None),
         ("tags", ("form-interact", "submit")),

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postgres_proxy import Proxy
 from postgres_server import connected, end_sessions
-from store_samples import NOW, match, poll
+from store_samples import NOW, match, poll, step
 
 from bot.domain.shares import fair_part, share
 from bot.errors import StoreHeld, StoreLost, StoreTaken
-from bot.store import open_store, place_of
+from bot.store import open_store, place_of, postgres, replicas
 from bot.store.audit import Note, history, record
 from bot.store.lanes import due_lanes
 from bot.store.matches import commit_poll
@@ -233,6 +233,24 @@ def test_who_had_the_store_alone_leaves_no_claim_to_those_before(postgres_url):
             cut_off.do(note)
 
 
+def test_a_newer_version_converts_the_store_once_the_older_bots_have_stopped(
+    postgres_url, monkeypatch
+):
+    converted = []
+    with open_store(postgres_url, shared=True):
+        monkeypatch.setattr(postgres, "SCHEMA_VERSION", postgres.SCHEMA_VERSION + 1)
+        monkeypatch.setattr(postgres, "run_revisions", lambda _conn, found: converted.append(found))
+        with pytest.raises(StoreHeld, match="1 of an older mouseflow-bot"):
+            open_store(postgres_url, shared=True)
+        assert not converted
+    try:
+        with open_store(postgres_url, shared=True):
+            assert converted == [postgres.SCHEMA_VERSION - 1]
+    finally:
+        with connected(postgres_url) as admin:
+            admin.execute("UPDATE mouseflow_bot SET format = format - 1")
+
+
 def test_a_database_that_was_restored_is_no_longer_theirs(bots, postgres_url):
     one, _, _ = bots
     with connected(postgres_url) as admin:
@@ -287,3 +305,32 @@ def test_a_lane_has_one_bot_and_those_that_are_due_are_divided(bots):
     one.close()
     turn(two)
     assert set(first) & {*lanes(two), *lanes(three)}
+
+
+def due_on(store, *names: str) -> None:
+    """A match with an action on each of the lanes."""
+    todo = [step(f"k-{name}", lane=name) for name in names]
+    store.do(lambda conn: commit_poll(conn, poll(match("r1", todo))))
+
+
+def test_a_bot_that_comes_gets_its_part_of_the_lanes_once_they_have_rested(
+    postgres_url, monkeypatch
+):
+    with open_store(postgres_url, shared=True) as one:
+        turn(one, None)
+        due_on(one, "slack:a", "slack:b", "slack:c", "slack:d")
+        every = lanes(one)
+        assert len(every) == 4
+        with open_store(postgres_url, shared=True) as two:
+            turn(one, None)
+            turn(two, None)
+            kept = lanes(one, busy=every)
+            assert len(kept) == 2
+            leaving = set(every) - set(kept)
+            assert not any(one.sharing.delivers(lane) for lane in leaving)
+            assert lanes(two) == []  # they are in use
+            lanes(one, busy=kept)
+            assert lanes(two) == []  # they have not rested
+            monkeypatch.setattr(replicas, "COOL", -1.0)
+            assert lanes(one, busy=kept) == kept
+            assert set(lanes(two)) == leaving

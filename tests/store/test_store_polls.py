@@ -1,6 +1,8 @@
 """What a poll writes: watermark, recordings and matches in one transaction, each match once."""
 
+import random
 import sqlite3
+import string
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,9 +10,11 @@ import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, seen, step
 from structlog.testing import capture_logs
 
-from bot.domain.subjects import LONGEST_TEXT, RecordingSubject, Site, reread, written
+from bot.domain.alert_state import Level
+from bot.domain.subjects import LONGEST_TEXT, RecordingSubject, Site, bounded, reread, written
 from bot.errors import StoreError
 from bot.store import matches
+from bot.store.alert_states import KeptLevel, add_figures, save_level
 from bot.store.audit import Note, history
 from bot.store.dead_letters import queue_figures, steps_of
 from bot.store.matches import commit_poll, matches_of
@@ -23,6 +27,8 @@ from bot.store.recordings import (
     watermark,
 )
 from bot.store.retention import forget
+from bot.store.rules import Group, tally_one
+from mouseflow.decode import LONGEST_ID
 from mouseflow.models import Recording
 
 
@@ -194,3 +200,26 @@ def test_forgetting_goes_in_small_portions(store):
     while portion := store.do(lambda conn: forget(conn, NOW)):
         portions.append(portion)
     assert portions == [500, 500, 200]
+
+
+def test_the_longest_ids_are_stored(store):
+    """PostgreSQL indexes 2.7 kB, compressed: so these are hard to compress."""
+    chance = random.Random(1)
+
+    def name(length):
+        return "".join(chr(chance.randrange(0x10000, 0x1FFFF)) for _ in range(length))
+
+    website, subject = name(LONGEST_ID), name(LONGEST_ID)
+    rule = "r" + "".join(chance.choices(string.ascii_letters, k=63))
+    key = f"{rule}/{website}/{subject}"
+    made = replace(
+        match("r1", [step(f"{key}/tag-1/unshare-1")], rule=rule),
+        website=website, subject_key=subject, match_key=key,
+    )  # fmt: skip
+    about = Note(kind="poll.bad_value", website=website, subject=subject, rule=rule)
+    outcome = replace(poll(made, seen=[seen(subject)], notes=[about]), website=website)
+    assert commit(store, outcome) == (key,)
+    state = KeptLevel(Level())
+    store.do(lambda conn: save_level(conn, rule, website, bounded(name(500)), state, NOW))
+    store.do(lambda conn: add_figures(conn, "pages", website, bounded(name(500)), {"x": 1.0}, NOW))
+    store.do(lambda conn: tally_one(conn, rule, Group("a", "b"), subject, NOW))

@@ -124,7 +124,7 @@ async def test_alert_rules_and_dashboard_use_metrics_that_exist(world):
     world.meter.observe(Sent("GET", "GET /websites", 200, 0.02, 1))
     there |= {"mouseflow_bot_api_requests_total", "mouseflow_bot_budget_used_ratio",
               "mouseflow_bot_poll_last_success_timestamp_seconds",
-              "mouseflow_bot_recording_enabled",
+              "mouseflow_bot_recording_enabled", "mouseflow_bot_account_up",
               "mouseflow_bot_api_request_duration_seconds_bucket"}  # fmt: skip
     rules = (DEPLOY / "prometheus-rules.yaml").read_text()
     board = (DEPLOY / "grafana-dashboard.json").read_text()

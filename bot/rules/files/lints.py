@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final, assert_never
@@ -12,10 +13,19 @@ from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind, Site
 from bot.errors import Fault
-from bot.fields.catalogue import GROUPS, SUBJECTS, WEBSITE, field, fields, text_fields
+from bot.fields.catalogue import (
+    GROUPS,
+    SUBJECTS,
+    WEBSITE,
+    field,
+    fields,
+    text_fields,
+    told_of_the_past,
+)
 from bot.fields.field import Field, named
 from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
+from bot.messages.text import lasting
 from bot.rules.evaluate import field_of, leaf_test, no_history
 from bot.rules.files.actions import Allowed
 from bot.rules.files.keys import BEFORE
@@ -24,6 +34,7 @@ from bot.rules.model import (
     AnyOf,
     Condition,
     Journey,
+    Leaf,
     Not,
     OneItem,
     Rule,
@@ -32,6 +43,7 @@ from bot.rules.model import (
     names_site,
 )
 from bot.rules.needs import fires_early, stays
+from bot.rules.operators.past import FEWEST_WEEKS
 from bot.rules.syntax.location import Place, listed, text_place
 from bot.rules.syntax.nodes import Items, Keys, Node
 
@@ -237,6 +249,7 @@ LINTS: Final = MappingProxyType(
         "path-host": "a path with a host: only the path is compared",
         "fraction": "a percentage below one, written without its sign",
         "waits": "only a note: the key for which the rule waits until a session is settled",
+        "learns": "only a note: a comparison with a past that the bot must first see itself",
         "webhook-http": "a webhook that is called without encryption on another machine",
         "whole-days": "an over_last that is no whole days: figures always begin at midnight",
         "undo-each-other": "two rules that undo what the other one does",
@@ -295,6 +308,34 @@ def waits(written: Written) -> Iterator[Fault]:
     places += [written.at(key) for key in ("once_per", "count") if key in written.keys.entries]
     for first in places[:1]:
         yield Fault(first.file, first.line, first.column, first.path, message, "waits")
+
+
+def learns(written: Written) -> Iterator[Fault]:
+    """The keys that compare with a past which the API does not tell, so that it must be learnt."""
+    rule = written.rule
+    for key, condition in (("when", rule.when), ("except", rule.excepts)):
+        if condition is None:
+            continue
+        place, node = written.reach(key)
+        for part in parts(node, condition, place):
+            learnt = map(partial(_learnt_in, watch=rule.watch), leaves(part.condition))
+            known_after = max(learnt, default=timedelta())
+            if known_after:
+                here, message = part.place, f"known after {lasting(known_after)}: {_LEARNS}"
+                yield Fault(here.file, here.line, here.column, here.path, message, "learns")
+
+
+_LEARNS = "the bot compares with its own history here"
+
+
+def _learnt_in(leaf: Leaf, watch: Kind) -> timedelta:
+    """How much history of its own the bot needs for the test."""
+    if not isinstance(leaf, Test):
+        return timedelta()
+    if leaf.operator.looks_back is not None:
+        return timedelta(milliseconds=leaf.operator.looks_back)
+    unknown = leaf.operator.asks_usual and not told_of_the_past(field(watch, leaf.field))
+    return timedelta(weeks=FEWEST_WEEKS) if unknown else timedelta()
 
 
 def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:

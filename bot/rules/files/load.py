@@ -16,7 +16,7 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names
-from bot.rules.files.lints import LINTS, Written, lint, lint_same, lint_undoing, waits
+from bot.rules.files.lints import LINTS, Written, learns, lint, lint_same, lint_undoing, waits
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
 from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
@@ -451,7 +451,8 @@ def _rule(part: _Part, into: _Found) -> None:
 def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
     """Keep the rule without its nodes, which are most of the memory of a big rule set."""
     lint(written, allowed)
-    into.notes.extend(waits(written) if allowed.has(written.rule.accounts) else ())
+    if allowed.has(written.rule.accounts):
+        into.notes.extend((*waits(written), *learns(written)))
     into.rules.append((written.rule, written.place))
     good = written.rule
     into.was.extend(_listed(written, "was", good.was))

@@ -271,6 +271,8 @@ def _operators_of(field: Field, *, part: bool) -> str:
     has_history = any(it.has_history for it in fitting(field, single_item=part))
     if field.type == "text" and field.text is TextKind.VERSION:
         return "version-operators"
+    if field.type == "text" and field.text is TextKind.MOMENT:
+        return "moment-operators"
     which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
     return f"{field.type}-operators{which}"
 

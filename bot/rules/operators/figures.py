@@ -1,4 +1,4 @@
-"""Operators of numbers: single figures and ranges, and the parts of versions."""
+"""Operators of numbers: single figures and ranges, the parts of versions, and moments."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,15 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 from bot.domain.subjects import Band
-from bot.fields.field import NUMERIC, Field, TextKind, Version, version
+from bot.fields.field import (
+    NUMERIC,
+    Field,
+    TextKind,
+    Version,
+    moment_of,
+    moment_text,
+    version,
+)
 from bot.fields.field import number as number_in
 from bot.rules.operators.base import Operator
 from bot.rules.operators.texts import TextOperator
@@ -301,4 +309,66 @@ def _cut(seen: Version, bound: Version) -> Version:
     return (*seen[: len(bound)], *(0,) * (len(bound) - len(seen)))
 
 
-OPERATORS: Final[tuple[type[Operator], ...]] = (Numbers, Bounds, Versions)
+@dataclass(frozen=True, slots=True)
+class Moments(TextOperator):
+    """The moment lies within: at `after` or later, and earlier than `before`."""
+
+    after: str = ""
+    before: str = ""
+
+    keys: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"after": "at this moment or later", "before": "earlier than this moment"}
+    )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type == "text" and about.text is TextKind.MOMENT
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
+        values: dict[str, str] = {}
+        for entry in entries:
+            here = place.at(entry.key, entry)
+            written = text(entry.node, here)
+            bound = None if written is None else moment_of(written)
+            if bound is not None:
+                values[entry.key] = moment_text(bound)
+            elif written is not None:
+                words = "write a day or a moment of the account's clock, such as 2026-05-01 09:30"
+                here.on(entry.node).fault(words)
+        if not entries or len(values) != len(entries):
+            return None
+        bounds = cls(**values)
+        if bounds.before and bounds.before <= bounds.after:
+            last = entries[-1]
+            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
+        return bounds
+
+    @classmethod
+    def schema(cls, about: Field) -> Mapping[str, Schema]:
+        pattern = r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{1,2}:\d{2}(:\d{2})?)?\s*$"
+        bound: Schema = {"type": "string", "pattern": pattern}
+        return dict.fromkeys(cls.keys, bound)
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(self._has,))
+
+    def _has(self, text: str) -> bool:
+        return self.after <= text and (not self.before or text < self.before)
+
+    def words(self, about: Field) -> str:
+        named = (("from", self.after), ("before", self.before))
+        said = [f"{word} {_brief(it)}" for word, it in named if it]
+        return " and ".join(said) or "anything"
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+
+
+def _brief(moment: str) -> str:
+    """Without seconds and midnight, where they say nothing."""
+    return moment.removesuffix(":00").removesuffix(" 00:00")
+
+
+OPERATORS: Final[tuple[type[Operator], ...]] = (Numbers, Bounds, Versions, Moments)

@@ -16,13 +16,13 @@ NO_SUCH: Final = MappingProxyType({
 """Keys of other tools that rules do not have, and what to do instead."""
 
 _WHICH_SITE = "write websites: beside when; for an address, entry_url"
-_WHEN = "the start of a session is in weekday and hour"
+_WHEN = "the start of a session is in created, weekday and hour"
 _MARK = "Mouseflow notes it as a tag of the session, such as tags: click-rage"
 _IN_URL = 'write entry_url: "*name=value*"'
 NO_FIELD: Final = MappingProxyType({
     "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
     "website": _WHICH_SITE, "websites": _WHICH_SITE,
-    "created": _WHEN, "date": _WHEN, "time": _WHEN, "start": _WHEN, "started": _WHEN,
+    "date": _WHEN, "time": _WHEN, "start": _WHEN, "started": _WHEN,
     "day": _WHEN, "start_time": _WHEN,
     "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
     "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,

@@ -123,10 +123,21 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             _doubt_language(field.normal(value), place)
         case TextKind.PLAIN:
             _doubt_shape(value, place, field)
+        case TextKind.MOMENT:
+            _doubt_moment(value, place)
         case TextKind.WEEKDAY | TextKind.REFERRER | TextKind.VERSION:
             pass
         case _:
             assert_never(field.text)
+
+
+def _doubt_moment(value: str, place: Place) -> None:
+    """A moment has seconds, so that a day alone is never one."""
+    if not _MOMENT.fullmatch(value):
+        place.fault("write {after: 2026-05-01, before: 2026-05-02}, or 2026-05-01* for a day")
+
+
+_MOMENT = re.compile(r"[0-9*?: -]*[*][0-9*?: -]*")
 
 
 def _words_of(tag: str) -> tuple[str, ...]:
@@ -387,6 +398,11 @@ def scalar_schema(field: Field) -> Schema:
 
 
 def compared_schema(field: Field) -> Schema:
-    """A value that the field is compared with: a path has no query and no fragment."""
-    no_query: Schema = {"pattern": "^[^?#]*$"} if field.text is TextKind.PATH else {}
-    return scalar_schema(field) | no_query
+    """A value that the field is compared with, as `doubt` takes it."""
+    match field.text:
+        case TextKind.PATH:
+            return scalar_schema(field) | {"pattern": "^[^?#]*$"}
+        case TextKind.MOMENT:
+            return {"type": "string", "pattern": f"^{_MOMENT.pattern}$"}
+        case _:
+            return scalar_schema(field)

@@ -27,10 +27,11 @@ from bot.store.overview import (
 )
 from bot.store.presses import acknowledged
 from bot.store.recordings import all_watermarks, watermark
+from bot.store.sharing import Replica
 from bot.web.facts import Facts
 from bot.web.read.budgets import budget_of
 from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Day, Firing, Overview, Website
+from bot.web.views import Bot, Day, Firing, Overview, Website
 
 LATEST = 8
 MOST_WEBSITES = 100
@@ -58,6 +59,20 @@ def overview(conn: Connection, facts: Facts) -> Overview:
         last_poll_at=max(polled.values(), default=None),
         started_at=facts.started,
         recordings_seen=facts.recordings_seen(),
+        bots=tuple(_bot(each, seen) for each in facts.store.sharing.replicas(conn)),
+    )
+
+
+def _bot(it: Replica, seen: World) -> Bot:
+    return Bot(
+        host=clean(it.host),
+        process=it.process,
+        version=it.version,
+        started_at=it.started,
+        leads=it.leads,
+        other_rules=it.differs,
+        websites=tuple(sorted(map(seen.name, it.websites))),
+        queues=len(it.lanes),
     )
 
 

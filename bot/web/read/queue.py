@@ -1,16 +1,18 @@
 """The queue: does anything wait, or need a hand."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from bot.domain.causes import Cause, place, service
+from bot.domain.limits import Reason
 from bot.messages.ops import what
 from bot.messages.text import clean
 from bot.store import Connection
 from bot.store.dead_letters import dead_groups, queue_figures
-from bot.store.overview import LaneNow, dead_steps, lanes_now, sent_by_lane
+from bot.store.overview import HeldBack, LaneNow, dead_steps, held_back_now, lanes_now, sent_by_lane
 from bot.web.facts import Facts
 from bot.web.read.world import DAY, World, plain, world
-from bot.web.views import DeadGroup, DeadItem, Lane, Queue, State
+from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 
 MOST_ITEMS = 500
 MOST_SHOWN = 20
@@ -22,7 +24,11 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
     seen = world(conn, facts)
     figures = queue_figures(conn, seen.now)
     sent = sent_by_lane(conn, seen.now - DAY)
-    lanes = [_lane(each, sent.get(each.lane, 0), seen) for each in lanes_now(conn, seen.now)]
+    held = held_back_now(conn, seen.now)
+    lanes = [
+        _lane(each, sent.get(each.lane, 0), held.get(each.lane, ()), seen)
+        for each in lanes_now(conn, seen.now)
+    ]
     lanes = [each for each in lanes if each.id == lane or not lane]
     lanes.sort(key=lambda each: (each.state == "ok", -each.waiting, each.place))
     lasting = {each.key for each in seen.troubles}
@@ -30,6 +36,7 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
         frame=seen.frame,
         problems=tuple(each for each in seen.problems if each.key in lasting),
         waiting=figures.pending,
+        held=sum(each.posts for some in held.values() for each in some),
         running=figures.sending,
         lanes=tuple(lanes),
         dead=figures.dead,
@@ -37,8 +44,10 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
     )
 
 
-def _lane(found: LaneNow, sent: int, seen: World) -> Lane:
+def _lane(found: LaneNow, sent: int, held: Sequence[HeldBack], seen: World) -> Lane:
     state, text = _state(found, seen)
+    if state == "ok" and held:
+        state, text = "wait", "Holds messages back"
     where = place(found.lane)
     name = seen.name(where) if service(found.lane) == "mouseflow" else clean(where)
     kind = found.lane.partition(" ")[2]
@@ -51,8 +60,21 @@ def _lane(found: LaneNow, sent: int, seen: World) -> Lane:
         waiting=found.waiting,
         oldest_at=found.oldest if found.waiting else None,
         next_attempt_at=found.next_due if found.waiting else None,
+        held=tuple(
+            Held(reason=_WAITS_FOR[each.reason], count=each.posts, until=each.until)
+            for each in held
+        ),
         sent_24h=sent,
     )
+
+
+_WAITS_FOR = {
+    "": "for the next digest",
+    Reason.QUIET: "for the end of the quiet time",
+    Reason.OUTSIDE_HOURS: "for the rule’s active hours",
+    Reason.SNOOZED: "for the end of the snooze",
+    Reason.SCHEDULED: "for the scheduled digest",
+}
 
 
 def _state(found: LaneNow, seen: World) -> tuple[State, str]:
@@ -75,11 +97,15 @@ def group_key(rule: str, action: str, reason: str) -> str:
 
 def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
     items: dict[str, list[DeadItem]] = {}
-    for number, rule, action, fault, recording, at in dead_steps(conn, MOST_ITEMS):
+    for it in dead_steps(conn, MOST_ITEMS):
         item = DeadItem(
-            number=number, action=action, recording_id=recording or None, given_up_at=at
+            number=it.number,
+            action=it.action,
+            recording_id=it.recording or None,
+            given_up_at=it.ended,
+            attempts=it.attempts,
         )
-        items.setdefault(group_key(rule, action, fault), []).append(item)
+        items.setdefault(group_key(it.rule, it.action, it.fault), []).append(item)
     return tuple(
         DeadGroup(
             group=key,
@@ -99,7 +125,7 @@ def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
 def members(conn: Connection, group: str) -> list[int]:
     """The numbers of the dead letters of a group."""
     return [
-        number
-        for number, rule, action, fault, _recording, _at in dead_steps(conn, 100_000)
-        if group_key(rule, action, fault) == group
+        it.number
+        for it in dead_steps(conn, 100_000)
+        if group_key(it.rule, it.action, it.fault) == group
     ]

@@ -26,7 +26,7 @@ def warned(when, more="summary: x", do="{star: true}", watch="recordings", allow
 
 def test_each_lint_has_a_golden_case_or_a_test_of_its_own():
     golden = {lint for lint in LINTS for text in expected().values() if f"[{lint}]" in text}
-    assert set(LINTS) - golden == {"share-without-url", "waits", "webhook-channel"}
+    assert set(LINTS) - golden == {"learns", "share-without-url", "waits", "webhook-channel"}
 
 
 @pytest.mark.parametrize(
@@ -387,6 +387,24 @@ def test_a_note_names_the_key_for_which_a_rule_waits(when, more, path):
     assert note.lint == "waits"
     silenced = text.replace("    do:", "    silence: [waits]\n    do:")
     assert read([("a.yaml", silenced.encode())]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("watch", "when", "said"),
+    [
+        ("pages", "{views: {above_usual: 200%}}", "known after 21 d: "),
+        ("pages", "{visit_time: {above_usual: 200%}}", ""),
+        ("funnels", "{conversion: {below_usual: 50%}}", ""),
+        ("funnels", "{entered: {below_usual: 50%}}", "known after 21 d: "),
+        ("funnels", "{conversion: {drops_by: 20%, against: 14d}}", "known after 14 d: "),
+        ("websites", "{recordings: {below_usual: 50%}}", ""),
+    ],
+)
+def test_a_note_says_what_the_bot_must_first_see_itself(watch, when, said):
+    text = RULE.format(when=when, more="over_last: 7d", do="{slack: {}}", watch=watch)
+    notes = read([("a.yaml", text.encode())]).notes
+    assert [note.lint for note in notes] == ["learns"] * bool(said)
+    assert not said or notes[0].message.startswith(said)
 
 
 @pytest.mark.parametrize(

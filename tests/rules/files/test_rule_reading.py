@@ -21,7 +21,7 @@ from bot.rules.model import (
 )
 from bot.rules.model import Test as Asks  # pytest would collect a Test
 from bot.rules.operators import OPERATORS
-from bot.rules.operators.figures import Bounds, Numbers, Versions
+from bot.rules.operators.figures import Bounds, Moments, Numbers, Versions
 from bot.rules.operators.past import Change, Unusual
 from bot.rules.operators.texts import Every, NoneOf, OneOf, OtherThan, Pattern
 from bot.rules.operators.yes_no import Exists, Is
@@ -137,6 +137,11 @@ def test_conditions_mean_what_they_say(written, condition):
             "recordings",
             "{os_version: {min: 17.10, under: '18'}}",
             Asks("os_version", Versions(min=(17, 10), under=(18,))),
+        ),
+        (
+            "recordings",
+            "{created: {after: 2026-05-01, before: '2026-05-11T18:00'}}",
+            Asks("created", Moments(after="2026-05-01 00:00:00", before="2026-05-11 18:00:00")),
         ),
         ("feedback", "{response_rate: {under: 2%}}", Asks("response_rate", Bounds(under=2.0))),
         ("funnels", "{conversion: 20}", Asks("conversion", Numbers((20.0,)))),

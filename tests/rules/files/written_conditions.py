@@ -5,15 +5,16 @@ import json
 from hypothesis import strategies as st
 
 from bot.fields.catalogue import fields
-from bot.fields.field import NUMERIC
+from bot.fields.field import NUMERIC, TextKind
 from bot.rules.operators import operator_keys
 from bot.rules.operators.base import TEXTS
-from bot.rules.operators.figures import Bounds
+from bot.rules.operators.figures import Bounds, Moments
 
 WORDS = ("a", "b", "ab", "A*", "*b", "/x", "/x*", "NO", "1.10")
 SPANS = ("1s", "90s", "5m", "1h30m")
 PERCENTS = ("5%", "50%", 20, "99.5%")
 NUMBERS = (0, 1, 2, 2.5, 7)
+DAYS = ("2026-05-01", "2026-05-01 09:30", "2026-12-31T23:59:59")
 REGEXES = ("^a", "b$", "x+")
 
 
@@ -25,6 +26,8 @@ def scalars(field):
         return PERCENTS
     if field.type in NUMERIC:
         return NUMBERS
+    if field.text is TextKind.MOMENT:
+        return ("2026-05-01*", "*:30:00")
     return field.choices or WORDS
 
 
@@ -54,6 +57,8 @@ class Pen:
             return bool(self.below(2))
         if name == "matches":
             return self.one(REGEXES)
+        if name in Moments.keys:
+            return self.one(DAYS)
         if field.type in TEXTS and name not in Bounds.keys:
             return self.several(scalars(field))
         return self.one(scalars(field) if field.type in NUMERIC else NUMBERS)

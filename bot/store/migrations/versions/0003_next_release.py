@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("told", sa.Integer, nullable=False),
         sa.Column("waiting", sa.Integer, nullable=False),
         sa.Column("dropped", sa.Integer, server_default=sa.text("0"), nullable=False),
+        sa.Column("worked", sa.Integer, server_default=sa.text("0"), nullable=False),
         sqlite_with_rowid=False,
     )
     # What alerts know of times in which nobody polled, or the rule was another one.

@@ -1,0 +1,155 @@
+"""Commands of a configuration with several accounts: all of them, or the one that is named."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.cli.main import main
+from bot.store import open_store
+from bot.store.audit import Note, record
+from bot.store.rules import rules_loaded, snoozed_until
+
+CONFIG = """\
+[mouseflow]
+region = "eu"
+email = "ops@example.com"
+
+[slack]
+bot_token = "xoxb-1"
+channel = "#mouseflow"
+
+[accounts.shop.mouseflow]
+api_key = "key-of-the-shop"
+
+[accounts.outlet.mouseflow]
+api_key = "key-of-the-outlet"
+"""
+RULES = """\
+version: 1
+rules:
+  everywhere:
+    watch: recordings
+    when: {tags: a}
+    do: {star: true}
+    tests: [{given: {tags: [a]}, expect: match}]
+  of-the-shop:
+    accounts: [shop]
+    watch: recordings
+    when: {tags: b}
+    do: {star: true}
+    tests: [{given: {tags: [b]}, expect: match}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "all.yaml").write_text(RULES)
+    return tmp_path
+
+
+@pytest.fixture
+def said(capsys):
+    def run(*arguments, code=0):
+        capsys.readouterr()
+        assert main(list(arguments)) == code, capsys.readouterr()
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    return run
+
+
+def store_of(folder, name):
+    (folder / "data").mkdir(exist_ok=True)
+    return open_store(f"sqlite:///data/bot-{name}.db")
+
+
+def test_a_command_about_one_account_names_those_to_choose_from(folder, said):
+    for words in (["history"], ["budget"], ["once", "--dry-run"], ["backup"], ["retry"]):
+        assert said(*words, code=1) == (
+            "the configuration has several accounts (shop, outlet): add --account\n"
+        )
+    assert said("history", "--account", "shpo", code=1) == (
+        "there is no account shpo; did you mean shop?\n"
+    )
+    one = CONFIG.partition("[accounts")[0].replace("[slack]", 'api_key = "k"\n[slack]')
+    (folder / "config.toml").write_text(one)
+    assert said("history", "--account", "shop", code=1) == (
+        "there is no account shop: the configuration has no [accounts]\n"
+    )
+
+
+def test_history_and_snooze_are_about_the_named_account_alone(folder, said):
+    now = datetime.now(UTC)
+    for name in ("shop", "outlet"):
+        with store_of(folder, name) as store:
+            note = Note(kind="notice", text=f"news of {name}")
+            store.do(lambda conn, note=note: record(conn, now, [note]))
+            store.do(lambda conn: rules_loaded(conn, {"everywhere": "1"}, now))
+    assert "news of shop" in said("history", "--account", "shop")
+    assert "news of shop" not in said("history", "--account", "outlet")
+    said("snooze", "--account", "outlet", "everywhere", "2h")
+    until = {}
+    for name in ("shop", "outlet"):
+        with store_of(folder, name) as store:
+            until[name] = store.do(lambda conn: snoozed_until(conn, "everywhere"))
+    assert until["shop"] is None
+    assert until["outlet"] is not None
+
+
+def test_status_shows_all_accounts_also_one_without_a_store(folder, said):
+    store_of(folder, "outlet").close()
+    shown = said("status", code=1)
+    assert shown.index("account shop") < shown.index("no store at") < shown.index("account outlet")
+    found = json.loads(said("status", "--json", code=1))["accounts"]
+    assert "no store at" in found["shop"]["error"]
+    assert found["outlet"]["daemon"]
+    assert "account" not in said("status", "--account", "outlet").splitlines()[0]
+
+
+def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
+    shown = said("check").splitlines()
+    assert shown == ["account shop", "ok: 2 rules in 1 file", "account outlet",
+                     "ok: 1 rule in 1 file"]  # fmt: skip
+    assert said("check", "--account", "outlet") == "ok: 1 rule in 1 file\n"
+    (folder / "rules" / "all.yaml").write_text(RULES.replace("[shop]", "[shpo]"))
+    broken = said("check", code=1)
+    assert broken.count("unknown account; did you mean shop?") == 1
+    found = json.loads(said("check", "--json", code=1))
+    assert {name: len(it["problems"]) for name, it in found["accounts"].items()} == {
+        "shop": 1, "outlet": 1,
+    }  # fmt: skip
+
+
+def test_check_warns_of_the_store_from_before_there_were_several(folder, said):
+    (folder / "data").mkdir()
+    open_store("sqlite:///data/bot.db").close()
+    assert "set accounts.shop.store.url" in said("check")
+    own = CONFIG + '[accounts.shop.store]\nurl = "sqlite:///data/bot.db"\n'
+    (folder / "config.toml").write_text(own)
+    store_of(folder, "outlet").close()
+    assert "store.url" not in said("check")
+
+
+def test_tests_of_all_rules_run_once_and_fmt_reads_all_files(folder, said):
+    assert "2 tests of 2 rules: all passed" in said("test")
+    assert "1 test of 1 rule: all passed" in said("test", "--account", "outlet")
+    assert said("fmt", "--check") == "1 file unchanged\n"
+
+
+def test_healthcheck_is_well_while_one_account_runs(folder, said):
+    assert "shop: unhealthy" in said("healthcheck", code=1)
+    with store_of(folder, "shop"):
+        shown = said("healthcheck")
+        assert "shop: alive" in shown
+        assert "outlet: unhealthy: the daemon is not running" in shown
+        found = json.loads(said("healthcheck", "--json"))
+        assert {name: it["healthy"] for name, it in found["accounts"].items()} == {
+            "shop": True, "outlet": False,
+        }  # fmt: skip
+        assert said("healthcheck", "--account", "shop") == "alive\n"
+        said("healthcheck", "--account", "outlet", code=1)
+    said("healthcheck", "--account", "nobody", code=1)

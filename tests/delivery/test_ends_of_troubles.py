@@ -1,0 +1,110 @@
+"""The end of a trouble answers the message of its beginning, which then says so too."""
+
+from datetime import timedelta
+
+from posting_world import posting, visit
+
+from bot.delivery.troubles import Ops, tend
+from bot.domain.causes import Cause
+from bot.errors import TryLater
+from bot.polling.ops_messages import announce
+from bot.polling.outages import Troubles
+from bot.store.lanes import LaneFault, lane_works, pause_lane
+
+DOWN = TryLater("GET /websites: 503 Service Unavailable")
+
+
+async def say(world, title, lines, **more):
+    world.store.do(lambda conn: announce(conn, title, lines, world.now, "#ops", **more))
+    await world.deliver()
+
+
+async def test_the_end_of_an_outage_edits_its_message_and_answers_it():
+    async with posting("") as world:
+        outages = Troubles(world.store, ops="#ops", wake=lambda: None, clock=lambda: world.now)
+        await outages.failed("websites", DOWN)
+        world.wait(minutes=6)
+        await outages.failed("websites", DOWN)
+        await world.deliver()
+        (begun,) = world.posts("ops")
+        assert begun.text.startswith("🛑 Mouseflow can't be reached since")
+        world.wait(minutes=3)
+        await outages.works("websites")
+        await world.deliver()
+        first, answer = world.posts("ops")
+        assert (first.ts, first.edits, answer.thread_ts) == (begun.ts, 1, begun.ts)
+        assert first.text.startswith("✅ Mouseflow is reachable again after 9 min")
+        assert answer.text == first.text
+        # The next outage is one of its own.
+        world.wait(hours=1)
+        await outages.failed("websites", DOWN)
+        world.wait(minutes=6)
+        await outages.failed("websites", DOWN)
+        await world.deliver()
+        *_, third = world.posts("ops")
+        assert (third.thread_ts, third.text[:1]) == (None, "🛑")
+        assert len(world.posts("ops")) == 3
+
+
+RULE = """
+one:
+  watch: recordings
+  when: {pages: {min: 1}}
+  do: {slack: {}}
+"""
+
+
+async def test_a_lane_that_works_again_says_so_on_the_message_of_its_trouble():
+    async with posting(RULE) as world:
+        world.match(visit("r1", "/cart"))
+
+        def tell(conn, notice, now):
+            announce(
+                conn, notice.title, notice.lines, now, "#ops",
+                about=notice.about, ends=notice.ends,
+            )  # fmt: skip
+
+        def fails(conn):
+            fault = LaneFault(Cause.CHANNEL_ARCHIVED, "unarchive it", world.now)
+            pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), "is_archived", fault)
+
+        ops = Ops("slack:#ops", tell)
+        world.store.do(fails)
+        world.store.do(lambda conn: tend(conn, world.now, ops))
+        await world.deliver()
+        world.wait(hours=2)
+        world.store.do(lambda conn: lane_works(conn, "slack:#ux"))
+        world.store.do(lambda conn: tend(conn, world.now, ops))
+        await world.deliver()
+        first, answer = world.posts("ops")
+        assert first.text.startswith("✅ Over after 2 h: Slack channel #ux is archived")
+        assert answer.thread_ts == first.ts
+
+
+async def test_an_end_whose_beginning_nobody_saw_is_a_message_of_its_own():
+    async with posting("") as world:
+        await say(world, "✅ All is well again", ("x",), about="lane #ux", ends=True)
+        world.wait(minutes=1)
+        await say(world, "✅ All is well again, again", ("x",), about="lane #ux", ends=True)
+        first, second = world.posts("ops")
+        assert (first.thread_ts, second.thread_ts, first.edits) == (None, None, 0)
+
+
+async def test_an_end_whose_beginning_was_deleted_is_a_message_of_its_own():
+    async with posting("") as world:
+        await say(world, "🔶 Something fails", ("why",), about="it")
+        world.sim.slack.messages.clear()
+        world.wait(minutes=1)
+        await say(world, "✅ It works again", ("so",), about="it", ends=True)
+        (end,) = world.posts("ops")
+        assert (end.text.startswith("✅ It works again"), end.thread_ts) == (True, None)
+
+
+async def test_ends_of_two_websites_answer_their_own_messages():
+    async with posting("") as world:
+        for about in ("one", "other"):
+            await say(world, f"🔶 {about} fails", ("why",), about=about)
+        world.wait(minutes=1)
+        await say(world, "✅ one works", ("so",), about="one", ends=True)
+        one, other, end = world.posts("ops")
+        assert (end.thread_ts, one.edits, other.edits) == (one.ts, 1, 0)

@@ -1,0 +1,180 @@
+"""Bots as processes of their own that share one PostgreSQL database."""
+
+import json
+import signal
+from collections import Counter
+from functools import partial
+
+import pytest
+from daemon_world import Daemon
+from postgres_proxy import Proxy
+from postgres_server import connected
+
+from bot.store import place_of
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
+
+RULE = """
+version: 1
+rules:
+  checkout:
+    watch: recordings
+    when: {saw_page: /checkout*}
+    do:
+      tag: friction
+      slack: {channel: "#checkout-alerts"}
+"""
+SITES = [f"shop-{number}.com" for number in range(4)]
+
+
+@pytest.fixture
+def sim():
+    sites = [
+        website(f"8fc2ace2-75bc-8ba4-b424-c8916670b99{number}", name, plan=Plan(per_day=0))
+        for number, name in enumerate(SITES)
+    ]
+    with Simulator(seed=3, sites=sites) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def bots(tmp_path, sim, postgres_url):
+    made = []
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+        made.append(Daemon(tmp_path / name, sim, RULE, BOT_STORE__URL=postgres_url))
+    yield made
+    for bot in made:
+        if bot.process is not None:
+            bot.tell(signal.SIGCONT)
+            bot.kill()
+
+
+def divided(url: str, bots: int) -> bool:
+    """Whether so many bots have an equal share of the websites."""
+    there = place_of(url).replicas()
+    return [len(each.websites) for each in there] == [len(SITES) // bots] * bots
+
+
+def visit(sim, name: str) -> str:
+    """A new visit that the rule matches."""
+    return sim.add(name, "checkout-friction", start=-79.5, calm_for=80)
+
+
+def posts(sim) -> Counter[str]:
+    """How often each post is there."""
+    return Counter(str(it.metadata) for it in sim.slack.in_channel("#checkout-alerts"))
+
+
+def once_each(sim, number: int) -> bool:
+    found = posts(sim)
+    assert not found or max(found.values()) == 1
+    assert len(found) <= number
+    return len(found) == number
+
+
+def test_two_bots_divide_the_work_and_one_takes_over_from_one_that_was_killed(
+    sim, bots, postgres_url
+):
+    first, second, _ = bots
+    first.start()
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    for name in SITES:
+        visit(sim, name)
+    sim.wait_until(lambda: once_each(sim, len(SITES)))
+    assert all(bot.events("poll.decided") for bot in (first, second))
+    leader, other = (first, second) if not second.events("replica.leads") else (second, first)
+    for name in SITES:
+        visit(sim, name)
+    leader.kill()
+    sim.wait_until(lambda: divided(postgres_url, 1))
+    for name in SITES:
+        visit(sim, name)
+    sim.wait_until(lambda: once_each(sim, 3 * len(SITES)))
+    assert other.stop() == 0
+    assert place_of(postgres_url).replicas() == []
+
+
+def test_a_frozen_bot_is_replaced_and_does_nothing_when_it_wakes_up(sim, bots, postgres_url):
+    first, second, _ = bots
+    first.start()
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    frozen = place_of(postgres_url).replicas()[0].process
+    still, awake = (first, second) if first.process.pid == frozen else (second, first)
+    for name in SITES:
+        visit(sim, name)
+    still.tell(signal.SIGSTOP)
+    sim.wait_until(lambda: divided(postgres_url, 1))
+    sim.wait_until(lambda: once_each(sim, len(SITES)))
+    assert awake.events("replica.lost")
+    still.tell(signal.SIGCONT)
+    sim.wait_until(lambda: still.events("replica.taken_over"))
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    for name in SITES:
+        visit(sim, name)
+    sim.wait_until(lambda: once_each(sim, 2 * len(SITES)))
+    assert still.stop() == 0
+    assert awake.stop() == 0
+
+
+def test_a_rolling_restart_loses_and_doubles_nothing(sim, bots, postgres_url):
+    for bot in bots:
+        bot.start()
+    sim.wait_until(lambda: len(place_of(postgres_url).replicas()) == 3)
+    for number, bot in enumerate(bots, 1):
+        for name in SITES:
+            visit(sim, name)
+        assert bot.stop() == 0
+        bot.start()
+        sim.wait_until(partial(once_each, sim, number * len(SITES)))
+    assert not any(bot.events("replica.lost") for bot in bots)
+
+
+def test_status_lists_the_bots_and_each_says_of_itself_how_it_is(sim, bots, postgres_url):
+    first, second, _ = bots
+    first.start()
+    second.rule_file.write_text(RULE.replace("/checkout*", "/cart*"))
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    shown = first.run("status").stdout
+    assert shown.startswith("2 bots on this store\n")
+    assert "\ndaemon: alive\n" in shown
+    listed = [line for line in shown.splitlines() if " websites: shop-" in line]
+    assert ["  leads  " in line for line in listed] == [True, False]
+    assert ["other rules" in line for line in listed] == [False, True]
+    told = json.loads(first.run("status", "--json").stdout)["replicas"]
+    assert [each["leads"] for each in told] == [True, False]
+    assert sorted(site["name"] for each in told for site in each["websites"]) == sorted(SITES)
+    assert second.run("healthcheck").stdout == "alive\n"
+    with connected(postgres_url) as admin:
+        admin.execute("UPDATE mouseflow_bot_replicas SET host = 'elsewhere'")
+    check = second.run("healthcheck")
+    assert (check.returncode, check.stderr) == (
+        1, "unhealthy: no bot on this host shares the store (one on elsewhere does)\n",
+    )  # fmt: skip
+
+
+def test_a_bot_that_is_cut_off_is_replaced_and_joins_again(sim, bots, postgres_url):
+    first, second, _ = bots
+    network = Proxy(postgres_url)
+    try:
+        first.environment["BOT_STORE__URL"] = network.url
+        first.start()
+        second.start()
+        sim.wait_until(lambda: divided(postgres_url, 2))
+        network.cut()
+        for name in SITES:
+            visit(sim, name)
+        sim.wait_until(lambda: divided(postgres_url, 1))
+        sim.wait_until(lambda: once_each(sim, len(SITES)))
+        network.heal()
+        sim.wait_until(lambda: first.events("replica.taken_over"))
+        sim.wait_until(lambda: divided(postgres_url, 2))
+        for name in SITES:
+            visit(sim, name)
+        sim.wait_until(lambda: once_each(sim, 2 * len(SITES)))
+    finally:
+        network.close()

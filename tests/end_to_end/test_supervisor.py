@@ -1,0 +1,194 @@
+"""Several accounts on a virtual clock: who starts again, when, and what never crosses over."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+from virtual_world import World, gaps, virtually
+
+from bot import supervisor
+from bot.config import load
+from bot.daemon import Running
+from bot.errors import ConfigError
+
+ENOUGH = {
+    "BOT_MOUSEFLOW__REGION": "eu",
+    "BOT_MOUSEFLOW__EMAIL": "ops@example.com",
+    "BOT_MOUSEFLOW__API_KEY": "key",
+    "BOT_WEB__LISTEN": "",
+}
+BUDGET = """
+version: 1
+rules:
+  on-the-phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone}
+budgets:
+  credits:
+    websites: "*"
+    recordings: 3
+    period: day
+    steps: {100%: {recording: stop}}
+"""
+
+
+def accounts_of(*names):
+    settings = load(None, ENOUGH)
+    return {name: settings.of_account(name, names) for name in names}
+
+
+async def nothing(_settings):
+    """Runs beside an account."""
+
+
+@dataclass
+class Group:
+    """Accounts that do what the test says: `fails` has the error of each that can't run."""
+
+    accounts: dict
+    fails: dict = field(default_factory=dict)
+    begun: dict = field(default_factory=dict)
+    keys: list = field(default_factory=list)
+
+    async def run_account(self, settings, *, stop, reload, reread, shared):
+        name = settings.account
+        self.begun.setdefault(name, []).append(asyncio.get_running_loop().time())
+        self.keys.append(settings.mouseflow.email)
+        if name in self.fails:
+            raise self.fails[name]
+        started = asyncio.Event()
+        started.set()
+        async with shared.at_work(Running(started, nothing_wrong, None)):
+            ending = asyncio.create_task(stop.wait())
+            while not ending.done() and name not in self.fails:
+                await asyncio.wait({ending}, timeout=1)
+            ending.cancel()
+            if name in self.fails:
+                raise self.fails[name]
+
+    def start(self):
+        self.stop, self.reload = asyncio.Event(), asyncio.Event()
+        return asyncio.create_task(
+            supervisor.run(
+                self.accounts,
+                stop=self.stop,
+                reload=self.reload,
+                reread=lambda: self.accounts,
+                beside=nothing,
+                run_account=self.run_account,
+            )
+        )
+
+
+async def nothing_wrong():
+    return None
+
+
+@pytest.mark.parametrize("error", [ConfigError("a wrong key"), RuntimeError("a bug")])
+def test_an_account_that_fails_starts_again_less_and_less_often(error):
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": error})
+        running = group.start()
+        await asyncio.sleep(2000)
+        assert [round(gap) for gap in gaps(group.begun["shop"])] == [
+            15, 30, 60, 120, 240, 300, 300, 300, 300, 300,
+        ]  # fmt: skip
+        assert len(group.begun["outlet"]) == 1
+        del group.fails["shop"]
+        await asyncio.sleep(3600)
+        well = len(group.begun["shop"])
+        group.fails["shop"] = error
+        await asyncio.sleep(20)  # it ran, so its next start is soon again
+        assert len(group.begun["shop"]) == well + 1
+        assert len(group.begun["outlet"]) == 1
+        group.stop.set()
+        await running
+
+    with capture_logs() as logs:
+        virtually(work)
+    assert [each["event"] for each in logs].count("account.recovered") == 1
+
+
+def test_a_reload_starts_it_at_once_with_its_settings_of_then():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": ConfigError("a wrong key")})
+        running = group.start()
+        await asyncio.sleep(100)
+        before = len(group.begun["shop"])
+        other = load(None, ENOUGH | {"BOT_MOUSEFLOW__EMAIL": "new@example.com"})
+        names = tuple(group.accounts)
+        group.accounts = {name: other.of_account(name, names) for name in (*names, "third")}
+        del group.fails["shop"]
+        group.reload.set()
+        await asyncio.sleep(1)
+        assert len(group.begun["shop"]) == before + 1
+        assert group.keys[-1] == "new@example.com"
+        group.stop.set()
+        await running
+
+    with capture_logs() as logs:
+        virtually(work)
+    [need] = [each for each in logs if each["event"] == "accounts.need_restart"]
+    assert need["accounts"] == ["third"]
+
+
+def test_it_ends_with_an_error_only_if_none_can_run():
+    async def work():
+        wrong = {name: ConfigError(f"the key of {name}") for name in ("shop", "outlet")}
+        group = Group(accounts_of("shop", "outlet"), wrong)
+        with pytest.raises(ConfigError) as caught:
+            await group.start()
+        assert str(caught.value).splitlines() == [
+            "No account can run.", "shop: the key of shop", "outlet: the key of outlet",
+        ]  # fmt: skip
+
+    virtually(work)
+
+
+def test_budgets_and_pauses_of_one_account_never_touch_the_other(tmp_path):
+    async def work():
+        worlds = {}
+        for name in ("shop", "outlet"):
+            (tmp_path / name).mkdir()
+            worlds[name] = World(tmp_path / name, BUDGET, websites=1, BOT_WEB__LISTEN="")
+            worlds[name].settings = worlds[name].settings.of_account(name, ("shop", "outlet"))
+
+        async def run_account(settings, *, stop, reload, reread, shared):
+            async with worlds[settings.account].daemon(shared=shared):
+                await stop.wait()
+
+        stop = asyncio.Event()
+        running = asyncio.create_task(
+            supervisor.run(
+                {name: world.settings for name, world in worlds.items()},
+                stop=stop,
+                reload=asyncio.Event(),
+                reread=dict,
+                beside=nothing,
+                run_account=run_account,
+            )
+        )
+        shop, outlet = worlds["shop"].sim, worlds["outlet"].sim
+        await asyncio.sleep(60)
+        shop.fail("status", status=429, retry_after=3600, times=1)
+        for number in range(5):
+            outlet.add("site-000", "phone-bounce", start=number)
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3000)
+        stop.set()
+        await running
+        assert len(worlds["shop"].polls(began + 120)) == 0
+        assert len(worlds["outlet"].polls(began + 120)) > 30
+        assert len(outlet.effects()) == 5
+        assert not shop.effects()
+        status = {name: _status(world) for name, world in worlds.items()}
+        assert status == {"shop": "Recording", "outlet": "Stopped"}
+
+    virtually(work)
+
+
+def _status(world):
+    [site] = world.sim.world.sites.values()
+    return site.status
