@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from bench.report import write
+from bench.stalls import environment_of
 from mouseflow.simulator.clock import milliseconds
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -38,17 +39,11 @@ def main() -> None:
         folder = Path(name)
         (folder / "rules").mkdir()
         (folder / "rules" / "checkout.yaml").write_text(RULE)
-        environment = {
+        environment = environment_of(sim) | {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).parents[1]),
-            "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
-            "BOT_MOUSEFLOW__EMAIL": sim.email,
-            "BOT_MOUSEFLOW__API_KEY": sim.api_key,
-            "BOT_SLACK__BASE_URL": sim.slack_url,
-            "BOT_SLACK__BOT_TOKEN": sim.slack.token,
             "BOT_SLACK__CHANNEL": "#mouseflow",
             "BOT_POLL__RECORDINGS": "5s",
-            "BOT_WEB__LISTEN": "",
         }
         daemon = subprocess.Popen(
             [sys.executable, "-m", "bot", "run"],

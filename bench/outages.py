@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 from bench.report import write
@@ -45,6 +46,7 @@ OTHERS = {
 }
 PER_MINUTE = {"slack": 70, "webhook": 1}
 """Matches in a minute: 100,800 in a day, 11,520 in eight days."""
+POLLED = {"slack": "1m", "webhook": "15m"}
 OTHER_RULES = {
     "slack": """
 version: 1
@@ -192,11 +194,14 @@ def _other_fails(kind: str, folder: Path) -> dict[str, object]:
     sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
     from virtual_world import Prompt, World, virtually
 
-    from bot import logs
+    from bot import health, logs, reload
+    from bot.delivery import worker
     from bot.delivery.dry_run import DryRunLog, DrySlack
     from bot.errors import TryLater
     from bot.store import open_store
 
+    # Nothing here needs files, queue and heartbeat to be looked at sooner.
+    reload.CHECK_FILES = health.BEAT = worker.TEND = timedelta(minutes=5)
     away = False
 
     class Slack(DrySlack):
@@ -213,7 +218,10 @@ def _other_fails(kind: str, folder: Path) -> dict[str, object]:
 
     logs.configure("json", "info", stream=sys.stderr)
     received: Counter[str] = Counter()
-    world = World(folder, OTHER_RULES[kind], websites=5)
+    world = World(
+        folder, OTHER_RULES[kind], websites=5, BOT_POLL__RECORDINGS=POLLED[kind],
+        BOT_POLL__FEEDBACK="1d", BOT_POLL__REPORTS="1d",
+    )  # fmt: skip
     world.slack = Slack(DryRunLog())
     world.webhook = Receiver()
     store = open_store(f"sqlite:///{folder}/bot.db")
@@ -287,7 +295,7 @@ def _other_fails(kind: str, folder: Path) -> dict[str, object]:
 def outer(kind: str) -> dict[str, object]:
     """The scenario in a process of its own, and a small file system if its store is what fails."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={MOUNTED}", "tmpfs"]
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=None if kind in STORE else "/dev/shm") as name:
         if kind in STORE:
             subprocess.run([*mount, name], check=True)
         try:

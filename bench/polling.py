@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from msgspec import structs
 
-from bench.report import write
+from bench.report import bars, write
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling import evaluate
 from bot.polling.list_filters import askable, is_answered
@@ -330,7 +330,9 @@ def _matrix() -> str:
             f"| {ours.mine / better:.2f}× | {ours.once:,} | {ours.naive:,} |"
         )
         print(lines[-1], flush=True)
-    return "\n".join(lines)
+        chart = {"ours": ours.mine, "by details alone": details.mine,
+                 "by filtered lists": filtered.mine, "naive": ours.naive}  # fmt: skip
+    return "\n".join([*lines, "", "Calls in the last row:", "", bars(chart, "calls")])
 
 
 _LATE = {

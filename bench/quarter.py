@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
 import virtual_world
 from virtual_world import START, Prompt, World, virtually
 
-from bench.report import write
+from bench.report import memory, write
 from bot import health, logs, reload
 from bot.delivery import worker
 from bot.delivery.dry_run import DryRunLog, DrySlack
@@ -72,6 +72,7 @@ CHANGES = (
     ("checkout.yaml", "/checkout/thanks", "/checkout/thank-you"),
     # A small shop: ten buy in eight hours.
     ("checkout.yaml", "within: 2h", "within: 8h"),
+    ("checkout.yaml", "the checkout for two hours", "the checkout for eight hours"),
     ("checkout.yaml", "# with budgets.yaml beside it: not_while", "not_while"),
     # Its people read single sessions in the morning, except for the worst.
     ("checkout.yaml", "at_most: 10 per hour", "at_most: 5 per day"),
@@ -221,11 +222,6 @@ def packs(folder: Path, source: Path) -> Path:
                     text = text.replace(old, new)
             (made / path.name).write_text(text, encoding="utf-8")
     return made
-
-
-def memory() -> float:
-    """Resident memory of this process, in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 class Quarter:

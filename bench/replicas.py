@@ -1,6 +1,6 @@
 """How much more two and four bots on one PostgreSQL store do than one.
 
-    python bench/replicas.py [--write]      needs PostgreSQL: BOT_TEST_POSTGRES, or the tests' own
+    python -m bench.replicas [--write]      needs PostgreSQL: BOT_TEST_POSTGRES, or the tests' own
 
 Each bot is a process of its own that delivers from the same store. Every action takes 2 s, as a
 request to a slow API does, so that a bot waits most of the time: what two of them lose against
@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import multiprocessing
 import os
-import re
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from postgres_server import GIVEN, Server, connected, create_database
 
+from bench.report import write
 from bot.actions.base import Action, Done
 from bot.delivery import Delivery
 from bot.domain.subjects import RecordingSubject, Site, written
@@ -35,12 +35,10 @@ from bot.store.dead_letters import queue_figures
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from mouseflow.models import Recording
 
-DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
-BEGIN, END = "<!-- replicas: made by bench/replicas.py -->", "<!-- replicas: end -->"
 TAKES = 2.0
 WEBSITES, EACH = 64, 3
 BOTS = (1, 2, 4)
-RUNS = 3
+RUNS = 1
 
 
 class Tag(Action):
@@ -161,9 +159,7 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if args.write:
-        text = DOCS.read_text()
-        kept = re.sub(f"{BEGIN}.*{END}", f"{BEGIN}\n\n{table}\n\n{END}", text, flags=re.DOTALL)
-        DOCS.write_text(kept)
+        write("replicas", table)
 
 
 if __name__ == "__main__":

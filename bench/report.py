@@ -40,6 +40,7 @@ BENCHMARKS = (
     "latency --write",
     "calls --write",
     "delivery --write",
+    "replicas --write",
     "pace --write",
     "unusual --write",
     "replay --write",
@@ -48,9 +49,10 @@ BENCHMARKS = (
     "start --write",
     "check --write",
     "scaling --write",
-    "soak --write",
-    "soak --real --per-day 2000 --write",
-    "soak --real --websites 500 --rules 1000 --write",
+    "soak --write soak",
+    "soak --days 30 --websites 5 --per-day 6700 --every 1h --write million",
+    "soak --real --per-day 2000 --write soak-real",
+    "soak --real --websites 500 --rules 1000 --write many",
     "outages --write",
     "quarter --every 1h --write",
 )
@@ -79,24 +81,30 @@ def met(good: bool) -> str:
 def bars(values: Mapping[str, float], unit: str, width: int = 40) -> str:
     """The values as bars of text, the longest `width` wide."""
     most, room = max(values.values()), max(map(len, values))
+    drawn = {name: "█" * (round(width * it / most) or bool(it)) for name, it in values.items()}
     lines = [
-        f"{name:<{room}} {'█' * max(1, round(width * value / most)):<{width}} {value:,.4g} {unit}"
+        f"{name:<{room}} {drawn[name]:<{width}} {value:,.4g} {unit}"
         for name, value in values.items()
     ]
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
 
 
+def memory() -> float:
+    """Resident memory of this process, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
 def machine() -> str:
     """Where the figures come from, as Markdown."""
     cpu = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
-    memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
+    total = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
     versions = (
         f"{name} {importlib.metadata.version(name)}"
         for name in ("aiohttp", "httpx", "msgspec", "pydantic", "sqlalchemy")
     )
     rows = {
         "processor": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores",
-        "memory": f"{int(memory[1]) / 2**20:.0f} GB" if memory else "unknown",
+        "memory": f"{int(total[1]) / 2**20:.0f} GB" if total else "unknown",
         "system": f"{platform.system()} {platform.release()}",
         "Python, SQLite": f"{platform.python_version()}, {sqlite3.sqlite_version}",
         "libraries": ", ".join(versions),

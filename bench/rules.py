@@ -226,7 +226,7 @@ def report(rows: list[dict], rounds: int) -> list[str]:
             name += f" {engines.version(engine.package)}"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     hundred = {it.name: figures[100][it.name] for it in here if it.name in figures[100]}
-    chart = {name: it for name, it in hundred.items() if it < 1000}
+    chart = {name: it for name, it in hundred.items() if it < 100}
     lines += [
         "",
         "At 100 rules:",

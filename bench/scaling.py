@@ -119,7 +119,8 @@ def row(load: Load) -> str:
     later = [it for it in world.sim.calls if it.at / 1000 >= START.timestamp() + half]
     polls = defaultdict(list)
     for at, site in world.polls():
-        if not polls[site] or at - polls[site][-1] > 30:  # deeper pages of one poll
+        # One poll asks for several lists.
+        if not polls[site] or at - polls[site][-1] > load.every / 2:
             polls[site].append(at)
     apart = [gap for moments in polls.values() for gap in gaps(moments)[1:]]
     refused = sum(it.status == 429 for it in later)

@@ -1,7 +1,7 @@
 """Months at work: nothing grows, nothing is lost, nothing is done twice.
 
-    python -m bench.soak [--days 90] [--websites 3] [--per-day 300] [--write]
-    python -m bench.soak --real [--minutes 10] [--websites 20] [--rules 0] [--write]
+    python -m bench.soak [--days 90] [--websites 3] [--per-day 300] [--write soak]
+    python -m bench.soak --real [--minutes 10] [--websites 20] [--rules 0] [--write soak-real]
 
 The daemon has a process of its own; the simulated account, Slack and the judge are in another. By
 default the daemon's clock is virtual: days pass in seconds, with faults of the API and of Slack,
@@ -10,7 +10,7 @@ changed and broken rule files, restarts, a clock that is wrong, and the change t
 
 Each day (each half minute) prints memory, descriptors, tasks, connections and the store's size.
 Ends with 1 if they grow, or if an action is missing, done twice or done without cause.
---write puts the table into docs/explanation/performance.md. Linux.
+--write puts the table of that name into the docs. Linux.
 """
 
 import argparse
@@ -32,6 +32,8 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from bench.report import memory, write
 
 ROOT = Path(__file__).parents[1]
 RULES = """
@@ -59,6 +61,8 @@ rules:
     when: {conversion: {under: 1%}}
     do: {slack: {channel: "#ux"}}
 """
+PAGE_OF = {"soak": "reliability.md", "soak-real": "reliability.md"}
+JUDGED = ("deep", "pays", "friction")
 KEEP = 14
 HOUR = 3600
 
@@ -103,7 +107,7 @@ def sample(at: float, folder: Path, stall: float = 0.0) -> Sample:
             continue
     return Sample(
         at=at,
-        memory=int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20,
+        memory=memory(),
         descriptors=len(links),
         connections=sum(it.startswith("socket:") for it in links),
         tasks=len(asyncio.all_tasks()),
@@ -356,9 +360,9 @@ class Verdict:
 
     recordings: int
     expected: int
-    lost: int
+    lost: tuple[str, ...]
     twice: int
-    wrong: int
+    wrong: tuple[str, ...]
 
     @property
     def good(self) -> bool:
@@ -375,7 +379,9 @@ def judge(sim, posts: Mapping[str, int], begin: datetime, until: datetime, twice
 
     first, last = clock.milliseconds(begin), clock.milliseconds(until)
     done = {it.recording: it for it in sim.effects()}
-    recordings = expected = lost = wrong = 0
+    recordings = expected = 0
+    lost: list[str] = []
+    wrong: list[str] = []
     for site in sim.world.sites.values():
         for day in range(timeline.day_of(first), timeline.day_of(last) + 1):
             for index in range(len(timeline.arrived(site, day).starts)):
@@ -393,14 +399,17 @@ def judge(sim, posts: Mapping[str, int], begin: datetime, until: datetime, twice
                 now = _met(timeline.snapshot(visit.script, last - visit.start))
                 ever = _met(visit.final)
                 expected += sum(now)
-                lost += sum(must and not it for must, it in zip(now, did, strict=True))
-                wrong += sum(it and not may for may, it in zip(ever, did, strict=True))
+                for rule, must, may, it in zip(JUDGED, now, ever, did, strict=True):
+                    if must and not it:
+                        lost.append(f"{rule} {site.id} {name} {clock.moment(visit.start)}")
+                    if it and not may:
+                        wrong.append(f"{rule} {site.id} {name} {clock.moment(visit.start)}")
     twice += sum(count - 1 for count in posts.values())
-    return Verdict(recordings, expected, lost, twice, wrong)
+    return Verdict(recordings, expected, tuple(lost), twice, tuple(wrong))
 
 
 def _met(state) -> tuple[bool, bool, bool]:
-    """Which of the rules about recordings the session meets."""
+    """Which of the rules `JUDGED` the session meets."""
     return len(state.views) >= 9, "/checkout/pay" in state.paths, state.friction >= 6
 
 
@@ -490,7 +499,7 @@ def for_real(pipe: Connection, folder: Path, environment: dict[str, str], minute
 
 def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) -> "Outcome":
     """So many real minutes over sockets, with faults all the time."""
-    from bench.stalls import rules_text
+    from bench.stalls import environment_of, rules_text
     from mouseflow.simulator.quirks import Quirks
     from mouseflow.simulator.server import Simulator
 
@@ -502,13 +511,8 @@ def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) 
         sim.slack.add_channel("#alerts")
         for name in ("#ux", "#ops", "#checkout-alerts"):
             sim.slack.add_channel(name)
-        environment = {
-            "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
-            "BOT_MOUSEFLOW__EMAIL": sim.email,
-            "BOT_MOUSEFLOW__API_KEY": sim.api_key,
+        environment = environment_of(sim) | {
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "50",
-            "BOT_SLACK__BASE_URL": sim.slack_url,
-            "BOT_SLACK__BOT_TOKEN": sim.slack.token,
             "BOT_SLACK__CHANNEL": "#alerts",
             "BOT_SLACK__OPS_CHANNEL": "#ops",
             "BOT_STORE__URL": f"sqlite:///{folder}/bot.db",
@@ -526,22 +530,26 @@ def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) 
         while (one := ours.recv()) is not None:
             samples.append(one)
             print(line(one, "minute"), flush=True)
-            if len(samples) < minutes * 2 - 6:
+            if len(samples) < minutes * 2 - 8:
                 _disturb(sim, folder, len(samples))
         daemon.join()
         posts = named(json.dumps(it.blocks) for it in sim.slack.in_channel("#checkout-alerts"))
-        verdict = judge(sim, posts, begin, datetime.now(UTC) - timedelta(minutes=3), 0)
-    return Outcome(samples, verdict, store_per_recording(folder))
+        verdict = judge(sim, posts, begin, datetime.now(UTC) - timedelta(minutes=4), 0)
+        cost = f"{len(sim.calls):,} requests, {1000 * samples[-1].cpu / len(sim.calls):.1f} ms of "
+        note = cost + "processor time each, all work of the daemon included."
+    return Outcome(samples, verdict, store_per_recording(folder), note)
 
 
 def _disturb(sim, folder: Path, turn: int) -> None:
     """A few faults, and now and then a changed rule file."""
+    sim.faults.clear()
     kind = API[turn % len(API)]
     if kind.isdigit():
         sim.fail("status", status=int(kind), times=3, retry_after=2)
     else:
         sim.fail(kind, times=3)
-    sim.fail("status", side="slack", status=503, times=2)
+    if turn % 5 == 0:
+        sim.fail("status", side="slack", status=503)
     if turn % 4 == 0:
         (folder / "rules" / "soak.yaml").write_text(f"{RULES}\n# changed {turn}\n")
 
@@ -556,6 +564,7 @@ class Outcome:
     samples: list[Sample]
     verdict: Verdict
     per_recording: float
+    note: str = ""
 
     def faults(self, *, store: bool) -> list[str]:
         """Why the run fails."""
@@ -582,11 +591,14 @@ class Outcome:
             f"| {it.at:g} | {' | '.join(f'{asdict(it)[name]:,.0f}' for name in names)} |"
             for it in picked
         ]
+        stall = max(it.stall for it in self.samples)
         return "\n".join([
             *lines, "",
+            *([f"Longest stall of all: {stall:.0f} ms of processor time.", ""] if stall else []),
             f"{verdict.recordings:,} recordings, {verdict.expected:,} actions asked for: "
-            f"{verdict.lost} lost, {verdict.twice} twice, {verdict.wrong} without cause. "
-            f"The store has {self.per_recording:.0f} bytes for each recording that it knows.",
+            f"{len(verdict.lost)} lost, {verdict.twice} twice, {len(verdict.wrong)} without cause. "
+            f"The store has {self.per_recording:.0f} bytes for each recording that it knows. "
+            f"{self.note}",
         ])  # fmt: skip
 
 
@@ -625,6 +637,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rules", type=int, default=0, help="with --real: so many rules more")
     parser.add_argument("--folder", type=Path, help="keep store and log here")
+    parser.add_argument("--write", metavar="TABLE", help="put the table of that name into the docs")
     args = parser.parse_args()
     # Thousands of transactions: in memory they wait for no disk.
     fast = None if args.real or not Path("/dev/shm").exists() else "/dev/shm"
@@ -635,7 +648,10 @@ def main() -> None:
             run = real(args.minutes, args.websites or 20, args.per_day, args.rules, folder)
         else:
             run = simulated(args.days, args.websites or 3, args.per_day, args.every, folder)
-    print(run.table("minute" if args.real else "day"))
+    table = run.table("minute" if args.real else "day")
+    print(table)
+    if args.write:
+        write(args.write, table, PAGE_OF.get(args.write, "performance.md"))
     faults = run.faults(store=not args.real)
     sys.exit("\n".join(faults) if faults else 0)
 

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import structlog
 
-from bench.report import write
+from bench.report import bars, write
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime.now(UTC)
@@ -125,6 +125,18 @@ def rules_text(count: int, *, note: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def environment_of(sim) -> dict[str, str]:
+    """The settings of a daemon that watches the simulated account, without its page."""
+    return {
+        "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
+        "BOT_MOUSEFLOW__EMAIL": sim.email,
+        "BOT_MOUSEFLOW__API_KEY": sim.api_key,
+        "BOT_SLACK__BASE_URL": sim.slack_url,
+        "BOT_SLACK__BOT_TOKEN": sim.slack.token,
+        "BOT_WEB__LISTEN": "",
+    }
+
+
 def serve(websites: int) -> None:
     """The simulated account, until it is ended."""
     from mouseflow.simulator.server import Simulator
@@ -135,8 +147,7 @@ def serve(websites: int) -> None:
         website(f"site-{n:03}", f"shop-{n:03}.com", plan=Plan(per_day=300)) for n in range(websites)
     ]
     with Simulator(seed=7, sites=sites) as sim:
-        print(json.dumps([sim.mouseflow_url, sim.email, sim.api_key, sim.slack_url,
-                          sim.slack.token]), flush=True)  # fmt: skip
+        print(json.dumps(environment_of(sim)), flush=True)
         signal.pause()
 
 
@@ -151,16 +162,9 @@ def account(websites: int) -> Iterator[dict[str, str]]:
     )
     try:
         assert served.stdout
-        url, email, key, slack, token = json.loads(served.stdout.readline())
-        yield {
-            "BOT_MOUSEFLOW__BASE_URL": url,
-            "BOT_MOUSEFLOW__EMAIL": email,
-            "BOT_MOUSEFLOW__API_KEY": key,
+        yield json.loads(served.stdout.readline()) | {
             "BOT_MOUSEFLOW__REQUESTS_PER_SECOND": "50",
-            "BOT_SLACK__BASE_URL": slack,
-            "BOT_SLACK__BOT_TOKEN": token,
             "BOT_SLACK__CHANNEL": "#alerts",
-            "BOT_WEB__LISTEN": "",
             "BOT_POLL__RECORDINGS": "20s",
             "BOT_POLL__START": "1h",
             "BOT_POLL__FEEDBACK": "1h",
@@ -413,7 +417,9 @@ def main() -> None:
         " | by the clock |"
     )
     lines = [_row(name, *longest) for name, longest in rows.items()]
-    table = "\n".join([head, "|---|---:|---:|---:|---:|", *lines, *NOTES, ""])
+    chart = bars({name: 1000 * turns.cpu for name, (turns, _) in rows.items()}, "ms")
+    parts = [head, "|---|---:|---:|---:|---:|", *lines, *NOTES]
+    table = "\n".join([*parts, "", "Event loop, processor time:", "", chart])
     print(table)
     if options.write:
         write("stalls", table)

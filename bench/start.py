@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.report import met, write
+from bench.stalls import environment_of
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -48,16 +49,10 @@ def started(python: str, folder: Path) -> tuple[float, float]:
     """Seconds to the first poll, and MB after some polls."""
     quiet = website("8fc2ace2-75bc-8ba4-b424-c8916670b990", "myshop.com", plan=Plan(per_day=0))
     with Simulator(seed=3, sites=[quiet]) as sim:
-        environment = {
+        environment = environment_of(sim) | {
             "PATH": os.environ["PATH"],
-            "BOT_MOUSEFLOW__BASE_URL": sim.mouseflow_url,
-            "BOT_MOUSEFLOW__EMAIL": sim.email,
-            "BOT_MOUSEFLOW__API_KEY": sim.api_key,
-            "BOT_SLACK__BASE_URL": sim.slack_url,
-            "BOT_SLACK__BOT_TOKEN": sim.slack.token,
             "BOT_SLACK__CHANNEL": "#mouseflow",
             "BOT_POLL__RECORDINGS": "1s",
-            "BOT_WEB__LISTEN": "",
         }
 
         def polls() -> int:

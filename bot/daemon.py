@@ -121,6 +121,7 @@ class Running:
     `started` is set once its websites are known; `facts` is None where there is no status page.
     """
 
+    store: Store
     started: asyncio.Event
     why_silent: Callable[[], Awaitable[str | None]]
     facts: "Facts | None"
@@ -406,7 +407,7 @@ class Daemon:
         """
         facts = self._facts()
         if self._shared is not None:
-            async with self._shared.at_work(Running(self._started, self._health.why_silent, facts)):
+            async with self._shared.at_work(self._running(facts)):
                 yield
             return
         if facts is None:
@@ -422,6 +423,9 @@ class Daemon:
                     raise
                 log.warning("web.not_started", reason=str(error))
             yield
+
+    def _running(self, facts: "Facts | None") -> Running:
+        return Running(self._store, self._started, self._health.why_silent, facts)
 
     def _facts(self) -> "Facts | None":
         """What the status page knows; None without one."""

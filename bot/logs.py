@@ -12,9 +12,30 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import structlog
-from structlog.stdlib import ProcessorFormatter
-from structlog.types import Processor
+
+@contextmanager
+def _without_terminal_libraries() -> Iterator[None]:
+    """Within, imports leave out what only a terminal needs: a seventh of a command's start.
+
+    structlog imports coloured tracebacks, and httpx its command line, with rich, click and
+    pygments. A module that is None cannot be imported (Python's documentation, "The import
+    system", 5.3.1), which both libraries take for "not installed".
+    """
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    hidden = not sys.stderr.isatty() and "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["rich"]
+
+
+with _without_terminal_libraries():
+    import structlog
+    from structlog.stdlib import ProcessorFormatter
+    from structlog.types import Processor
 
 QUIET = (
     "httpx",

@@ -153,6 +153,10 @@ class Schedule:
             return
         watchdog.cancel()
         await asyncio.gather(watchdog, return_exceptions=True)
+        self._scheduler.pause()
+        await asyncio.sleep(
+            0
+        )  # ticks that have begun end; cancelled ones would be logged as errors
         # With wait=True the asyncio scheduler cancels what runs instead of waiting for it.
         self._scheduler.shutdown(wait=False)
         await asyncio.sleep(0)

@@ -34,6 +34,7 @@ from bot.delivery.slack import SLACK
 from bot.delivery.webhook import Heartbeat
 from bot.errors import BotError, ConfigError, TryLater, internal_error
 from bot.polling.ops_messages import post_directly
+from bot.store.recordings import claim_for
 
 if TYPE_CHECKING:
     from bot.delivery.buttons import PressConnection
@@ -145,6 +146,7 @@ class Supervisor:
         self._wait = dict.fromkeys(accounts, RETRY)
         self._connections = connections(accounts.values())
         self._paces: dict[str, Paces] = {}
+        self._reasons: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.none_runs = asyncio.Event()
@@ -161,8 +163,8 @@ class Supervisor:
             yield _side_task(beats.keep_beating)
 
     def why_not(self, account: str) -> str:
-        """Why the account does not run; empty if it runs or starts."""
-        return self.failed.get(account, "")
+        """Why the account failed last; empty if it has started since, or not failed."""
+        return self._reasons.get(account, "")
 
     async def keep(self, name: str) -> None:
         """Run the account, and again after a failure, until the stop."""
@@ -219,6 +221,17 @@ class Supervisor:
 
     @asynccontextmanager
     async def _at_work(self, name: str, running: Running) -> AsyncIterator[None]:
+        """Within, the account is at work. Raises ConfigError if its store is that of another one.
+
+        Two addresses may lead to one database, and two accounts may have changed theirs.
+        """
+        others = self._accounts.keys() - {name}
+        claim = partial(claim_for, account=name, others=others, at=utc())
+        if owner := await running.store.run(claim):
+            raise ConfigError(
+                f"accounts.{name}.store.url: {running.store.place} is the store of {owner}; each "
+                "account needs its own"
+            )
         self.running[name] = running
         started = asyncio.create_task(self._note_started(name, running.started))
         try:
@@ -234,6 +247,7 @@ class Supervisor:
         """Say that it works, once its websites are known."""
         await started.wait()
         self._wait[name] = RETRY
+        self._reasons.pop(name, None)
         if name in self._told:
             log.info("account.recovered")
             if await self._tell(name, "The account runs again", ()):
@@ -244,6 +258,7 @@ class Supervisor:
         ours = isinstance(error, BotError)
         reason = str(error) if ours else internal_error(error)
         seconds = round(wait.total_seconds())
+        self._reasons[name] = reason
         log.error("account.failed", reason=reason, seconds=seconds, exc_info=not ours)
         if name not in self._told and not self._stop.is_set():
             lines = (*reason.splitlines(), "The bot tries again. Its other accounts keep running.")

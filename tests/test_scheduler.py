@@ -41,6 +41,18 @@ async def test_after_the_stop_no_tick_comes() -> None:
     await schedule.stop()
 
 
+async def test_ticks_at_the_moment_of_the_stop_are_no_errors(caplog) -> None:
+    schedule, event = Schedule(), asyncio.Event()
+    schedule.start()
+    stopping = asyncio.create_task(schedule.stop())
+    number = 0
+    while not stopping.done():
+        schedule.every(f"recordings/{(number := number + 1)}", timedelta(microseconds=1), event)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [it.getMessage() for it in caplog.records if it.levelname == "ERROR"] == []
+
+
 async def test_a_known_name_gets_the_new_interval_and_a_forgotten_one_none() -> None:
     schedule, slow, fast = Schedule(), asyncio.Event(), asyncio.Event()
     schedule.every("feedback", timedelta(hours=1), slow)

@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     rules = context.rules(args, settings)
-    rule = rule_named(rules.written, args.rule)
+    rule = rule_named(rules.written, args.rule, rules.elsewhere)
     if args.recording is None:
         with output.busy("asking Mouseflow"):
             plans = asyncio.run(_plans(args, settings, rules, rule))

@@ -4,7 +4,9 @@ Only YAML is formatted. A file whose comments or values would change stays as it
 command says so.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from pathlib import Path
 
 EXAMPLE = "mouseflow-bot fmt\nmouseflow-bot fmt --check rules/checkout.yaml"
@@ -44,10 +46,10 @@ def run(args: Namespace) -> int:
         else:
             if new.encode() == data:
                 same += 1
-                continue
-            changed.append(name)
-            if not args.check:
-                _replace(Path(name), new)
+            elif fault := "" if args.check else _replaced(Path(name), data, new.encode()):
+                bad.append(f"{name}: left as it is: {fault}")
+            else:
+                changed.append(name)
     for line in bad:
         output.line(line)
     for name in changed:
@@ -58,10 +60,24 @@ def run(args: Namespace) -> int:
     return 1 if bad or (args.check and changed) else 0
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the file anew, whole or not at all."""
-    real = path.resolve()
-    part = real.with_name(f".{real.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.chmod(real.stat().st_mode & 0o7777)
-    part.replace(real)
+def _replaced(path: Path, old: bytes, new: bytes) -> str:
+    """Write the file anew, whole or not at all; returns why it can't be, empty if it is."""
+    try:
+        real = path.resolve()
+        if real.read_bytes() not in (old, new):
+            return "it was changed meanwhile; run this again"
+        part = real.with_name(f".{real.name}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(new)
+                file.flush()
+                os.fsync(file.fileno())
+            part.chmod(real.stat().st_mode & 0o7777)
+            part.replace(real)
+        except OSError:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    except OSError as error:
+        return f"it can't be written: {error.strerror}"
+    return ""

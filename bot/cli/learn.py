@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
 
     settings = context.settings(args)
     rules = context.rules(args, settings)
-    rule = rule_named(rules.written, args.rule)
+    rule = rule_named(rules.written, args.rule, rules.elsewhere)
     if rule.watch != "recordings":
         args.usage_error(f"{rule.id} watches {rule.watch}; only recordings can be learnt from")
     with context.existing_store(settings, read_only=True) as store:

@@ -2,6 +2,7 @@
 
 import argparse
 import codecs
+import errno
 import importlib
 import io
 import os
@@ -69,6 +70,12 @@ ASCII = str.maketrans({
 })  # fmt: skip
 """What stands in for a symbol where the output's encoding lacks it."""
 
+_OUTSIDE = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.EMFILE, errno.ENFILE, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
+})  # fmt: skip
+"""Errors of files that are no bug: a full disk, a file that may not be written."""
+
 SUCCESS, PROBLEM, USAGE, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -90,6 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return SUCCESS
         _report_internal_error(arguments)
         return INTERNAL_ERROR
+    except OSError as error:
+        if error.errno not in _OUTSIDE:
+            _report_internal_error(arguments)
+            return INTERNAL_ERROR
+        if error.filename is None:
+            _drop_output()
+        _print_error(f"{error.filename or 'the output'}: {error.strerror}")
+        return PROBLEM
     except Exception:
         _report_internal_error(arguments)
         return INTERNAL_ERROR
@@ -161,9 +176,13 @@ def _pipe_was_closed() -> bool:
     poll.register(sys.stdout.fileno(), select.POLLERR)
     closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if closed:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     return closed
+
+
+def _drop_output() -> None:
+    """Give up what can't be written: Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(text: str) -> None:

@@ -41,7 +41,6 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run until a signal; returns the exit code."""
     _exit_on_signals()  # before the slow imports; PID 1 has no default handlers
-    _skip_terminal_imports()
     gc.disable()  # imports make a hundred thousand objects, and none of them is garbage
     from bot import logs
     from bot.cli.context import accounts, settings
@@ -151,17 +150,6 @@ async def beat(lock: Path | None, interval: float = HEARTBEAT) -> None:
         with contextlib.suppress(OSError):  # not taken yet, or the disk is full
             os.utime(lock)
         await asyncio.sleep(interval)
-
-
-def _skip_terminal_imports() -> None:
-    """Save five megabytes that a container never uses.
-
-    httpx imports its command line, and structlog coloured tracebacks, with rich, click and
-    pygments. A module that is None cannot be imported (Python's documentation, "The import
-    system", 5.3.1), which both libraries take for "not installed".
-    """
-    extras = ["httpx._main"] if sys.stderr.isatty() else ["httpx._main", "rich"]
-    sys.modules.update(dict.fromkeys(extras))  # type: ignore[arg-type]
 
 
 def _exit_on_signals() -> None:

@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
     use_config = context.configured(args) and not args.paths
     rules = context.every_rule(args, context.meant(args, offline=True) if use_config else {})
     for rule in args.rule:
-        rule_named(rules.written, rule)
+        rule_named(rules.written, rule, rules.elsewhere)
     results = tests.run(rules, only=args.rule)
     failed = [result for result in results if not result.passed]
     samples = _samples(args.quiet_on) if args.quiet_on else ()

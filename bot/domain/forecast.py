@@ -112,21 +112,36 @@ def recorded(websites: Iterable[tuple[Traffic, float]], hour: datetime) -> float
     return sum(traffic.expected(hour) * rate / 100 for traffic, rate in websites)
 
 
+def _recorded(websites: Iterable[tuple[Traffic, float]]) -> Callable[[datetime], float]:
+    """The same for many hours: those of one weekday and hour of the day are alike."""
+    websites = list(websites)
+    zones = {traffic.zone for traffic, _ in websites}
+    known: dict[tuple[tuple[int, int], ...], float] = {}
+
+    def at(hour: datetime) -> float:
+        alike = tuple(_local(hour, zone) for zone in zones)
+        if alike not in known:
+            known[alike] = recorded(websites, hour)
+        return known[alike]
+
+    return at
+
+
 def coming(websites: Iterable[tuple[Traffic, float]], now: datetime, end: datetime) -> float:
     """The recordings expected from now on."""
-    websites = list(websites)
-    return sum(share * recorded(websites, hour) for hour, share in _hours(now, end))
+    at = _recorded(websites)
+    return sum(share * at(hour) for hour, share in _hours(now, end))
 
 
 def runs_out(
     websites: Iterable[tuple[Traffic, float]], left: float, now: datetime, end: datetime
 ) -> datetime | None:
     """When `left` more recordings will have been made; None if not before the end."""
-    websites = list(websites)
     if left <= 0:
         return now
+    at = _recorded(websites)
     for hour, share in _hours(now, end):
-        expected = recorded(websites, hour) * share
+        expected = at(hour) * share
         if expected >= left:
             return max(hour, now) + HOUR * share * (left / expected)
         left -= expected
@@ -163,8 +178,10 @@ def _hours(now: datetime, end: datetime) -> Iterable[tuple[datetime, float]]:
     """The hours from now to the end, each with the fraction of it in between."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     while hour < end:
-        yield hour, (min(hour + HOUR, end) - max(hour, now)) / HOUR
-        hour += HOUR
+        after = hour + HOUR
+        whole = hour >= now and after <= end
+        yield hour, 1.0 if whole else (min(after, end) - max(hour, now)) / HOUR
+        hour = after
 
 
 def paced_rate(

@@ -35,13 +35,28 @@ class Clause(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple["Clause", ...] = ()
 
 
+class Near(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule that did not match then. `waits`: the session was not over: it might."""
+
+    rule: str
+    when: Clause
+    excepts: Clause | None = None
+    waits: bool = False
+
+
 class Insight(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A match as it was decided. `pages` is how many pages the visit had, also those left out."""
+    """A match as it was decided. `pages` is how many pages the visit had, also those left out.
+
+    `facts` are a few of the session's values as (field, value), `near` the rules that came
+    closest to matching it too, the closest first.
+    """
 
     when: Clause
     excepts: Clause | None = None
     path: tuple[Stop, ...] = ()
     pages: int = 0
+    facts: tuple[tuple[str, str], ...] = ()
+    near: tuple[Near, ...] = ()
 
 
 def packed(insight: Insight) -> bytes:

@@ -59,8 +59,10 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     """One recording with the facts that only the server knows.
 
     `friction` and `visitor_type` are None where no rule had them asked. `zone` is the name
-    of the account's time zone (`weekday` and `hour` count in it). `told_tags` are on the session
-    or on one of its pages and `told_pages` were seen in it, as the API's filters said.
+    of the account's time zone (`weekday` and `hour` count in it). `found_by` are the texts, of
+    those that rules name, by which the API's search finds it; None where they were not asked.
+    `told_tags` are on the session or on one of its pages and `told_pages` were seen in it, as
+    the API's filters said.
     """
 
     kind: ClassVar[Kind] = "recordings"
@@ -69,6 +71,7 @@ class RecordingSubject(Struct, frozen=True, kw_only=True, tag="recording"):
     zone: str = "UTC"
     friction: Band | None = None
     visitor_type: Literal["first", "returning"] | None = None
+    found_by: tuple[str, ...] | None = None
     told_tags: tuple[str, ...] = ()
     told_pages: tuple[str, ...] = ()
 

@@ -21,7 +21,7 @@ from bot.domain.subjects import (
     WebsiteSubject,
 )
 from bot.fields.field import FOLLOWS, BadField, Field, Source, named
-from bot.fields.recordings import RECORDING_FIELDS, SEARCH, blank
+from bot.fields.recordings import RECORDING_FIELDS, blank
 from bot.fields.reports import (
     CAMPAIGN_FIELDS,
     FORM_FIELDS,
@@ -185,7 +185,7 @@ def group_value(subject: Subject, name: str) -> str | None:
 VISITOR_FILTERS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         field.name: field
-        for field in (*RECORDING_FIELDS, SEARCH)
+        for field in RECORDING_FIELDS
         if field.api_filter is not None and field.api_filter.contrast
     }
 )

@@ -54,6 +54,9 @@ class AskedBy(Enum):
     VISITOR_TYPE = auto()
     """One query for returning visitors; all others came for the first time."""
 
+    SEARCH = auto()
+    """One query for each text that rules name: which recordings the API finds by it."""
+
 
 class TextKind(Enum):
     """What kind of text a value is: how it is compared, printed and what is doubtful about it."""
@@ -69,6 +72,7 @@ class TextKind(Enum):
     LANGUAGE = auto()
     VERSION = auto()
     MOMENT = auto()
+    SEARCH = auto()
 
 
 Value = str | float | bool | Band | datetime | tuple[Any, ...] | None
@@ -164,6 +168,7 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             | TextKind.TAG
             | TextKind.VERSION
             | TextKind.MOMENT
+            | TextKind.SEARCH
         ):
             return folded
         case _:
@@ -467,8 +472,8 @@ def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:
         plain and any(served.take(it) != it for it in served.contrast)
     ):
         yield "a contrast is two values as the API's filter takes them"
-    if plain and not (field.choices or served.hint):
-        yield "a filter with a contrast needs choices or a hint"
+    if plain and not (field.choices or (served.hint and served.pattern)):
+        yield "a filter with a contrast needs choices, or a pattern and a hint"
 
 
 def named(fields: Sequence[Field], name: str) -> Field:

@@ -284,6 +284,11 @@ def _started_at(subject: RecordingSubject, start: datetime) -> RecordingSubject:
     return _changed(subject, created=start, last_activity=start + length)
 
 
+def _give_search(subject: RecordingSubject, values: str | Sequence[str]) -> RecordingSubject:
+    texts = (values,) if isinstance(values, str) else tuple(values)
+    return replace(subject, found_by=texts)
+
+
 def _give_created(subject: RecordingSubject, value: str) -> RecordingSubject:
     at = moment_of(value)
     if at is None:
@@ -344,7 +349,9 @@ _NONE = ("mouseflow-bot-none", "mouseflow-bot-no-other")
 
 def _pages(name: str) -> ApiFilter:
     hint = "write one page, such as /checkout, without * or %"
-    return ApiFilter(name=name, take=_page, exact=False, hint=hint, contrast=_NOWHERE)
+    return ApiFilter(
+        name=name, take=_page, exact=False, pattern="[^*]+", hint=hint, contrast=_NOWHERE
+    )
 
 
 _recording = partial(Field, watch="recordings")
@@ -942,6 +949,31 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         changes=True,
         in_texts=False,
     ),
+    _recording(
+        name="search",
+        type="texts",
+        meaning="the API's free-text search finds the session by one of these texts: in all that "
+        "it can filter by, the user agent, IP address, city and region",
+        examples=("acme corp", "[acme, globex]"),
+        personal=True,
+        text=TextKind.SEARCH,
+        source=Source.SERVER,
+        asked_by=AskedBy.SEARCH,
+        known=lambda subject: subject.found_by is not None,
+        raw=lambda subject: subject.found_by or (),
+        give=_give_search,
+        sample=("acme corp",),
+        changes=True,
+        in_texts=False,
+        api_filter=ApiFilter(
+            name="search",
+            take=_searched,
+            exact=False,
+            pattern="[^*]+",
+            hint="search takes one text, without *: the API looks for it in all that it knows",
+            contrast=("mouseflow-bot finds nobody", "mouseflow-bot finds no one"),
+        ),
+    ),
     _in_row(
         name="started",
         type="moment",
@@ -999,22 +1031,3 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         in_texts=False,
     ),
 )
-
-SEARCH = _in_row(
-    name="search",
-    type="text",
-    meaning="free text that the API finds in all that it can filter by; of pages, in their URL",
-    personal=True,
-    raw=lambda _subject: None,
-    give=lambda subject, _value: subject,
-    sample=FOLLOWS,
-    in_conditions=False,
-    in_texts=False,
-    api_filter=ApiFilter(
-        name="search",
-        take=_searched,
-        contrast=("mouseflow-bot finds nobody", "mouseflow-bot finds no one"),
-        hint="search takes one text, without *: the API looks for it in all that it knows",
-    ),
-)
-"""A filter that serves no field: no answer says where the API has found the text (L4187)."""

@@ -70,6 +70,7 @@ class Candidate:
     settled: bool
     friction: Band | None = None
     visitor_type: VisitorType | None = None
+    found_by: tuple[str, ...] | None = None
     asked: datetime | None = None
     quiet: bool = False
     before: Band | None = None
@@ -170,6 +171,7 @@ class Scope:
             zone=self.zone,
             friction=candidate.friction if exact is None else exact,
             visitor_type=candidate.visitor_type,
+            found_by=candidate.found_by,
         )
 
 
@@ -194,7 +196,12 @@ async def still_possible(
         {it.row.id: scope.subject(it) for it in likely}, {it.row.id: True for it in likely}
     )
     told = (
-        replace(it, friction=subject.friction, visitor_type=subject.visitor_type)
+        replace(
+            it,
+            friction=subject.friction,
+            visitor_type=subject.visitor_type,
+            found_by=subject.found_by,
+        )
         for it, subject in zip(likely, subjects.values(), strict=True)
         if any(scope.rules.final.decide(subject))
     )
@@ -302,6 +309,15 @@ class _Evaluator:
             )
             for key, kind in types.items():
                 known[key] = msgspec.structs.replace(known[key], visitor_type=kind)
+        asking = self._depending(known, settled, self._rules.asking["search"])
+        unknown = [known[key] for key in asking if known[key].found_by is None]
+        if unknown:
+            texts = self._rules.searches
+            found = await self._told(
+                "search", asking.values(), lambda: scope.facts.searches(unknown, texts)
+            )
+            for key, by in found.items():
+                known[key] = msgspec.structs.replace(known[key], found_by=by)
         return known
 
     async def _told(
@@ -721,13 +737,15 @@ def _exact_friction(row: Recording) -> Band | None:
     return None if exact is None else Band.exactly(exact)
 
 
-def _fact(subject: RecordingSubject, name: Filter) -> Band | VisitorType | None:
+def _fact(subject: RecordingSubject, name: Filter) -> Band | VisitorType | tuple[str, ...] | None:
     """What the filter told about the recording; None if that is known otherwise or unknown."""
     match name:
         case "frictionmin":
             return None if _exact_friction(subject.recording) else subject.friction
         case "visitortype":
             return subject.visitor_type
+        case "search":
+            return subject.found_by
         case _:
             assert_never(name)
 
@@ -739,6 +757,8 @@ def _without_fact(subject: RecordingSubject, name: Filter) -> RecordingSubject:
             return msgspec.structs.replace(subject, friction=exact)
         case "visitortype":
             return msgspec.structs.replace(subject, visitor_type=None)
+        case "search":
+            return msgspec.structs.replace(subject, found_by=None)
         case _:
             assert_never(name)
 

@@ -11,15 +11,17 @@ from typing import Literal, assert_never
 
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.polling.list_reader import LEAST, narrowed, read
-from bot.polling.server_facts import friction_is_ignored
+from bot.polling.server_facts import friction_is_ignored, search_is_ignored
 from bot.ports import Mouseflow
 from mouseflow.filters import SessionFilters
 
-Filter = Literal["frictionmin", "visitortype"]
+Filter = Literal["frictionmin", "visitortype", "search"]
 
-FILTERS: tuple[Filter, ...] = ("frictionmin", "visitortype")
+FILTERS: tuple[Filter, ...] = ("frictionmin", "visitortype", "search")
 
-WORDS: Mapping[Filter, str] = {"frictionmin": "friction", "visitortype": "visitor_type"}
+WORDS: Mapping[Filter, str] = {
+    "frictionmin": "friction", "visitortype": "visitor_type", "search": "search",
+}  # fmt: skip
 """The field of rules that each filter serves."""
 
 Cause = Literal["ignored", "refused", "failing"]
@@ -104,6 +106,7 @@ def failure(name: Filter, cause: Cause) -> str:
 
 _IGNORED: Mapping[Filter, str] = {
     "frictionmin": "an impossible friction matches recordings",
+    "search": "a text that no session has finds recordings",
     "visitortype": "returning and first-time visitors are not all visitors, each counted once",
 }
 
@@ -144,6 +147,8 @@ async def is_ignored(
             return await friction_is_ignored(mouseflow, website, window)
         case "visitortype":
             return await _visitor_type_is_ignored(mouseflow, website, window, total)
+        case "search":
+            return await search_is_ignored(mouseflow, website, window)
         case _:
             assert_never(name)
 

@@ -238,12 +238,14 @@ def narrowed(
     *,
     friction: float | None = None,
     visitor: Literal["first", "returning"] | None = None,
+    search: str | None = None,
 ) -> SessionFilters:
     """The same window narrowed by these filters."""
     return dc_replace(
         filters,
         frictionmin=friction,
         visitortype=visitor,
+        search=search,
     )
 
 

@@ -12,6 +12,7 @@ from typing import get_args
 
 from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
+from bot.domain.insight import Near
 from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.press import Offer
@@ -22,7 +23,7 @@ from bot.messages.text import lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
-from bot.rules.explain import insight, why
+from bot.rules.explain import insight, nearest, why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
 from bot.store.audit import Note, record
@@ -62,7 +63,8 @@ class Found:
     next; it is empty for recordings, which match once. `actions` and `summary` replace the
     rule's own in a reminder and at the end of an episode, which is told whenever its beginning
     was, whatever holds the rule back now; `continues` is when the rule fired. `held` is why the
-    match leads to nothing; empty if only what the store knows can say so.
+    match leads to nothing; empty if only what the store knows can say so. `near` are rules that
+    did not match the same recording.
     """
 
     rule: Rule
@@ -74,6 +76,7 @@ class Found:
     summary: str = ""
     continues: datetime | None = None
     held: str = ""
+    near: tuple[Near, ...] = ()
 
     @property
     def key(self) -> str:
@@ -132,18 +135,37 @@ class Recorded:
         )
 
 
-def matches_in(evaluations: Iterable[Evaluation], now: datetime) -> list[Found]:
-    """Every match among the evaluations, at the time of the session's last activity."""
-    return [
-        Found(
-            rule=rule,
-            subject=each.subject,
-            happened=min(now, last_activity(each.candidate.row) or now),
-            why=why(rule, each.subject),
+MOST_COMPARED = 20
+"""Of how many recordings of a poll it is kept why other rules did not match."""
+
+
+def matches_in(
+    evaluations: Iterable[Evaluation], now: datetime, rules: Sequence[Rule] = ()
+) -> list[Found]:
+    """Every match among the evaluations, at the time of the session's last activity.
+
+    With those of `rules` that came close to matching the same recording.
+    """
+    found: list[Found] = []
+    compared = 0
+    for each in evaluations:
+        near: tuple[Near, ...] = ()
+        if each.rules and compared < MOST_COMPARED:
+            matched = {rule.id for rule in each.rules}
+            others = (rule for rule in rules if rule.id not in matched)
+            near = nearest(others, each.subject, settled=each.candidate.settled)
+            compared += 1
+        found += (
+            Found(
+                rule=rule,
+                subject=each.subject,
+                happened=min(now, last_activity(each.candidate.row) or now),
+                why=why(rule, each.subject),
+                near=near,
+            )
+            for rule in each.rules
         )
-        for each in evaluations
-        for rule in each.rules
-    ]
+    return found
 
 
 MOST_NAMED = 1_000
@@ -398,7 +420,7 @@ def _match(
         severity=rule.severity,
         runbook=rule.runbook,
         owner=rule.owner,
-        insight=insight(rule, subject) if rule.watch == "recordings" else None,
+        insight=insight(rule, subject, each.near) if rule.watch == "recordings" else None,
     )
 
 

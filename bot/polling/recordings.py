@@ -271,7 +271,7 @@ async def poll(
 
     def work(conn: Connection) -> Recorded:
         complete = replace(outcome, notes=notes)
-        found = matches_in(result.evaluations, now)
+        found = matches_in(result.evaluations, now, rules.final.rules)
         recorded = record_poll(conn, complete, found, context.routing)
         return recorded.beside(also(conn, polled))
 

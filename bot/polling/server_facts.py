@@ -121,6 +121,12 @@ class ServerFacts(Protocol):
         """
         ...
 
+    async def searches(
+        self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
+    ) -> Told[tuple[str, ...]]:
+        """By which of the texts the API finds each recording. Unknown ones are left out."""
+        ...
+
     async def answers(
         self, question: Question, rows: Sequence[Recording], depth: int
     ) -> Membership:
@@ -171,6 +177,16 @@ class PollFacts:
         }
         return Told(types, (found.count,))
 
+    async def searches(
+        self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
+    ) -> Told[tuple[str, ...]]:
+        """Ask each text once."""
+        rows = [subject.recording for subject in subjects]
+        found = {
+            text: await self._members(narrowed(self.window, search=text), rows) for text in texts
+        }
+        return found_by(found, {row.id for row in rows})
+
     async def answers(
         self, question: Question, rows: Sequence[Recording], depth: int
     ) -> Membership:
@@ -185,6 +201,27 @@ class PollFacts:
         self, filters: SessionFilters, rows: Collection[Recording], depth: int = 0
     ) -> Membership:
         return await members(self.mouseflow, self.website, filters, rows, depth)
+
+
+def found_by(found: Mapping[str, Membership], ids: Collection[str]) -> Told[tuple[str, ...]]:
+    """By which of the texts each recording is found; those of which some answer is unknown are
+    left out."""
+    told = {
+        key: tuple(text for text, it in found.items() if key in it.there)
+        for key in ids
+        if not any(key in it.unknown for it in found.values())
+    }
+    return Told(told, tuple(it.count for it in found.values()))
+
+
+IMPOSSIBLE_SEARCH = "mouseflow-bot finds nobody"
+"""No session has this text: a server that finds one ignores the filter."""
+
+
+async def search_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:
+    """Whether the server finds recordings by a text that none has, so ignores the filter."""
+    filters = narrowed(window, search=IMPOSSIBLE_SEARCH)
+    return (await read(mouseflow, website, filters, limit=1)).count > 0
 
 
 async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:

@@ -41,6 +41,7 @@ from bot.rules.needs import (
     fires_early,
     grouped_by,
     read_beside,
+    searches,
     tells_visitor_type,
     thresholds,
 )
@@ -113,6 +114,7 @@ class Traits:
     thresholds: tuple[float, ...]
     asks_friction: bool
     asks_visitor_type: bool
+    searches: tuple[str, ...]
     tells_visitor_type: bool
     beside: tuple[Field, ...]
     grouped: tuple[Field, ...]
@@ -142,6 +144,7 @@ def traits_of(rule: Rule) -> Traits:
         thresholds=thresholds([rule]),
         asks_friction=asks_friction(rule),
         asks_visitor_type=asks_visitor_type(rule),
+        searches=searches((rule,)),
         tells_visitor_type=tells_visitor_type(rule),
         beside=tuple(it for it in read_beside(rule) if it.source is not Source.SERVER),
         grouped=grouped_by(rule),
@@ -206,7 +209,9 @@ class SiteRules:
         self.asking: Mapping[Filter, frozenset[str]] = {
             "frictionmin": frozenset(it.rule.id for it in self.traits if it.asks_friction),
             "visitortype": frozenset(it.rule.id for it in self.traits if it.asks_visitor_type),
+            "search": frozenset(it.rule.id for it in self.traits if it.searches),
         }
+        self.searches = tuple(sorted({text for it in self.traits for text in it.searches}))
         self.telling_visitor_type = frozenset(
             it.rule.id for it in self.traits if it.tells_visitor_type
         )

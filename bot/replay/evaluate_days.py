@@ -30,6 +30,7 @@ from bot.polling.server_facts import (
     Told,
     VisitorType,
     earlier_tags,
+    found_by,
 )
 from bot.polling.session import fingerprint, seen_recording, settled
 from bot.polling.site_rules import SiteRules
@@ -338,6 +339,16 @@ class DayFacts:
             key: "returning" if key in found.there else "first" for key in ids - found.unknown
         }
         return Told(types)
+
+    async def searches(
+        self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
+    ) -> Told[tuple[str, ...]]:
+        """By which of the texts the API finds each recording."""
+        ids = frozenset(subject.key for subject in subjects)
+        found = {
+            text: await self._members(narrowed(self._window, search=text), ids) for text in texts
+        }
+        return Told(found_by(found, ids).by_id)
 
     async def answers(
         self, question: Question, rows: Sequence[Recording], depth: int = 0

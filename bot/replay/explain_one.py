@@ -23,7 +23,14 @@ from bot.polling.session import day, last_activity, merge, settled
 from bot.ports import Mouseflow
 from bot.rules.explain import Explanation
 from bot.rules.model import Rule
-from bot.rules.needs import asks_friction, asks_visitor_type, fires_early, thresholds
+from bot.rules.needs import (
+    asks_friction,
+    asks_search,
+    asks_visitor_type,
+    fires_early,
+    searches,
+    thresholds,
+)
 from bot.store.audit import Entry
 from bot.store.dead_letters import StepState
 from bot.store.matches import KeptMatch
@@ -248,6 +255,8 @@ async def ask(
         needed.append("frictionmin")
     if asks_visitor_type(rule):
         needed.append("visitortype")
+    if asks_search(rule):
+        needed.append("search")
     filters = FilterChecks()
     total = (await read(mouseflow, site.id, window, 1)).count if needed else 0
     for name in needed:
@@ -257,12 +266,16 @@ async def ask(
         bands = (await facts.friction([question])).by_id
     if "visitortype" in filters.proved:
         types = (await facts.visitor_types([subject])).by_id
+    found: Mapping[str, tuple[str, ...]] = {}
+    if "search" in filters.proved:
+        found = (await facts.searches([subject], searches([rule]))).by_id
     known = RecordingSubject(
         website=site,
         recording=subject.recording,
         zone=zone,
         friction=bands.get(row.id, subject.friction),
         visitor_type=types.get(row.id),
+        found_by=found.get(row.id),
     )
     held = "; ".join(failure(name, it.cause) for name, it in filters.suspended.items())
     return Explained(known, held)

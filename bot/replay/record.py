@@ -185,7 +185,8 @@ def remarks(tally: Tally) -> list[str]:
     if tally.undetailed:
         found.append(f"{tally.undetailed} recordings lack their details, which could not be read")
     found += [
-        f"rules with friction or visitor_type were not evaluated on {name}: the filter fails there"
+        f"rules with friction, visitor_type or search were not evaluated on {name}: "
+        "the filter fails there"
         for name in tally.held
     ]
     return found

@@ -1,9 +1,10 @@
 """Which rules and websites a replay is about, from what people write."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from bot.domain.subjects import Site
@@ -14,6 +15,7 @@ from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, Website
 
 _DAY = timedelta(days=1)
+NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,18 @@ def chosen_rules(rules: Sequence[Rule], wanted: Iterable[str]) -> tuple[Rule, ..
     return tuple(rule for rule in found if rule.watch == "recordings")
 
 
-def rule_named(rules: Iterable[Rule], wanted: str) -> Rule:
-    """The rule of that id; raises ConfigError that names the nearest one."""
+def rule_named(
+    rules: Iterable[Rule], wanted: str, elsewhere: Mapping[str, Sequence[str]] = NOWHERE
+) -> Rule:
+    """The rule of that id; raises ConfigError that names the nearest one.
+
+    `elsewhere` are the accounts that rules of other accounts have.
+    """
     by_id = {rule.id: rule for rule in rules}
     if wanted in by_id:
         return by_id[wanted]
+    if wanted in elsewhere:
+        raise ConfigError(f"{wanted} is a rule of the account {' and '.join(elsewhere[wanted])}")
     raise ConfigError(f"{wanted}: no such rule in the rule files{_hint(wanted, sorted(by_id))}")
 
 

@@ -1,12 +1,14 @@
 """Why a rule matches a subject or not: the condition as a tree, with what is seen at each part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from statistics import median
 from typing import Any, assert_never
 
-from bot.domain.insight import MOST_STOPS, Clause, Insight, Mark
-from bot.domain.subjects import Kind, Subject
+from bot.domain.insight import MOST_STOPS, Clause, Insight, Mark, Near
+from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.fields.catalogue import SUBJECTS
 from bot.fields.field import Field, Source, number
 from bot.messages.pages import visit
@@ -291,8 +293,51 @@ def _item_part(test: Test, part: Field, value: Any, said: Answer) -> Part:
     return Part(asked(test, part), said, value is not None, seen(part, value), off)
 
 
-def insight(rule: Rule, subject: Subject) -> Insight:
-    """The decision without personal data, as the store keeps it."""
+MOST_NEAR, MOST_LOOKED_AT = 5, 40
+"""How many rules that did not match are kept beside a match, out of how many."""
+
+
+def nearest(rules: Iterable[Rule], subject: Subject, *, settled: bool) -> tuple[Near, ...]:
+    """The rules that came closest to matching, the closest first, as the store keeps them.
+
+    Some part of each holds. Where `settled` is false, one may still match that holds by now, too.
+    """
+    found = []
+    for rule in islice(rules, MOST_LOOKED_AT):
+        said = rule_answer(rule, subject, no_past)
+        parts = rule.when.parts if isinstance(rule.when, All) else (rule.when,)
+        answers = [answer(part, subject, no_past) for part in parts]
+        waits = not settled and said is not False
+        if waits or (said is False and True in answers):
+            excluded = rule.excepts is not None and answer(rule.excepts, subject, no_past) is True
+            found.append((answers.count(False) + excluded, -answers.count(True), waits, rule))
+    found.sort(key=itemgetter(0, 1))
+    return tuple(_near(rule, subject, waits=waits) for _, _, waits, rule in found[:MOST_NEAR])
+
+
+def _near(rule: Rule, subject: Subject, *, waits: bool) -> Near:
+    told = explain(rule, subject, personal=False)
+    return Near(
+        rule=rule.id,
+        when=_clause(told.when),
+        excepts=_clause(told.excepts) if told.excepts else None,
+        waits=waits,
+    )
+
+
+_FACTS = ("friction", "tags", "device", "browser", "os", "country", "referrer_type")
+
+
+def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
+    """A few of the session's values that are nothing personal, in words."""
+    known = SUBJECTS[subject.kind].fields if isinstance(subject, RecordingSubject) else ()
+    for about in sorted((it for it in known if it.name in _FACTS), key=lambda it: it.name):
+        if not about.personal and (shown := seen(about, about.get(subject))):
+            yield about.name, shown
+
+
+def insight(rule: Rule, subject: Subject, near: tuple[Near, ...] = ()) -> Insight:
+    """The decision without personal data, as the store keeps it; `near` are other rules."""
     told = explain(rule, subject, personal=False)
     stops = visit(subject)
     cut = len(stops) > MOST_STOPS
@@ -302,6 +347,8 @@ def insight(rule: Rule, subject: Subject) -> Insight:
         excepts=_clause(told.excepts) if told.excepts else None,
         path=(*stops[:half], *stops[-half:]) if cut else stops,
         pages=len(stops),
+        facts=tuple(_facts(subject)),
+        near=near,
     )
 
 

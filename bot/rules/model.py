@@ -259,6 +259,7 @@ class RuleSet:
     """All rules of all files, in file order, with the lints that were not silenced.
 
     `notes` say what rules cost that have nothing wrong. `disabled` rules are none of `rules`.
+    `elsewhere` are the accounts of each rule, by its id, that only other accounts have.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -268,6 +269,7 @@ class RuleSet:
     notes: tuple[Fault, ...] = ()
     disabled: tuple[Rule, ...] = ()
     reports: tuple[Report, ...] = ()
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def written(self) -> tuple[Rule, ...]:

@@ -112,6 +112,22 @@ def asks_visitor_type(rule: Rule) -> bool:
     return any(True for _ in _tests(rule, AskedBy.VISITOR_TYPE))
 
 
+def asks_search(rule: Rule) -> bool:
+    """Whether the rule depends on what only the API's free-text search tells."""
+    return bool(searches((rule,)))
+
+
+def searches(rules: Iterable[Rule]) -> tuple[str, ...]:
+    """The texts that rules have the API search for: one query each."""
+    found = {
+        text
+        for rule in rules
+        for test in _tests(rule, AskedBy.SEARCH)
+        for text in test.operator.spelled
+    }
+    return tuple(sorted(found))
+
+
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
     """The visitor types to ask for: one is enough, all others are of the other type (L4245)."""
     return (
@@ -287,13 +303,15 @@ class Plan:
     rules: tuple[str, ...]
     thresholds: tuple[float, ...]
     visitor_types: tuple[VisitorType, ...]
+    searches: tuple[str, ...]
     detailed: tuple[str, ...]
     early: tuple[str, ...]
 
     @property
     def calls(self) -> int:
         """The calls of one poll with something new, without details."""
-        return 1 + len(self.thresholds) + len(self.visitor_types) if self.rules else 0
+        asked = len(self.thresholds) + len(self.visitor_types) + len(self.searches)
+        return 1 + asked if self.rules else 0
 
 
 def plan(rules: Iterable[Rule], site: Site) -> Plan:
@@ -311,6 +329,7 @@ def _plan(watching: Sequence[Rule]) -> Plan:
         rules=tuple(rule.id for rule in watching),
         thresholds=thresholds(watching),
         visitor_types=visitor_types(watching),
+        searches=searches(watching),
         detailed=tuple(rule.id for rule in watching if needs_detail(rule)),
         early=tuple(rule.id for rule in watching if fires_early(rule)),
     )
@@ -392,6 +411,7 @@ def lines(made: Plan) -> list[str]:
     found = [f"at most {calls} when something is new: the list"]
     found += [f"  a query for friction of at least {it:.7g}" for it in made.thresholds]
     found += [f"  a query for {it} visitors" for it in made.visitor_types]
+    found += [f"  a search for {it}" for it in made.searches]
     if made.detailed:
         found += [
             f"and the page views of recordings that still depend on them in {some(made.detailed)}:",

@@ -15,7 +15,7 @@ from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
-from bot.store.statements import execute, upsert
+from bot.store.statements import Value, execute, upsert
 
 Figures = Mapping[str, float]
 
@@ -214,7 +214,14 @@ def forget_figures(conn: Connection, before: datetime) -> int:
     return conn.execute(_OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount
 
 
-_SWITCHES = {"kind": "recorded", "subject": "", "name": "recorded"}
+_SHARES = "SELECT at, value FROM figures WHERE kind = 'recorded' AND website = :website"
+_MOVE_ON = (
+    "UPDATE figures SET at = :at WHERE kind = 'recorded' AND website = :website AND at = :last"
+)
+_SHARE = (
+    "INSERT INTO figures (kind, website, subject, name, at, value)"
+    " VALUES ('recorded', :website, '', 'recorded', :at, :value) ON CONFLICT DO NOTHING"
+)
 
 
 def note_share(
@@ -224,23 +231,20 @@ def note_share(
 
     While nothing changes the last look moves on: each time of one share is two rows.
     """
-    this = (_figures.c.kind == _SWITCHES["kind"], _figures.c.website == website)
-    query = select(_figures.c.at, _figures.c.value).where(*this).order_by(_figures.c.at.desc())
-    last = conn.execute(query.limit(2)).all()
-    if last and last[0].at >= ms(at):
+    here: dict[str, Value] = {"website": website}
+    last = execute(conn, f"{_SHARES} ORDER BY at DESC LIMIT 2", here).fetchall()
+    if last and last[0][0] >= ms(at):
         return
-    lit = query.where(_figures.c.value > 0).limit(1)
-    before = conn.execute(lit).first() if rate is None else None
-    seen = share(status, rate, before.value if before else None)
-    if len(last) == 2 and {row.value for row in last} == {seen}:
-        conn.execute(update(_figures).where(*this, _figures.c.at == last[0].at).values(at=ms(at)))
+    lit = f"{_SHARES} AND value > 0 ORDER BY at DESC LIMIT 1"
+    before = execute(conn, lit, here).fetchone() if rate is None else None
+    seen = share(status, rate, before[1] if before else None)
+    if len(last) == 2 and {value for _, value in last} == {seen}:
+        execute(conn, _MOVE_ON, here | {"last": last[0][0], "at": ms(at)})
         return
-    row = {**_SWITCHES, "website": website, "at": ms(at), "value": seen}
-    conn.execute(upsert(_figures).on_conflict_do_nothing(), [row])
+    execute(conn, _SHARE, here | {"at": ms(at), "value": seen})
 
 
 def recorded_share(conn: Connection, website: str) -> RecordedShare:
     """Which share of its visitors the website recorded, as far as polls have seen it."""
-    this = (_figures.c.kind == _SWITCHES["kind"], _figures.c.website == website)
-    query = select(_figures.c.at, _figures.c.value).where(*this).order_by(_figures.c.at)
-    return RecordedShare(tuple((moment(row.at), row.value) for row in conn.execute(query)))
+    rows = execute(conn, f"{_SHARES} ORDER BY at", {"website": website})
+    return RecordedShare(tuple((moment(at), value) for at, value in rows))

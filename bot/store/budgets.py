@@ -16,7 +16,6 @@ from bot.store.recordings import website_names
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
-    figures,
     ledger,
     moment,
     moment_or_none,
@@ -263,9 +262,6 @@ def who_stopped(conn: Connection, website: str, now: datetime) -> str | None:
     return held.owner if held else None
 
 
-_VISITORS = {"kind": "visitors", "subject": "", "name": "visitors"}
-
-
 def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:
     """The website's visitors by hour, for the hours in which it recorded."""
     rows = execute(conn, _HOURS, {"website": website, "since": ms(since)})
@@ -281,19 +277,19 @@ _hour = lru_cache(maxsize=2_048)(moment)
 
 def add_visitors(conn: Connection, website: str, hours: Mapping[datetime, float]) -> None:
     """Add visitors to the hours, by their beginning."""
-    rows = [
-        {**_VISITORS, "website": website, "at": ms(at), "value": value}
-        for at, value in hours.items()
-    ]
-    if rows:
-        write = upsert(figures)
-        conn.execute(
-            write.on_conflict_do_update(
-                index_elements=["kind", "website", "subject", "name", "at"],
-                set_={"value": figures.c.value + write.excluded.value},
-            ),
-            rows,
-        )
+    if hours:
+        rows: list[dict[str, Value]] = [
+            {"website": website, "at": ms(at), "value": count} for at, count in hours.items()
+        ]
+        execute_many(conn, _ADD_HOURS, rows)
+
+
+_ADD_HOURS = (
+    "INSERT INTO figures (kind, website, subject, name, at, value)"
+    " VALUES ('visitors', :website, '', 'visitors', :at, :value)"
+    " ON CONFLICT (kind, website, subject, name, at)"
+    " DO UPDATE SET value = figures.value + excluded.value"
+)
 
 
 def drop_visitors(conn: Connection, website: str, first: datetime, last: datetime) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StoreError
 from bot.store.database import Store, opened, place_of
+from bot.store.faults import is_trouble
 from bot.store.schema import metadata
 from bot.store.statements import copy_rows, rows_in
 
@@ -46,7 +48,7 @@ def _moved(old: Store, new: Store, into: Connection) -> Mapping[str, int]:
                 f"{new.place} is not empty: it has rows in {table.name}. Nothing was changed; "
                 "create another database, or delete that file"
             )
-    copied = old.do(lambda conn: copy_rows(conn, into))
+    copied = old.do(lambda conn: _copied(old, conn, into))
     for table in metadata.sorted_tables:
         if (there := rows_in(into, table)) != copied[table.name]:
             raise StoreError(
@@ -55,3 +57,24 @@ def _moved(old: Store, new: Store, into: Connection) -> Mapping[str, int]:
             )
     new.renumber(into)
     return copied
+
+
+def _copied(old: Store, conn: Connection, into: Connection) -> Mapping[str, int]:
+    if conn.dialect.name == "sqlite":
+        fault = str(conn.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
+        if fault != "ok":
+            raise StoreError(
+                f"{old.place}: the file is damaged ({' '.join(fault.split())[:100]}). Nothing was "
+                "changed; restore a backup, and move that"
+            )
+    try:
+        return copy_rows(conn, into)
+    except DBAPIError as error:
+        if is_trouble(error):
+            raise
+        # The rest of the text may have what is in the row.
+        said = str(error.orig).partition("\n")[0].partition(" with text ")[0]
+        raise StoreError(
+            f"{old.place}: a row can't be copied ({said}). It is damaged, or the other database "
+            "can't hold it. Nothing was changed; restore a backup, and move that"
+        ) from error

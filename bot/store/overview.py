@@ -264,19 +264,19 @@ def last_matches(conn: Connection, rules: Iterable[str]) -> dict[str, datetime]:
     return found
 
 
-def recordings_by_hour(conn: Connection, website: str, edges: Sequence[datetime]) -> list[int]:
-    """The website's known recordings between one edge and the next."""
-    return [
-        execute(
-            conn, _RECORDINGS, {"website": website, "start": ms(start), "end": ms(end)}
-        ).fetchone()[0]
-        for start, end in pairwise(edges)
-    ]
+def recordings_by_hour(conn: Connection, website: str, start: datetime, end: datetime) -> list[int]:
+    """The website's known recordings in each hour from `start` on; the last one may be short."""
+    span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
+    counts = dict.fromkeys(range(-((start - end) // _HOUR)), 0)
+    counts.update((hour, count) for hour, count in execute(conn, _RECORDINGS, span).fetchall())
+    return list(counts.values())
 
 
+_HOUR = timedelta(hours=1)
 _RECORDINGS = (
-    "SELECT count(*) FROM recordings INDEXED BY recordings_created"
-    " WHERE website = :website AND created >= :start AND created < :end AND vanished = 0"
+    "SELECT (created - :start) / 3600000 AS hour, count(*)"
+    " FROM recordings INDEXED BY recordings_created WHERE website = :website"
+    " AND created >= :start AND created < :end AND vanished = 0 GROUP BY hour"
 )
 
 

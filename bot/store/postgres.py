@@ -254,13 +254,14 @@ class PostgresSession:
         self.begin, self.begin_reading = begin, _READING
         self.counts = exclusive
         self.lease = LEASE if exclusive else None
+        self._create = create
+        self._name = f"mouseflow-bot {uuid4().hex[:12]}"
         self.sharing: Sharing = Alone()
         self._member: Membership | None = None
         if shared:
-            self._member = self.sharing = Membership(place, socket.gethostname(), os.getpid())
+            here = socket.gethostname()
+            self._member = self.sharing = Membership(place, self._name, here, os.getpid())
             self.lease = replicas.LEASE
-        self._create = create
-        self._name = f"mouseflow-bot {uuid4().hex[:12]}"
         self._options = {**_NETWORK, **options, "application_name": self._name}
         # Its end tells apart what the beginning may not: another session of this process.
         who = f"{os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%FT%TZ}"

@@ -1,6 +1,6 @@
 """Which recordings have been seen, which are still live, and how far each source has read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -219,6 +219,23 @@ def _by_id(
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
+
+
+ACCOUNT = "account"
+"""The watermark source for the account whose store it is, where there are several."""
+
+
+def claim_for(conn: Connection, account: str, others: Collection[str], at: datetime) -> str:
+    """Note that the store is this account's; or return the other one whose store it is.
+
+    An account that is none of the `others` has another name now, or is gone.
+    """
+    owner = watermark(conn, ACCOUNT, "")
+    if owner is not None and owner in others:
+        return owner
+    if owner != account:
+        set_watermark(conn, ACCOUNT, "", account, at)
+    return ""
 
 
 WEBSITES = "websites"

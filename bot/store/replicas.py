@@ -9,6 +9,7 @@ the row of the bot fences all its leases.
 Only the server's clock counts.
 """
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -24,18 +25,24 @@ from bot.errors import StoreLost, StoreTaken
 from bot.store.sharing import Lanes, Replica, Turn
 from bot.store.statements import Value, execute
 
-SEEN = 3.0
+SEEN = 2.0
 """How many seconds the row of a bot that writes is old at most."""
 
 LOST = 15.0
 """After how many seconds of silence the others take over what a bot has."""
 
-LEASE = 8.0
-"""For how many seconds a transaction proves that nobody has: less than LOST - SEEN."""
+GONE = 9.0
+"""The same for a bot that has no session: it was killed, or cut off."""
 
-JUDGES = 5.0
-"""A bot takes over nothing unless it could write itself so many seconds ago: the database may have
-been away for all of them."""
+LEASE = 5.0
+"""For how many seconds a transaction proves that nobody has: less than GONE - SEEN."""
+
+STEADY = 3.0
+"""A bot takes over nothing before it could write itself for so many seconds: the database may have
+been away, and the others may not have come to write yet."""
+
+GAP = 5.0
+"""Seconds between two turns after which that begins anew."""
 
 COOL = 7.0
 """For how many seconds a lane rests before another bot has it: the pace of its service is kept."""
@@ -45,7 +52,7 @@ _SITE, _LANE = "website ", "lane "
 
 CREATE = (
     f"CREATE TABLE IF NOT EXISTS {BOTS} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-    " host text NOT NULL, process integer NOT NULL, version text NOT NULL,"
+    " session text NOT NULL, host text NOT NULL, process integer NOT NULL, version text NOT NULL,"
     " rules text NOT NULL DEFAULT '', polls boolean NOT NULL DEFAULT false,"
     " started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(),"
     " pulse text NOT NULL DEFAULT '', beat timestamptz NOT NULL DEFAULT now(),"
@@ -57,8 +64,8 @@ FORGET = f"DELETE FROM {BOTS}"  # noqa: S608
 """Whoever has the database alone is sure that no other bot works."""
 
 _JOIN = (
-    f"INSERT INTO {BOTS} (host, process, version) VALUES (:host, :process, :version)"  # noqa: S608
-    " RETURNING id, tableoid::bigint"
+    f"INSERT INTO {BOTS} (session, host, process, version)"  # noqa: S608
+    " VALUES (:session, :host, :process, :version) RETURNING id, tableoid::bigint"
 )
 _SILENT = "extract(epoch FROM clock_timestamp() - seen)::float"
 _RENEW = f"UPDATE {BOTS} SET seen = clock_timestamp() WHERE id = :me"  # noqa: S608
@@ -73,7 +80,8 @@ _TURN = (
     " polls = polls OR :polls WHERE id = :me"
 )
 _BURY = (
-    f"DELETE FROM {BOTS} WHERE id <> :me AND {_SILENT} > {LOST}"  # noqa: S608
+    f"DELETE FROM {BOTS} WHERE id <> :me AND ({_SILENT} > {LOST} OR {_SILENT} > {GONE}"  # noqa: S608
+    " AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name = session))"
     " RETURNING process, host"
 )
 _LEAVE = f"DELETE FROM {BOTS} WHERE id = :me"  # noqa: S608
@@ -92,18 +100,18 @@ class Membership:
 
     shares = True
 
-    def __init__(self, store: str, host: str, process: int) -> None:
+    def __init__(self, store: str, session: str, host: str, process: int) -> None:
         self.leads = False
         self.bots = 1
         self.mark = ""
-        self._store, self._host, self._process = store, host, process
+        self._store, self._session, self._host, self._process = store, session, host, process
         self._id, self._table = 0, 0
         self._sites: frozenset[str] = frozenset()
         self._lanes: frozenset[str] = frozenset()
         self._leaving: frozenset[str] = frozenset()
         self._place = 0
         self._used: dict[str, float] = {}
-        self._turned = -JUDGES
+        self._turned = self._steady_since = -math.inf
 
     # What every transaction does.
 
@@ -133,6 +141,7 @@ class Membership:
     def join(self, conn: Connection) -> None:
         """Be one of the bots from now on."""
         values: dict[str, Value] = {
+            "session": self._session,
             "host": self._host,
             "process": self._process,
             "version": __version__,
@@ -180,7 +189,8 @@ class Membership:
         mine = {"me": self._id}
         execute(conn, _TURN, {**mine, "rules": rules, "polls": websites is not None})
         lost: Sequence[str] = ()
-        if time.monotonic() - self._turned < JUDGES:
+        now = time.monotonic()
+        if now - self._turned < GAP and now - self._steady_since > STEADY:
             lost = [f"{process} on {host}" for process, host in execute(conn, _BURY, mine)]
         there = execute(conn, _THERE, {}).fetchall()
         ids = [each for each, _ in there]
@@ -196,12 +206,14 @@ class Membership:
 
     def use(self, turn: Turn) -> frozenset[str]:
         """This is the bot's part; returns the websites that are new to it."""
-        self._turned = time.monotonic()
+        before, self._turned = self._turned, time.monotonic()
+        if self._turned - before > GAP:
+            self._steady_since = self._turned
         self.leads, self.bots, self._place = turn.leads, turn.bots, turn.place
-        before = self._sites
+        polled = self._sites
         if turn.websites is not None:
             self._sites = turn.websites
-        return self._sites - before
+        return self._sites - polled
 
     def replicas(self, conn: Connection) -> list[Replica]:
         """The bots that share the store, the one that leads first."""

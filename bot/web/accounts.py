@@ -126,9 +126,12 @@ class Accounts:
         return PlainTextResponse("ok\n" if well else "unhealthy\n", 200 if well else 503)
 
     async def readyz(self, _: Request) -> Response:
-        """200 once the websites of all accounts are known and polled."""
+        """200 once the websites of all accounts are known and polled.
+
+        One that does not run holds up nobody, unless it is the only one.
+        """
         ready = {name for name, web in self._webs.items() if web.facts.ready()}
-        missing = [name for name in self._names if name not in ready]
+        missing = [it for it in self._names if it not in ready and not (ready and self._why(it))]
         if not missing:
             return PlainTextResponse("ok\n")
         return PlainTextResponse(f"starting: {', '.join(missing)}\n", 503)

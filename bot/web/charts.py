@@ -19,19 +19,16 @@ def bars(values: Sequence[int], label: str, *, width: int = 112, height: int = 2
     """A bar for each value; the scale is their own, and the last one is now."""
     step = width / max(len(values), 1)
     top = max(*values, 1) if values else 1
-    rects = Markup("").join(
-        Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="1"{}/>').format(
-            f"{place * step:.1f}", f"{height - tall:.1f}", f"{step * 0.74:.1f}", f"{tall:.1f}",
-            Markup(' class="now"') if place == len(values) - 1 else "",
-        )
+    drawn = [
+        f"M{place * step:.1f} {height}v-{max(0.8, (height - 1) * value / top):.1f}"
+        f"h{step * 0.74:.1f}V{height}Z"
         for place, value in enumerate(values)
-        for tall in [max(0.8, (height - 1) * value / top)]
-    )  # fmt: skip
+    ]
     text = f"{label}: {', '.join(map(str, values))}"
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
-        ' aria-label="{}">{}</svg>'
-    ).format(width, height, text, rects)
+        ' aria-label="{}"><path d="{}"/><path class="now" d="{}"/></svg>'
+    ).format(width, height, text, "".join(drawn[:-1]), "".join(drawn[-1:]))
 
 
 @dataclass(frozen=True, slots=True)

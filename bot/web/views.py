@@ -18,7 +18,10 @@ State = Literal["ok", "info", "warn", "crit", "off", "wait", "snoozed", "firing"
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Something that a person must fix: what, since when, and the remedy."""
+    """Something that a person must fix: what, since when, and the remedy.
+
+    `place` is where the first of its rules is written (file:line).
+    """
 
     key: str
     severity: Literal["warning", "critical"]
@@ -27,6 +30,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     kept_until: datetime | None = None
     rule_ids: tuple[str, ...] = ()
+    place: str = ""
     reason: str = ""
     link: str = ""
     link_text: str = ""
@@ -350,7 +354,7 @@ class Budgets(Struct, frozen=True, kw_only=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """A line of the audit log in words."""
+    """A line of the audit log in words. `severity` is that of the rule of a match."""
 
     seq: int
     at: datetime
@@ -362,6 +366,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     rule_id: str
     website: str
     recording_id: str | None
+    severity: Severity | None = None
 
 
 class Activity(Struct, frozen=True, kw_only=True):
@@ -425,7 +430,10 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """What waits, and what failed for good. `held` of the waiting ones wait for their time."""
+    """What waits, and what failed for good. `held` of the waiting ones wait for their time.
+
+    Of very many lanes and causes only the first are listed: those that need a hand, most first.
+    """
 
     frame: Frame
     problems: tuple[Problem, ...]
@@ -433,7 +441,9 @@ class Queue(Struct, frozen=True, kw_only=True):
     held: int
     running: int
     lanes: tuple[Lane, ...]
+    lanes_total: int
     dead: int
+    groups_total: int
     groups: tuple[DeadGroup, ...]
 
 
@@ -460,10 +470,28 @@ class RuleOfRecording(Struct, frozen=True, kw_only=True):
     excepts: Clause | None
 
 
+class NearRule(Struct, frozen=True, kw_only=True):
+    """A rule that did not match a recording when another one did, `at`.
+
+    `holds` of the `of` parts of its condition were true. `waits`: it could still match then.
+    """
+
+    rule_id: str
+    summary: str
+    at: datetime
+    waits: bool
+    holds: int
+    of: int
+    when: Clause
+    excepts: Clause | None
+
+
 class Recording(Struct, frozen=True, kw_only=True):
     """A recording as the store knows it. `final_at` is when its session is over.
 
-    `path` are the pages that the newest match has kept, `pages` how many there were.
+    `path` are the pages that the newest match has kept, `pages` how many there were, `facts` a
+    few values of the session, `near` the rules that came closest to matching, too. `others` are
+    the remaining ones.
     """
 
     frame: Frame
@@ -476,9 +504,11 @@ class Recording(Struct, frozen=True, kw_only=True):
     final: bool
     final_at: datetime | None
     rules: tuple[RuleOfRecording, ...]
+    near: tuple[NearRule, ...]
     others: int
     path: tuple[Stop, ...]
     pages: int
+    facts: dict[str, str]
 
 
 class MatchPage(Struct, frozen=True, kw_only=True):

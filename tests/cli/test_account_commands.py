@@ -140,6 +140,11 @@ def test_tests_of_all_rules_run_once_and_fmt_reads_all_files(folder, said):
     assert said("fmt", "--check") == "1 file unchanged\n"
 
 
+def test_explain_says_whose_rule_it_is(folder, said):
+    shown = said("explain", "--account", "outlet", "of-the-shop", "r1", code=1)
+    assert shown == "of-the-shop is a rule of the account shop\n"
+
+
 def test_healthcheck_is_well_while_one_account_runs(folder, said):
     assert "shop: unhealthy" in said("healthcheck", code=1)
     with store_of(folder, "shop"):

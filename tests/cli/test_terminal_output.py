@@ -192,3 +192,14 @@ def test_a_long_command_shows_that_it_works_and_leaves_nothing_of_it_behind(tmp_
         [sys.executable, program], env=environment(), capture_output=True, text=True, check=True
     )
     assert (piped.stdout, piped.stderr) == ("the answer\n", "")
+
+
+@pytest.mark.parametrize("command", ["schema", "completion bash", "check"])
+def test_a_full_disk_is_no_internal_error(command, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bot", *command.split()],
+            cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "the output: No space left on device\n"

@@ -1,13 +1,22 @@
 """Whatever stands in configuration, environment and secrets: exit 1 with a line that names it."""
 
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from daemon_world import Daemon
 
 from bot.cli.main import main
+from bot.config import load
+from bot.errors import ConfigError
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 GOOD = """
 [mouseflow]
@@ -228,3 +237,42 @@ def test_a_hostile_name_of_the_configuration_is_refused(place, capsys, argument)
     said = "".join(capsys.readouterr())
     assert code in (1, 2), said
     assert "Traceback" not in said
+
+
+SLOW = {"20 MB of comments", "one line of 2 MB", "a dotted key of 5,000 parts"}
+"""What takes seconds to write and to read."""
+
+
+def test_whatever_the_file_becomes_beside_a_daemon_it_goes_on(tmp_path):
+    rule = "{watch: recordings, when: {device: phone}, do: {tag: good}}"
+    with Simulator(seed=3, sites=[website("w1", "myshop.com", plan=Plan(per_day=0))]) as sim:
+        daemon = Daemon(tmp_path, sim, f"version: 1\nrules: {{good: {rule}}}\n")
+        config = tmp_path / "config.toml"
+        good = (
+            f'[mouseflow]\nbase_url = "{sim.mouseflow_url}"\nemail = "{sim.email}"\n'
+            f'api_key = "{sim.api_key}"\ntime_zone = "{sim.quirks.time_zone}"\n'
+            '[poll]\nrecordings = "500ms"\nstart = "1h"\n[web]\nlisten = ""\n'
+            '[log]\nformat = "json"\n'
+        )
+        config.write_text(good)
+        daemon.environment = {"PATH": os.environ["PATH"]}
+        daemon.start()
+        sim.wait_until(lambda: daemon.events("daemon.started"))
+        refused = 0
+        for name in sorted(FILES.keys() - SLOW):
+            shutil.rmtree(config) if config.is_dir() else config.unlink()
+            FILES[name][0](tmp_path)
+            with suppress(ConfigError):
+                load(config, {})
+                continue
+            refused += 1
+            daemon.tell(signal.SIGHUP)
+            sim.wait_until(lambda many=refused: len(daemon.events("secrets.not_loaded")) == many)
+        assert refused >= 55
+        shutil.rmtree(config) if config.is_dir() else config.unlink()
+        config.write_text(good.replace("500ms", "1s"))
+        daemon.tell(signal.SIGHUP)
+        who = sim.add("myshop.com", "phone-bounce", start=-10)
+        sim.wait_until(lambda: "tag good" in sim.effect(who).calls)
+        assert "Traceback" not in daemon.log.read_text()
+        assert daemon.stop() == 0

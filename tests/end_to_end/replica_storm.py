@@ -1,6 +1,8 @@
 """Kills, freezes and restarts bots that share a store, under load; counts what was lost or doubled.
 
-python tests/end_to_end/replica_storm.py [BLOWS [SEED [BOTS]]]     300 blows to 3 bots by default
+python tests/end_to_end/replica_storm.py [BLOWS [SEED [BOTS [MINUTES]]]]
+
+By default 300 blows to 3 bots, and no longer than 30 minutes.
 """
 
 import random
@@ -85,14 +87,16 @@ class Storm:
             bot.start()
         self.counts[f"{kind}s"] += 1
 
-    def run(self, blows: int) -> Counter[str]:
+    def run(self, blows: int, minutes: int) -> Counter[str]:
         for bot in self.bots:
             bot.start()
         self.sim.wait_until(lambda: all(bot.events("daemon.started") for bot in self.bots))
-        while sum(self.counts.values()) < blows:
+        last = time.monotonic() + 60 * minutes
+        while sum(self.counts.values()) < blows and time.monotonic() < last:
             self.visit()
             time.sleep(self.chance.uniform(0.2, 2.5))
             self.wake()
+            print(dict(self.counts), f"{self.left()} left", file=sys.stderr)
             if self.chance.random() < 0.8:
                 self.blow()
         self.wake(all_of_them=True)
@@ -128,7 +132,8 @@ class Storm:
 
 
 def main() -> None:
-    blows, seed, bots = [*map(int, sys.argv[1:]), *(300, 1, 3)[len(sys.argv) - 1 :]]
+    given = [*map(int, sys.argv[1:])]
+    blows, seed, bots, minutes = [*given, *(300, 1, 3, 30)[len(given) :]]
     server = Server()
     sites = [website(str(uuid4()), name, plan=Plan(per_day=0)) for name in SITES]
     try:
@@ -138,7 +143,7 @@ def main() -> None:
         with Simulator(seed=seed, sites=sites) as sim:
             storm = Storm(folder, sim, url, bots, seed)
             try:
-                counts = storm.run(blows)
+                counts = storm.run(blows, minutes)
             finally:
                 for bot in storm.bots:
                     if bot.process is not None:

@@ -131,6 +131,19 @@ def test_a_scope_that_is_missing_is_told_when_it_is_over(story):
     assert "The Slack app lacks a scope" in told
 
 
+def test_a_channel_that_the_bot_has_left_is_told_twice(story):
+    story.sim.slack.scopes -= {"chat:write.public"}
+    story.alerts.member = False
+    story.daemon.start()
+    story.sim.wait_until(lambda: story.told())
+    (told,) = story.told()
+    assert told.startswith("🔶 The bot is not in Slack channel #alerts")
+    assert "/invite" in told
+    story.alerts.member = True
+    story.ends_well()
+    assert len(story.told()) == 2
+
+
 def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
     story.alerts.name = "alarms"
     story.daemon.start()
@@ -139,6 +152,7 @@ def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
     story.daemon.rule_file.write_text(RULES.replace("#alerts", "#alarms"))
     story.sim.wait_until(lambda: len(story.sim.slack.in_channel("alarms")) >= 3)
     story.sim.wait_until(lambda: len(story.told()) == 2)
+    assert story.told()[1].startswith("🔵 Nothing waits any more: Slack channel #alerts")
     story.goes_on()
     assert len(story.sim.slack.in_channel("alarms")) == 3
     assert "0 dead letters" in story.daemon.run("status").stdout

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from structlog.testing import capture_logs
-from virtual_world import World, gaps, virtually
+from virtual_world import Prompt, World, gaps, virtually
 
 from bot import supervisor
 from bot.config import load
 from bot.daemon import Running
 from bot.errors import ConfigError
+from bot.store import in_memory_copy
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",
@@ -51,16 +52,20 @@ class Group:
     fails: dict = field(default_factory=dict)
     begun: dict = field(default_factory=dict)
     keys: list = field(default_factory=list)
+    shared: dict = field(default_factory=dict)
+    stores: dict = field(default_factory=dict)
 
     async def run_account(self, settings, *, stop, reload, reread, shared):
         name = settings.account
         self.begun.setdefault(name, []).append(asyncio.get_running_loop().time())
         self.keys.append(settings.mouseflow.email)
+        self.shared[name] = shared
         if name in self.fails:
             raise self.fails[name]
         started = asyncio.Event()
         started.set()
-        async with shared.at_work(Running(started, nothing_wrong, None)):
+        store = self.stores.setdefault(name, Prompt(in_memory_copy("sqlite:///none.db")))
+        async with shared.at_work(Running(store, started, nothing_wrong, None)):
             ending = asyncio.create_task(stop.wait())
             while not ending.done() and name not in self.fails:
                 await asyncio.wait({ending}, timeout=1)
@@ -143,6 +148,61 @@ def test_it_ends_with_an_error_only_if_none_can_run():
         assert str(caught.value).splitlines() == [
             "No account can run.", "shop: the key of shop", "outlet: the key of outlet",
         ]  # fmt: skip
+
+    virtually(work)
+
+
+def test_a_store_is_that_of_one_account_whatever_address_leads_to_it():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"))
+        store = Prompt(in_memory_copy("sqlite:///none.db"))
+        group.stores = {"shop": store, "outlet": store}
+        running = group.start()
+        await asyncio.sleep(100)
+        assert {name: len(begun) for name, begun in group.begun.items()} == {"shop": 1, "outlet": 3}
+        group.stop.set()
+        await running
+        # The shop is called otherwise from now on, and keeps its store.
+        group = Group(accounts_of("store", "outlet"))
+        group.stores = {"store": store}
+        running = group.start()
+        await asyncio.sleep(100)
+        assert {name: len(begun) for name, begun in group.begun.items()} == {
+            "store": 1, "outlet": 1,
+        }  # fmt: skip
+        group.stop.set()
+        await running
+
+    with capture_logs() as logs:
+        virtually(work)
+    [first, *_] = [each for each in logs if each["event"] == "account.failed"]
+    assert "is the store of shop; each account needs its own" in first["reason"]
+
+
+def test_accounts_of_one_slack_token_share_the_pace_of_its_channels():
+    async def work():
+        names = ("shop", "outlet", "other", "silent", "mute")
+        tokens = {"shop": "xoxb-1", "outlet": "xoxb-1", "other": "xoxb-2"}
+        accounts = {
+            name: load(
+                None, ENOUGH | ({"BOT_SLACK__BOT_TOKEN": tokens[name]} if name in tokens else {})
+            ).of_account(name, names)
+            for name in names
+        }
+        group = Group(accounts)
+        running = group.start()
+        await asyncio.sleep(1)
+        paces = {name: shared.paces for name, shared in group.shared.items()}
+        assert paces["shop"] is paces["outlet"]
+        assert len({id(each) for each in paces.values()}) == 4
+        paces["shop"].take("slack:#alerts")
+        for _ in range(4):
+            paces["outlet"].take("slack:#alerts")
+        assert paces["outlet"].wait("slack:#alerts") > 0
+        assert paces["outlet"].wait("slack:#other") == 0
+        assert paces["other"].wait("slack:#alerts") == 0
+        group.stop.set()
+        await running
 
     virtually(work)
 

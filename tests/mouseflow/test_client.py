@@ -395,7 +395,8 @@ async def test_another_rate_holds_for_what_waits_and_keeps_what_was_sent(make, t
     api.use_rate(2.0, 1)
     started = time.seconds
     await asyncio.gather(*(api.send(SITES) for _ in range(10)))
-    assert time.seconds - started == pytest.approx(5.25)  # 0.75 s for those that went, then two a second
+    # 0.75 s for those that went, then two a second.
+    assert time.seconds - started == pytest.approx(5.25)
 
 
 async def test_no_more_than_the_allowed_number_is_in_flight(make, wire):

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import msgspec
+from virtual_world import Prompt
 
 from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
@@ -22,7 +23,7 @@ from bot.rules.evaluate import rule_answer
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.rules.model import Rule, RuleSet
-from bot.store import Store, open_store
+from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
 from mouseflow.errors import BadAnswer, status_error, unreadable
@@ -119,13 +120,13 @@ class Account:
         self.marks = timedelta()
         self.settle = timedelta(minutes=35)
         self.live = LiveSessions()
-        self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
+        self.store = Prompt(open_store(f"sqlite:///{path / 'bot.db'}"))
         self.sender = Direct(self.sim)
 
     def restart(self) -> None:
         """The process is gone and comes back: the store stays, what was in memory does not."""
         self.store.close()
-        self.store = open_store(f"sqlite:///{self.path / 'bot.db'}")
+        self.store = Prompt(open_store(f"sqlite:///{self.path / 'bot.db'}"))
         self.live = LiveSessions()
 
     def close(self) -> None:

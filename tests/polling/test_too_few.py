@@ -107,6 +107,23 @@ async def test_it_fires_once_nobody_came_for_so_long_and_ends_with_the_next_sess
     assert await shop.pass_time(20) == ["slack"]
 
 
+async def test_it_costs_the_calls_of_its_conditions_and_a_moment_costs_none(tmp_path):
+    made = []
+    few = "count: {at_most: 0, within: 2h}"
+    for number, (when, count, do) in enumerate((
+        ("{device: phone}", "summary: x", "{star: true}"),
+        ("{device: phone, created: {after: 2026-01-01}}", "summary: x", "{star: true}"),
+        ("{device: phone}", few, "{slack: {}}"),
+    )):  # fmt: skip
+        text = f"nobody: {{watch: recordings, when: {when}, {count}, do: {do}}}"
+        shop = Shop(tmp_path / f"{number}", text)
+        shop.visit()
+        await shop.pass_time(60)
+        made.append([call.path for call in shop.sim.calls if call.method == "GET"])
+        shop.close()
+    assert made[1:] == made[:1] * 2
+
+
 async def test_other_sessions_do_not_count(shop):
     for _ in range(12):
         shop.sim.add("myshop.com", "phone-bounce", start=1)

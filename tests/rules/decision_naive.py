@@ -95,6 +95,8 @@ def value(name, subject):
         return detail, list(r.page_views or ())
     if name == "visitor_type":
         return subject.visitor_type is not None, subject.visitor_type
+    if name == "search":
+        return subject.found_by is not None, list(subject.found_by or ())
     if name == "friction":
         return subject.friction is not None, subject.friction
     if name in ("weekday", "hour", "created"):

@@ -44,6 +44,7 @@ PAGE_PATTERNS = (
 )
 TAG_PATTERNS = ("submit", "click-*", "INTERNAL", "none")
 REGEXES = ("^/checkout/(pay|ship)$", "e", "^$", "rage|SUBMIT", "[a-d]+", "1")
+SEARCHES = ("acme", "Globex corp", "213.252")
 ZONES = ("UTC", "Europe/Copenhagen", "America/New_York", "Asia/Kolkata")
 WORD_FIELDS = {
     "country": "country",
@@ -126,6 +127,7 @@ subjects = st.builds(
     zone=st.sampled_from(ZONES),
     friction=bands,
     visitor_type=st.sampled_from([None, "first", "returning"]),
+    found_by=st.none() | few(SEARCHES),
 )
 
 
@@ -146,6 +148,7 @@ def learnt(draw):
         recording=replace(recording, page_views=seen, region=recording.region or draw(words)),
         friction=friction,
         visitor_type=row.visitor_type or draw(st.sampled_from(["first", "returning"])),
+        found_by=draw(few(SEARCHES)) if row.found_by is None else row.found_by,
     )
     return replace(row, recording=recording), whole
 
@@ -177,6 +180,9 @@ def text_wants(patterns):
     )
 
 
+search_wants = some(SEARCHES).map(OneOf) | some(SEARCHES).map(NoneOf) | some(SEARCHES).map(Every)
+
+
 def tests_of(names, wants):
     return st.builds(Test, st.sampled_from(names), wants)
 
@@ -203,6 +209,7 @@ leaves = st.one_of(
     tests_of(["saw_page", "entry_page", "exit_page"], text_wants(PAGE_PATTERNS)),
     tests_of(["browser_version"], version_wants),
     tests_of(["created"], moment_wants),
+    tests_of(["search"], search_wants),
     tests_of(["saw_page"], some(PAGE_PATTERNS).map(Every)),
     tests_of(["duration", "pages", "hour", "friction"], figure_wants),
     tests_of(["tags"], tag_wants),

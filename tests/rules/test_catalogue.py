@@ -54,7 +54,7 @@ def test_a_field_without_a_declaration_cannot_be_made(left_out):
         ({"api_filter": ApiFilter(name="land", take=str)}, "SessionFilters has no land"),
         ({"api_filter": _contrast(contrast=("aq", "aq"))}, "two values"),
         ({"api_filter": _contrast(take=str.upper)}, "as the API's filter takes them"),
-        ({"api_filter": _contrast(hint="")}, "needs choices or a hint"),
+        ({"api_filter": _contrast(hint="")}, "needs choices, or a pattern and a hint"),
         ({"parts": (replace(COUNTRY, personal=True),), "type": "items"}, "personal too"),
     ],
 )

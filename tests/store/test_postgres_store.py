@@ -4,10 +4,12 @@ import os
 import pkgutil
 import random
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -497,3 +499,42 @@ def test_an_address_that_libpq_does_not_know_is_an_error_of_the_configuration():
     with pytest.raises(ConfigError, match="colour"):
         place_of("postgresql://db/bot?colour=red")
     assert issubclass(psycopg.ProgrammingError, psycopg.Error)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("UPDATE steps SET due = 'soon'", "a row can't be copied"),
+        ("UPDATE steps SET due = 1e30", "a row can't be copied"),
+        ("UPDATE audit SET text = CAST(X'ff' AS TEXT)", "a row can't be copied"),
+        ("UPDATE audit SET subject = hex(randomblob(9000))", "a row can't be copied"),
+        ("PRAGMA foreign_keys = OFF; DELETE FROM matches", "a row can't be copied"),
+        ("DROP TABLE audit", "it lacks audit"),
+        ("PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 3", "damaged"),
+    ],
+)
+@pytest.mark.parametrize("into", ["postgresql", "sqlite"])
+def test_a_damaged_store_is_moved_whole_or_refused_in_words(
+    postgres_url, tmp_path, damage, said, into
+):
+    old = f"sqlite:///{tmp_path}/bot.db"
+    new = postgres_url if into == "postgresql" else f"sqlite:///{tmp_path}/new.db"
+    with open_store(old) as store:
+        note = Note(kind="poll", text="a secret of the row")
+        store.do(lambda conn: commit_poll(conn, poll(match("r1"), notes=[note])))
+    with closing(sqlite3.connect(tmp_path / "bot.db")) as raw:
+        raw.executescript(damage)
+    told = ""
+    try:
+        move(old, new)
+    except StoreError as error:
+        told = str(error)
+    if not told:
+        assert into == "sqlite"
+        return
+    assert said in told
+    assert "secret" not in told
+    (tmp_path / "bot.db").unlink()
+    with open_store(old) as store:
+        store.do(lambda conn: commit_poll(conn, poll(match("r2"))))
+    assert move(old, new).rows["steps"] == 1  # nothing of the other one was there

@@ -28,6 +28,12 @@ def turn(store, websites=SITES, busy=()) -> frozenset[str]:
     return store.sharing.use(found)
 
 
+def steady(store, websites=SITES) -> None:
+    """A turn of a bot that could write all the time, so that it may judge the others."""
+    turn(store, websites)
+    store.sharing._steady_since -= 10.0
+
+
 def polled(store) -> set[str]:
     return {site for site in SITES if store.sharing.polls(site)}
 
@@ -132,7 +138,7 @@ def test_a_silent_bot_loses_everything_and_writes_nothing_more(bots, postgres_ur
     one, two, three = bots
     for _ in range(3):
         turn(one)
-        turn(two)
+        steady(two)
     silence(postgres_url, one)
     silence(postgres_url, three)
     found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
@@ -150,19 +156,37 @@ def test_a_silent_bot_loses_everything_and_writes_nothing_more(bots, postgres_ur
         assert not again.sharing.leads
 
 
-def test_a_bot_that_could_not_write_itself_judges_nobody(bots, postgres_url, monkeypatch):
+def test_a_bot_that_could_not_write_itself_judges_nobody(bots, postgres_url):
     one, two, _ = bots
+    turn(one)
+    steady(two)
     silence(postgres_url, one)
-    # The first turn of a bot says nothing of the time before it.
-    found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
-    assert not found.lost
-    two.sharing.use(found)
+    two.sharing._turned -= 20.0  # the database was away
+    for _ in range(2):
+        found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
+        assert not found.lost
+        two.sharing.use(found)
     one.do(note)
+
+
+def test_a_bot_without_a_session_is_given_up_sooner(bots, postgres_url):
+    one, two, three = bots
+    steady(one)
+    end_sessions(postgres_url)
+    two.do(note)  # it has a session again, and three has not
+    silence(postgres_url, two, seconds=10)
+    silence(postgres_url, three, seconds=10)
+    with connected(postgres_url) as admin:
+        there = {it.id for it in place_of(postgres_url).replicas()}
+        one.do(lambda conn: one.sharing.turn(conn, SITES, (), ""))
+        (lost,) = there - {it.id for it in place_of(postgres_url).replicas()}
+        assert f"r{lost}" == three.sharing.mark
+        assert admin.execute("SELECT count(*) FROM mouseflow_bot_replicas").fetchone() == (2,)
 
 
 async def test_a_bot_that_writes_is_not_silent(bots, postgres_url):
     one, two, _ = bots
-    turn(two)
+    steady(two)
     silence(postgres_url, one, seconds=14)
     await one.run(lambda _conn: None)
     found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
@@ -172,9 +196,9 @@ async def test_a_bot_that_writes_is_not_silent(bots, postgres_url):
 
 async def test_what_was_confirmed_is_asked_again_before_others_may_take_over(bots, postgres_url):
     one, two, _ = bots
-    turn(two)
+    steady(two)
     await one.confirm()
-    one._confirmed -= 9.0  # seconds that pass; the others wait for 15
+    one._confirmed -= 6.0  # seconds that pass; the others wait for 9 at least
     silence(postgres_url, one)
     turn(two)
     with pytest.raises(StoreTaken):

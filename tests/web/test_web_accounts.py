@@ -28,10 +28,11 @@ class AccountsWorld:
             note = Note(kind="notice", text=f"news of {name}")
             world.write(lambda conn, note=note, now=world.now: record(conn, now, [note]))
         self.section = self.worlds["shop"].settings.web
+        self.why = {name: f"{name} has no key." for name in NAMES}
 
     @asynccontextmanager
     async def ask(self, *running):
-        accounts = Accounts(NAMES, self.section, lambda name: f"{name} has no key.")
+        accounts = Accounts(NAMES, self.section, self.why.__getitem__)
         async with AsyncExitStack() as stack:
             for name in running or NAMES[:2]:
                 await stack.enter_async_context(accounts.serve(self.worlds[name].facts()))
@@ -102,6 +103,8 @@ async def test_one_login_serves_all_accounts_and_changes_go_to_the_right_one(wor
 async def test_health_is_that_of_the_accounts_that_run(world):
     async with world.ask() as client:
         assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200  # one that failed holds up nobody
+        world.why["later"] = ""
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.text) == (503, "starting: later\n")
         world.worlds["outlet"].pulse = world.worlds["outlet"].pulse.__class__(0.0, 0.0)

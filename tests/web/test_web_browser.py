@@ -2,6 +2,7 @@
 
 import shutil
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from daemon_world import RULE, Daemon
@@ -16,6 +17,24 @@ TOKEN = "a-token-of-the-page"
 RULES = (
     RULE
     + """
+  old-rule:
+    summary: What nobody needs now
+    disabled: true
+    watch: recordings
+    when: {saw_page: /old}
+    do: {slack: {channel: "#checkout-alerts"}}
+  nobody-pays:
+    watch: recordings
+    when: {saw_page: /thanks}
+    count: {at_most: 0, within: 2h}
+    do: {slack: {channel: "#checkout-alerts"}}
+  counted:
+    watch: recordings
+    when: {friction: {min: 1}}
+    count: {at_least: 2, within: 10h}
+    do: {slack: {channel: "#checkout-alerts"}}
+reports:
+  weekly: {at: mon 09:00, do: {slack: {channel: "#checkout-alerts"}}}
 budgets:
   monthly-credits:
     summary: Plan credits
@@ -25,8 +44,9 @@ budgets:
     steps: {80%: {slack: {channel: "#ops"}}, 100%: {recording: stop}}
 """
 )
-PAGES = ("/", "/rules", "/rules?state=silent", "/rules/checkout-friction", "/budgets", "/activity",
-         "/queue", "/login")  # fmt: skip
+PAGES = ("/", "/rules", "/rules?state=silent", "/rules?state=disabled", "/rules/checkout-friction",
+         "/rules/old-rule", "/rules/nobody-pays", "/reports", "/budgets", "/activity", "/queue",
+         "/login")  # fmt: skip
 SIZES = ((390, "light"), (390, "dark"), (1280, "light"), (1280, "dark"))
 
 if CHROMIUM is None:
@@ -45,8 +65,9 @@ def url(tmp_path_factory):
         )  # fmt: skip
         daemon.start()
         try:
-            sim.add("myshop.com", "checkout-friction", start=-79.5, calm_for=80)
-            sim.wait_until(lambda: sim.slack.in_channel("#checkout-alerts"))
+            for calm in (80, 90):
+                sim.add("myshop.com", "checkout-friction", start=0.5 - calm, calm_for=calm)
+            sim.wait_until(lambda: len(sim.slack.in_channel("#checkout-alerts")) >= 3)
             yield str(daemon.events("web.started")[0]["url"])
         finally:
             daemon.kill()
@@ -94,10 +115,24 @@ class Seen:
         self.page.wait_for_url(f"**{after}")
 
 
+def pages_of_matches(url):
+    """A recording, its match, and the match that counts two of them."""
+    (counted,) = (
+        match
+        for match in httpx.get(f"{url}/api/v1/rules/counted").json()["matches"]
+        if match["stands_for"]
+    )
+    return (
+        f"/recordings/{counted['recording_id']}",
+        f"/matches/{counted['key']}",
+        f"/matches/{counted['key'].replace('counted', 'checkout-friction', 1)}",
+    )
+
+
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
 def test_every_page_is_clean_accessible_and_fits(browser, url, width, scheme):
     seen = Seen(browser, url, width, scheme)
-    for path in PAGES:
+    for path in (*PAGES, *pages_of_matches(url)):
         seen.go(path)
         seen.page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
         found = Axe().run(seen.page).response["violations"]

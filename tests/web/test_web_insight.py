@@ -11,8 +11,9 @@ from bot.actions import IRREVERSIBLE
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.record_matches import Found, Routing, record_poll
-from bot.rules.explain import insight
+from bot.polling.evaluate import Candidate, Evaluation
+from bot.polling.record_matches import Found, Routing, matches_in, record_poll
+from bot.rules.explain import insight, nearest
 from bot.rules.files.load import read
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
@@ -163,3 +164,65 @@ def test_a_budgets_range_is_wider_where_days_differ_more():
     assert (early < end, late) == (True, None)
     assert range_of_end([100, 100], 1_000, None, now, end) == (None, None)
     assert range_of_end([0, 0, 0], 1_000, None, now, end) == (None, None)
+
+
+NEAR = """
+version: 1
+rules:
+  paid:
+    watch: recordings
+    when: {saw_page: /checkout/payment}
+    do: {slack: {channel: "#checkout-alerts"}}
+  error:
+    summary: Error on the payment page
+    watch: recordings
+    when: {saw_page: /checkout/payment, duration: {under: 5s}, ip: 203.0.113.*}
+    do: {slack: {}}
+  excluded:
+    watch: recordings
+    when: {saw_page: /checkout/payment}
+    except: {tags: click-rage}
+    do: {slack: {}}
+  elsewhere:
+    watch: recordings
+    when: {saw_page: /nowhere}
+    do: {slack: {}}
+  left-early:
+    watch: recordings
+    when: {pages: {under: 9}}
+    do: {slack: {}}
+"""
+
+
+async def test_other_rules_say_why_they_did_not_match_the_recording(tmp_path):
+    world = WebWorld(tmp_path, NEAR)
+    world.write(set_websites, {SITE.id: SITE.name}, {}, NOW)
+    subject = visit(country="dk", device="Phone")
+    (paid,) = (rule for rule in world.rules.rules if rule.id == "paid")
+    judged = Evaluation(Candidate(subject.recording, settled=False), subject, (paid,))
+    found = matches_in([judged], NOW, world.rules.rules)
+    outcome = PollOutcome(source="recordings", website=SITE.id, at=NOW)
+    world.write(record_poll, outcome, found, Routing("#mouseflow", "UTC"))
+    all_done(world)
+    async with world.ask() as asking:
+        page = (await asking.get("/recordings/r1")).text
+        shown = (await asking.get("/api/v1/recordings/r1")).json()
+    near = {it["rule_id"]: it for it in shown["near"]}
+    assert next(iter(near)) == "left-early"  # it may still match
+    assert near["left-early"]["waits"]
+    assert (near["error"]["holds"], near["error"]["of"], near["error"]["waits"]) == (2, 3, False)
+    assert near["excluded"]["excepts"]["mark"] == "yes"
+    assert shown["others"] == 1
+    assert shown["facts"]["device"] == "Phone"
+    assert shown["facts"]["friction"] == "at least 5, under 10"
+    assert "Error on the payment page" in page
+    assert "2 of 3 parts" in page
+    assert "1 other rule" in page
+    assert not [each for each in PERSONAL if each in page + str(shown)]
+
+
+def test_a_session_that_is_over_has_no_rule_that_may_still_match():
+    rules = read([("r.yaml", NEAR.encode())]).rules
+    near = nearest(rules, visit(), settled=True)
+    assert "elsewhere" not in {it.rule for it in near}
+    assert not any(it.waits for it in near)

@@ -82,6 +82,7 @@ async def test_a_count_lists_its_recordings_also_after_their_data_is_erased(worl
         latest = (await asking.get("/api/v1/rules/rage")).json()["matches"]
     assert found["match"]["stands_for"] == 3
     assert [each["recording_id"] for each in found["members"]] == ["r3", "r2", "r1"]
+    assert [each["stands_for"] for each in found["members"]] == [0, 0, 0]
     assert found["until"] > found["since"]
     assert "3 matches: Many rage clicks" in page
     assert "2 min in all" in page
@@ -92,7 +93,7 @@ async def test_a_count_lists_its_recordings_also_after_their_data_is_erased(worl
         "r1": (0, "Counted with others"),
         "r2": (0, "Counted with others"),
         "r3": (3, "Posted after 0 s"),
-        "r4": (0, "No action"),
+        "r4": (0, "Counted: not enough yet"),
     }
 
 

@@ -122,7 +122,7 @@ async def test_a_rule_says_how_much_of_its_limit_is_used(world):
             {"place": "#checkout-alerts", "used": 2, "at_most": 10, "within": 3600.0}
         ]
         page = text_of((await asking.get("/rules/checkout-friction")).text)
-        assert "Messages in #checkout-alerts 2 of 10 in 1 h" in page
+        assert "Messages 2 of 10 in 1 h" in page
         world.now = NOW + timedelta(hours=2)
         found = (await asking.get("/api/v1/rules/checkout-friction")).json()
         assert found["limits"][0]["used"] == 0

@@ -265,6 +265,7 @@ def read(
         tuple(note for note in found.notes if not _silent(note, found.silences)),
         tuple(rule for rule, _ in own if rule.disabled),
         tuple(report for report in found.reports if allowed.has(report.accounts)),
+        {it.id: it.accounts for it, _ in found.rules if not allowed.has(it.accounts)},
     )
 
 

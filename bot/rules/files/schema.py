@@ -273,6 +273,8 @@ def _operators_of(field: Field, *, part: bool) -> str:
         return "version-operators"
     if field.type == "text" and field.text is TextKind.MOMENT:
         return "moment-operators"
+    if field.type == "texts" and field.text is TextKind.SEARCH:
+        return "search-operators"
     which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
     return f"{field.type}-operators{which}"
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from bot.fields.field import Field
+from bot.fields.field import Field, TextKind
 from bot.messages.text import clean
 from bot.rules.operators.base import TEXTS, Operator, covered, operand
 from bot.rules.syntax.location import Place, text
@@ -223,7 +223,7 @@ class OtherThan(WholeTexts):
 
     @classmethod
     def fits(cls, about: Field) -> bool:
-        return about.type == "texts"
+        return about.type == "texts" and about.text is not TextKind.SEARCH
 
     def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
         known = Alike(self.values, about.normal)
@@ -246,6 +246,10 @@ class Pattern(TextOperator):
     keys: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"matches": "a regular expression is found in the text, ignoring case"}
     )
+
+    @classmethod
+    def fits(cls, about: Field) -> bool:
+        return about.type in TEXTS and about.text is not TextKind.SEARCH
 
     @classmethod
     def read(cls, node: Node, place: Place, about: Field) -> Self | None:

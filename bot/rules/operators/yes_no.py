@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from bot.fields.field import Field
+from bot.fields.field import Field, TextKind
 from bot.rules.operators.base import Operator, ValueTest
 from bot.rules.syntax.location import Place, flag, part
 from bot.rules.syntax.nodes import Keys, Node
@@ -32,7 +32,7 @@ class Exists(Operator):
 
     @classmethod
     def fits(cls, about: Field) -> bool:
-        return about.type != "items"
+        return about.type != "items" and about.text is not TextKind.SEARCH
 
     @classmethod
     def read(cls, node: Node, place: Place, about: Field) -> Self | None:

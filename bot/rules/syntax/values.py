@@ -123,6 +123,9 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             _doubt_language(field.normal(value), place)
         case TextKind.PLAIN:
             _doubt_shape(value, place, field)
+        case TextKind.SEARCH:
+            if "*" in value:
+                place.fault("the API searches for a text as it is; write it without *")
         case TextKind.MOMENT:
             _doubt_moment(value, place)
         case TextKind.WEEKDAY | TextKind.REFERRER | TextKind.VERSION:
@@ -402,6 +405,8 @@ def compared_schema(field: Field) -> Schema:
     match field.text:
         case TextKind.PATH:
             return scalar_schema(field) | {"pattern": "^[^?#]*$"}
+        case TextKind.SEARCH:
+            return {"type": "string", "pattern": "^[^*]*[^*\\s][^*]*$"}
         case TextKind.MOMENT:
             return {"type": "string", "pattern": f"^{_MOMENT.pattern}$"}
         case _:

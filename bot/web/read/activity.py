@@ -166,6 +166,7 @@ def entry_of(entry: Written, seen: World) -> Entry:
         rule_id=entry.rule if entry.rule in seen.rules else "",
         website=seen.name(entry.website),
         recording_id=recording or None,
+        severity=watched.severity if watched and entry.kind == "match" else None,
     )
 
 

@@ -1,6 +1,6 @@
 """The overview: is all well, and if not, what, since when, and what to do."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -114,17 +114,9 @@ def _day(seen: World) -> Day:
     )
 
 
-def hours_of_today(seen: World) -> list[datetime]:
-    """The beginnings of the hours of today, in the account's zone, and now."""
-    start = midnight(seen.now.astimezone(seen.facts.zone).date(), seen.facts.zone)
-    edges = [start]
-    while edges[-1] < seen.now and len(edges) < 26:
-        edges.append(edges[-1] + timedelta(hours=1))
-    return edges
-
-
 def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
-    conn, edges = seen.conn, hours_of_today(seen)
+    conn = seen.conn
+    midnight_here = midnight(seen.now.astimezone(seen.facts.zone).date(), seen.facts.zone)
     marks = {
         website: msgspec.json.decode(text, type=SiteMark)
         for (source, website), (text, _at) in all_watermarks(conn).items()
@@ -139,7 +131,7 @@ def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
     found = []
     for website in sorted(known, key=lambda site: seen.names.get(site, site))[:MOST_WEBSITES]:
         mark = marks.get(website)
-        per_hour = recordings_by_hour(conn, website, edges)
+        per_hour = recordings_by_hour(conn, website, midnight_here, seen.now + INSTANT)
         found.append(
             Website(
                 id=website,

@@ -16,6 +16,7 @@ from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 
 MOST_ITEMS = 500
 MOST_SHOWN = 20
+MOST_LANES, MOST_GROUPS = 60, 20
 _SERVICES = {"slack": "Slack", "webhook": "Webhook", "notify": "Notify", "mouseflow": "Mouseflow"}
 
 
@@ -24,7 +25,7 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
     seen = world(conn, facts)
     figures = queue_figures(conn, seen.now)
     sent = sent_by_lane(conn, seen.now - DAY)
-    held = held_back_now(conn, seen.now)
+    held, groups = held_back_now(conn, seen.now), _groups(conn)
     lanes = [
         _lane(each, sent.get(each.lane, 0), held.get(each.lane, ()), seen)
         for each in lanes_now(conn, seen.now)
@@ -38,9 +39,11 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
         waiting=figures.pending,
         held=sum(each.posts for some in held.values() for each in some),
         running=figures.sending,
-        lanes=tuple(lanes),
+        lanes=tuple(lanes[:MOST_LANES]),
+        lanes_total=len(lanes),
         dead=figures.dead,
-        groups=_groups(conn),
+        groups_total=len(groups),
+        groups=groups[:MOST_GROUPS],
     )
 
 

@@ -1,7 +1,9 @@
 """One recording, or one match: why, and what became of it, as the store knows it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+
+import msgspec
 
 from bot.domain.insight import Stop
 from bot.messages.links import recording_url
@@ -12,7 +14,7 @@ from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row
 from bot.web.facts import Facts
 from bot.web.read.world import World, actions_of, match_of, plain, world
-from bot.web.views import MatchPage, Recording, RuleOfRecording
+from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording
 
 MOST = 200
 PAGE = 50
@@ -34,6 +36,8 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
     settle = facts.settings.poll.settle
     active = row.last_activity if row else None
     path, pages = _path(found)
+    near = tuple(_near(found, seen))
+    kept = next((it.insight for it in found if it.insight is not None), None)
     return Recording(
         frame=seen.frame,
         id=key,
@@ -45,10 +49,38 @@ def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
         final=row.final if row else True,
         final_at=active + settle if active and row and not row.final else None,
         rules=_rules(conn, key, found, seen),
-        others=sum(rule.watch == SOURCE for rule in seen.rules.values()) - len(found),
+        near=near,
+        others=_others({*(it.rule for it in found), *(it.rule_id for it in near)}, seen),
         path=path,
         pages=pages,
+        facts=dict(kept.facts) if kept else {},
     )
+
+
+def _near(found: Sequence[MatchNow], seen: World) -> Iterable[NearRule]:
+    """The rules that came close, as of the newest match; those that have matched since are not."""
+    newest = next((it for it in found if it.insight is not None and it.insight.near), None)
+    matched = {it.rule for it in found}
+    for each in newest.insight.near if newest and newest.insight else ():
+        if each.rule in matched or newest is None:
+            continue
+        about = seen.rules.get(each.rule)
+        marks = [part.mark for part in (each.when.parts or (each.when,))]
+        yield NearRule(
+            rule_id=each.rule,
+            summary=clean(about.summary or about.id) if about else each.rule,
+            at=newest.matched,
+            waits=each.waits,
+            holds=marks.count("yes"),
+            of=len(marks),
+            when=each.when,
+            excepts=each.excepts,
+        )
+
+
+def _others(shown: Collection[str], seen: World) -> int:
+    """How many more rules watch recordings."""
+    return sum(rule.watch == SOURCE and rule.id not in shown for rule in seen.rules.values())
 
 
 def _path(found: Sequence[MatchNow]) -> tuple[tuple[Stop, ...], int]:
@@ -83,6 +115,13 @@ def _rules(
     return tuple(found)
 
 
+def _members(members: Iterable[MatchNow], summary: MatchNow, seen: World) -> Iterable[Match]:
+    """The matches; the one that stands for all of them is one of a count, too."""
+    for each in members:
+        shown = match_of(each, seen)
+        yield msgspec.structs.replace(shown, stands_for=0) if each.id == summary.id else shown
+
+
 def match_page(
     conn: Connection, facts: Facts, key: str, before: int | None = None, limit: int = PAGE
 ) -> MatchPage | None:
@@ -109,6 +148,6 @@ def match_page(
         pages=pages,
         since=many.since if many else None,
         until=many.until if many else None,
-        members=tuple(match_of(each, seen) for each in many.found) if many else (),
+        members=tuple(_members(many.found, found[0], seen)) if many else (),
         older=many.older if many else None,
     )

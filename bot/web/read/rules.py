@@ -36,7 +36,7 @@ from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.reports import planned
-from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
+from bot.web.read.world import DAY, INSTANT, World, match_of, place_of, plain, world
 from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
 
 DAYS = 14
@@ -90,7 +90,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
         row=row,
         runbook=about.runbook if about.runbook.startswith(("https://", "http://")) else "",
         owner=plain(about.owner),
-        file=_file(about),
+        file=place_of(about).rpartition(":")[0],
         line=about.line,
         per_day=per_day,
         usual=_usual(per_day, seen.now.astimezone(zone).date()),
@@ -180,7 +180,7 @@ def _reason(
 ) -> str:
     """Why the rule is in this state; empty where the state says it."""
     if state == DISABLED:
-        return f"disabled: true in {_file(rule)}:{rule.line}"
+        return f"disabled: true in {place_of(rule)}"
     if state == PAUSED:
         return plain(seen.states[rule.id].paused_why)
     if state == STUCK:
@@ -195,11 +195,6 @@ def _firing(alerts: Sequence[FiringAlert], seen: World) -> str:
     (alert,) = alerts
     known = acknowledged(seen.conn, alert.rule, alert.website, alert.subject_key, alert.since)
     return f"acknowledged by {clean(known.name)}" if known else seen.name(alert.website)
-
-
-def _file(rule: WrittenRule) -> str:
-    """The rule's file with its folder."""
-    return "/".join(rule.file.split("/")[-2:])
 
 
 def _state(

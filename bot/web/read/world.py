@@ -192,7 +192,7 @@ def _lane_problems(
     for lane in lanes_now(conn, now) if found else ():
         if lane.cause:
             waiting[trouble_key(Cause(lane.cause), lane.lane)] += lane.waiting
-    active = {rule.id for rule in facts.rules().rules}
+    active = {rule.id: rule for rule in facts.rules().rules}
     rules = waiting_rules(conn) if found else {}
     problems = []
     for each in found:
@@ -200,6 +200,7 @@ def _lane_problems(
         dropped = f" {number(each.dropped)} more were not kept: the queue was full." * bool(
             each.dropped
         )
+        ids = tuple(sorted(rules.get(each.key, frozenset()) & active.keys()))[:5]
         waits = counted(waiting[each.key] or each.waiting, "action waits", "actions wait")
         problems.append(
             Problem(
@@ -209,7 +210,8 @@ def _lane_problems(
                 remedy=f"{_sentence(plain(each.remedy))}What waits goes out by itself.{dropped}",
                 since=each.since,
                 kept_until=each.since + PATIENCE,
-                rule_ids=tuple(sorted(rules.get(each.key, frozenset()) & active))[:5],
+                rule_ids=ids,
+                place=place_of(active[ids[0]]) if ids else "",
                 reason=plain(each.reason),
                 link=address("queue"),
                 link_text="See what waits",
@@ -217,6 +219,11 @@ def _lane_problems(
             )
         )
     return problems
+
+
+def place_of(rule: Rule) -> str:
+    """Where the rule is written: its file with the folder, and the line."""
+    return f"{'/'.join(rule.file.split('/')[-2:])}:{rule.line}"
 
 
 def _sentence(text: str) -> str:
@@ -276,7 +283,7 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
     """What became of the match as a whole: the worst of its steps, else its post."""
     steps = found.steps
     if not steps:
-        return "off", "Counted with others" if found.counted else "No action", None, None
+        return "off", _without_steps(found, world), None, None
     dead = [step for step in steps if step.state is StepStatus.DEAD]
     if dead:
         return "crit", f"Failed: {plain(dead[0].fault)}", dead[0].ended, None
@@ -299,6 +306,14 @@ def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | No
         return "ok", f"Posted after {lasting(timedelta(seconds=round(lag)))}", sent[0].ended, lag
     ended = max((step.ended for step in steps if step.ended), default=None)
     return "ok", "Done", ended, None
+
+
+def _without_steps(found: MatchNow, world: World) -> str:
+    """Why nothing is done about a match."""
+    if found.counted:
+        return "Counted with others"
+    rule = world.rules.get(found.rule)
+    return "Counted: not enough yet" if rule and rule.count else "No action"
 
 
 def actions_of(found: MatchNow) -> tuple[MatchAction, ...]:

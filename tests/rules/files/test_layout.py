@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bot.cli.main import main
 from bot.rules.files.load import read
+from bot.rules.syntax import layout
 from bot.rules.syntax.layout import NotKept, formatted
 from bot.rules.syntax.nodes import Unreadable, decoded
 
@@ -121,3 +122,28 @@ def test_the_command_formats_files_checks_them_and_leaves_toml(tmp_path, capsys)
 def test_what_is_no_rule_file_is_left(text):
     with pytest.raises((Unreadable, NotKept)):
         formatted(text)
+
+
+def test_a_file_that_can_not_be_written_leaves_the_others_formatted(tmp_path, capsys):
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(UNTIDY)
+    (tmp_path / ".a.yaml.part").mkdir()
+    assert main(["fmt", str(tmp_path)]) == 1
+    assert (tmp_path / "a.yaml").read_text() == UNTIDY
+    assert (tmp_path / "b.yaml").read_text() == TIDY
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/a.yaml: left as it is: it can't be written: Is a directory" in said
+
+
+def test_an_edit_meanwhile_is_not_lost(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "a.yaml"
+    file.write_text(UNTIDY)
+
+    def edited(text):
+        file.write_text("version: 1\n# edited\n")
+        return formatted(text)
+
+    monkeypatch.setattr(layout, "formatted", edited)
+    assert main(["fmt", str(tmp_path)]) == 1
+    assert file.read_text() == "version: 1\n# edited\n"
+    assert "it was changed meanwhile; run this again" in capsys.readouterr().out

@@ -28,6 +28,8 @@ def scalars(field):
         return NUMBERS
     if field.text is TextKind.MOMENT:
         return ("2026-05-01*", "*:30:00")
+    if field.text is TextKind.SEARCH:
+        return ("acme", "Globex corp")
     return field.choices or WORDS
 
 

@@ -1,0 +1,130 @@
+"""How long a page of the status page takes at the server, with a million lines in the audit log.
+
+    python bench/pages.py [--entries 1000000]
+
+Half a million recordings of 200 websites, 100,000 matches of 100 rules, 4,000 actions that wait
+and as many that failed. Milliseconds of processor time: the first request, and the median of nine.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.big_store import RULES, WEBSITES, build  # noqa: E402
+from bench.stalls import multiply, rules_text  # noqa: E402
+from bot.config import load  # noqa: E402
+from bot.config.settings import allowed  # noqa: E402
+from bot.domain.pulse import Pulse  # noqa: E402
+from bot.rules.files.load import load as load_rules  # noqa: E402
+from bot.store import open_store  # noqa: E402
+from bot.store.audit import newest_entry  # noqa: E402
+from bot.store.recordings import set_websites  # noqa: E402
+from bot.web.app import ROUTES, application  # noqa: E402
+from bot.web.facts import Facts, Reader  # noqa: E402
+from bot.web.pages import Pages  # noqa: E402
+from bot.web.safety import Gate, Hosts  # noqa: E402
+from bot.web.shared import Hub, Pace, Web  # noqa: E402
+from bot.web.tail import Tail  # noqa: E402
+
+TIMES = 9
+PAGES = (
+    "/", "/rules", "/rules/rule-7", "/reports", "/budgets", "/activity", "/activity?kind=match",
+    "/activity?rule=rule-7", "/activity?website=shop-007.com", "/activity?kind=people", "/queue",
+    "/recordings/r777", "{match}", "{digest}", "/metrics",
+)  # fmt: skip
+
+
+def grown(store, entries: int) -> dict[str, str]:
+    """A big store with so many lines in its audit log; returns keys of a match and a digest."""
+    build(store, 500_000)
+    names = {f"site-{n:03}": f"shop-{n:03}.com" for n in range(WEBSITES)}
+    store.do(lambda conn: set_websites(conn, names, {}, datetime.now(UTC)))
+
+    def more(conn):
+        run = conn.exec_driver_sql
+        count = run("SELECT count(*) FROM audit").scalar()
+        run("CREATE TEMP TABLE one AS SELECT * FROM audit LIMIT 1")
+        multiply(conn, "one", entries - count, kind="'step.postponed'",
+                 rule=f"'rule-' || (n % {RULES})", subject="'r' || n",
+                 website=f"printf('site-%03d', n % {WEBSITES})")  # fmt: skip
+        columns = "at, kind, rule, website, subject, step, text, details"
+        run(f"INSERT INTO audit ({columns}) SELECT {columns} FROM one WHERE rowid > 1")
+        run("DROP TABLE one")
+        newest, oldest = run("SELECT max(id), min(id) FROM matches").one()
+        run(f"UPDATE matches SET kind = 'digest' WHERE id = {oldest}")
+        digest = run(f"SELECT min(id) FROM steps WHERE match_id = {oldest}").scalar()
+        run(f"UPDATE steps SET state = 'folded', digest_id = {digest}"
+            f" WHERE match_id > {newest - 5000} AND action = 'slack'")  # fmt: skip
+        return {
+            name: run(f"SELECT key FROM matches WHERE id = {row}").scalar()
+            for name, row in (("match", newest // 2), ("digest", oldest))
+        }
+
+    return store.do(more)
+
+
+async def measured(folder: Path, entries: int) -> list[tuple[str, float, float, int]]:
+    """(page, first, median, kilobytes)."""
+    (folder / "rules.yaml").write_text(rules_text(RULES))
+    settings = load(None, {
+        "BOT_MOUSEFLOW__REGION": "eu", "BOT_MOUSEFLOW__EMAIL": "ops@example.com",
+        "BOT_MOUSEFLOW__API_KEY": "k", "BOT_SLACK__BOT_TOKEN": "xoxb-1",
+        "BOT_SLACK__CHANNEL": "#alerts", "BOT_RULES__PATHS": str(folder / "rules.yaml"),
+        "BOT_STORE__URL": f"sqlite:///{folder}/bot.db",
+    })  # fmt: skip
+    rules = load_rules(settings.rules.paths, allowed(settings))
+    found = []
+    with open_store(settings.store.url) as store:
+        keys = {name: f"/matches/{key}" for name, key in grown(store, entries).items()}
+        now = datetime.now(UTC).timestamp()
+        facts = Facts(
+            settings=settings, store=store, rules=lambda: rules, pulse=lambda: Pulse(now, now),
+            ready=lambda: True, wake=lambda: None, token=lambda: "t", poll=lambda _kind: 0,
+            sites=lambda: {f"site-{n:03}": False for n in range(WEBSITES)},
+            recordings_seen=lambda: 0,
+        )  # fmt: skip
+        reader = Reader(settings.store.url)
+        gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
+        tail = Tail(store.do(newest_entry))
+        web = Web(facts, reader, gate, Pages(), tail, Hub(), Pace(time.monotonic))
+        app = application(web, Hosts.of("127.0.0.1", ""), ROUTES)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as asking:
+            for path in PAGES:
+                took = []
+                for _ in range(TIMES + 1):
+                    before = time.process_time()
+                    answer = await asking.get(path.format(**keys))
+                    took.append((time.process_time() - before) * 1000)
+                    assert answer.status_code == 200, (path, answer.status_code)
+                size = len(answer.content) // 1000
+                found.append((path, took[0], statistics.median(took[1:]), size))
+        reader.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        found = asyncio.run(measured(Path(name), options.entries))
+    print(f"| with {options.entries:,} audit entries | first, ms | then, ms | kB |")
+    print("|---|---:|---:|---:|")
+    for path, first, then, size in found:
+        print(f"| `{path}` | {first:.0f} | {then:.0f} | {size} |")
+
+
+if __name__ == "__main__":
+    main()
