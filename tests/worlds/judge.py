@@ -7,6 +7,7 @@ tests that compare. A recording is a `View`: field names to values, None where t
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -121,6 +122,9 @@ def operator(field: str, name: str, wanted: Any, value: Any) -> bool:
         return there == wanted
     if not there and field not in MANY:
         return False
+    if name in ("after", "before"):
+        moment = datetime.fromisoformat(str(wanted))
+        return value >= moment if name == "after" else value < moment
     if name in BOUNDS and field in VERSIONS:
         bound = [int(part) for part in str(wanted).split(".")]
         parts = [int(part) for part in re.findall("[0-9]+", value)] + [0] * len(bound)
