@@ -132,7 +132,8 @@ def _count(
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
     sessions = tallied(conn, rule.id, group, start)
-    known = since <= start and not (waits or skipped or unrecorded)
+    unseen = not look.recorded.is_current(look.now, look.gap)
+    known = since <= start and not (waits or skipped or unrecorded or unseen)
     return Counted(few, sessions, enough_known=known)
 
 
