@@ -63,6 +63,7 @@ from bot.store.rules import (
     keep_rule_files,
     reject_rules,
     rejected_rules,
+    rule_states,
     rules_loaded,
     steps_rebuilt,
 )
@@ -211,6 +212,9 @@ class Watcher:
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         if not self._sharing.leads:
             await self._watch_with(rules)
+            await self.context.store.run(
+                partial(_rename_late, rules=rules.rules, now=self._clock())
+            )
             log.info("rules.followed", rules=len(rules.rules))
             return
         now = self._clock()
@@ -225,9 +229,7 @@ class Watcher:
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
-            for rule in rules.rules:
-                for old in rule.was:
-                    rename_rule(conn, old, rule.id, now)
+            _rename(conn, rules.rules, now)
             names = website_names(conn)
             ended = end_disabled(conn, rules.disabled, self.context.routing, now)
             remember_tags(conn, rules.rules, now)
@@ -282,9 +284,12 @@ class Watcher:
             and fingerprint(known[it.id]) != fingerprint(it)
         }
         if changed or known.keys() - {rule.id for rule in rules.rules}:
-            work = partial(
-                take_back_unwanted, wanted=_wanted(rules), changed=changed, now=self._clock()
-            )
+            now, wanted = self._clock(), _wanted(rules)
+
+            def work(conn: Connection) -> None:
+                _rename(conn, rules.rules, now)
+                take_back_unwanted(conn, wanted, changed, now)
+
             await self.context.store.run(work)
             await self._rebuild(rules, changed)
 
@@ -673,6 +678,18 @@ def _wanted(rules: RuleSet) -> dict[str, set[tuple[str, str]]]:
         rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
         for rule in rules.rules
     }
+
+
+def _rename(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
+    for rule in rules:
+        for old in rule.was:
+            rename_rule(conn, old, rule.id, now)
+
+
+def _rename_late(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
+    """Rename what this bot matched since the one that leads has renamed the rules."""
+    renamed = rule_states(conn)
+    _rename(conn, [rule for rule in rules if rule.was and rule.id in renamed], now)
 
 
 def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:
