@@ -83,10 +83,15 @@ def bars(values: Mapping[str, float], unit: str, width: int = 40) -> str:
     most, room = max(values.values()), max(map(len, values))
     drawn = {name: "█" * (round(width * it / most) or bool(it)) for name, it in values.items()}
     lines = [
-        f"{name:<{room}} {drawn[name]:<{width}} {value:,.4g} {unit}"
+        f"{name:<{room}} {drawn[name]:<{width}} {figure(value)} {unit}"
         for name, value in values.items()
     ]
     return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
+
+
+def figure(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def memory() -> float:

@@ -20,6 +20,7 @@ import json
 import os
 import random
 import re
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -369,20 +370,23 @@ class Verdict:
         return not (self.lost or self.twice or self.wrong)
 
 
-def judge(sim, posts: Mapping[str, int], begin: datetime, until: datetime, twice: int) -> Verdict:
+def judge(
+    sim, posts: Mapping[str, int], begin: datetime, until: Callable[[str], int], twice: int
+) -> Verdict:
     """Compares what was done with the sessions that began after `begin`.
 
-    What a session met by `until` must be done; what it never meets must not. `posts`: how
-    many messages name each recording.
+    What a session met by `until` (ms, of its website) must be done; what it never meets must not.
+    `posts`: how many messages name each recording.
     """
     from mouseflow.simulator import clock, timeline
 
-    first, last = clock.milliseconds(begin), clock.milliseconds(until)
+    first = clock.milliseconds(begin)
     done = {it.recording: it for it in sim.effects()}
     recordings = expected = 0
     lost: list[str] = []
     wrong: list[str] = []
     for site in sim.world.sites.values():
+        last = until(site.id)
         for day in range(timeline.day_of(first), timeline.day_of(last) + 1):
             for index in range(len(timeline.arrived(site, day).starts)):
                 visit = timeline.find_visit(site, timeline.pack(day, index))
@@ -437,7 +441,7 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
         while True:
             try:
                 account.now, what, args = ours.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 return
             if what == "sample":
                 samples.append(args[0])
@@ -448,8 +452,11 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
 
     asyncio.run(serve())
     daemon.join()
+    if daemon.exitcode:
+        sys.exit(f"the daemon's process ended with {daemon.exitcode}")
     posts = named(text for channel, text in account.posts.values() if channel != "#ops")
-    verdict = judge(account.sim, posts, begin, account.now - timedelta(hours=3), account.twice)
+    until = round((account.now - timedelta(hours=3)).timestamp() * 1000)
+    verdict = judge(account.sim, posts, begin, lambda _: until, account.twice)
     return Outcome(samples, verdict, store_per_recording(folder))
 
 
@@ -527,14 +534,17 @@ def real(minutes: float, websites: int, per_day: int, rules: int, folder: Path) 
         daemon.start()
         theirs.close()
         samples: list[Sample] = []
+        seen: dict[str, int] = {}
         while (one := ours.recv()) is not None:
             samples.append(one)
+            if len(samples) <= minutes * 2 - 2:  # what is found later may not be done at the end
+                seen = last_polls(folder)
             print(line(one, "minute"), flush=True)
             if len(samples) < minutes * 2 - 8:
                 _disturb(sim, folder, len(samples))
         daemon.join()
         posts = named(json.dumps(it.blocks) for it in sim.slack.in_channel("#checkout-alerts"))
-        verdict = judge(sim, posts, begin, datetime.now(UTC) - timedelta(minutes=4), 0)
+        verdict = judge(sim, posts, begin, lambda website: seen.get(website, 0) - 2000, 0)
         cost = f"{len(sim.calls):,} requests, {1000 * samples[-1].cpu / len(sim.calls):.1f} ms of "
         note = cost + "processor time each, all work of the daemon included."
     return Outcome(samples, verdict, store_per_recording(folder), note)
@@ -602,10 +612,15 @@ class Outcome:
         ])  # fmt: skip
 
 
+def last_polls(folder: Path) -> dict[str, int]:
+    """When each website was last polled, in ms."""
+    with sqlite3.connect(f"file:{folder}/bot.db?mode=ro", uri=True) as db:
+        found = db.execute("SELECT website, at FROM watermarks WHERE source = 'recordings'")
+        return dict(found.fetchall())
+
+
 def store_per_recording(folder: Path) -> float:
     """Bytes of the table of recordings with its indexes, for each row."""
-    import sqlite3
-
     with sqlite3.connect(folder / "bot.db") as db:
         count = db.execute("SELECT count(*) FROM recordings").fetchone()[0]
         try:

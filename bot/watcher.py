@@ -130,6 +130,9 @@ class Watcher:
         self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
+        # The number of the latest load, at which one each rule was edited, and each rule's actions.
+        self._load, self._edited = 0, dict[str, int]()
+        self._wanted: Mapping[str, Collection[tuple[str, str]]] | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
 
     async def find_sites(self) -> Sequence[Site]:
@@ -212,6 +215,7 @@ class Watcher:
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         if not self._sharing.leads:
             await self._watch_with(rules)
+            self._load += 1
             await self.context.store.run(
                 partial(_rename_late, rules=rules.rules, now=self._clock())
             )
@@ -225,7 +229,10 @@ class Watcher:
         text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
         note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
 
-        wanted = _wanted(rules)
+        wanted = {
+            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
+            for rule in rules.rules
+        }
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
@@ -242,6 +249,8 @@ class Watcher:
         changed, lost = await self.context.store.run(work)
         previous = self.rules
         await self._watch_with(rules)
+        self._load, self._wanted = self._load + 1, wanted
+        self._edited |= dict.fromkeys(changed, self._load)
         # Only now: until then polls could match by the rules of before. Whether a rule has changed
         # does not depend on its webhooks' URLs, which may be secrets.
         calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
@@ -272,26 +281,20 @@ class Watcher:
             self.rules = previous
             raise
 
-    async def _follow_edits(self, before: RuleSet) -> None:
-        """Have the matches of a poll that began with the rules of before follow those of now."""
-        known = {rule.id: rule for rule in before.rules}
-        rules = self.rules
-        changed = {
-            it.id
-            for it in rules.rules
-            if it.id in known
-            and known[it.id] != it
-            and fingerprint(known[it.id]) != fingerprint(it)
-        }
-        if changed or known.keys() - {rule.id for rule in rules.rules}:
-            now, wanted = self._clock(), _wanted(rules)
+    async def _follow_edits(self, load: int) -> None:
+        """Have the matches of a poll that began with the rules of that load follow those of now."""
+        rules, wanted, now = self.rules, self._wanted, self._clock()
+        if wanted is None or not self._sharing.leads:
+            await self.context.store.run(partial(_rename_late, rules=rules.rules, now=now))
+            return
+        changed = {rule for rule, at in self._edited.items() if at > load}
 
-            def work(conn: Connection) -> None:
-                _rename(conn, rules.rules, now)
-                take_back_unwanted(conn, wanted, changed, now)
+        def work(conn: Connection) -> None:
+            _rename(conn, rules.rules, now)
+            take_back_unwanted(conn, wanted, changed, now)
 
-            await self.context.store.run(work)
-            await self._rebuild(rules, changed)
+        await self.context.store.run(work)
+        await self._rebuild(rules, changed)
 
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
         """Have what waits follow the rules as they are now, and try what failed once more."""
@@ -609,13 +612,13 @@ class Watcher:
                 await self.succeeded(name)
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:
-        rules = self.rules
+        load = self._load
         try:
             try:
                 recorded = await poll()
             finally:
-                if self.rules is not rules:
-                    await self._follow_edits(rules)
+                if self._load != load:
+                    await self._follow_edits(load)
             self._take(recorded)
         except StoreTaken:
             raise
@@ -670,14 +673,6 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
-
-
-def _wanted(rules: RuleSet) -> dict[str, set[tuple[str, str]]]:
-    """The actions of each rule: kind and parameters."""
-    return {
-        rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-        for rule in rules.rules
-    }
 
 
 def _rename(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:

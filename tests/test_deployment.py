@@ -101,4 +101,4 @@ def test_rules_of_a_config_map_are_read_once(tmp_path, capsys, monkeypatch):
     (tmp_path / "rules" / "..data").symlink_to(hidden.name)
     (tmp_path / "rules" / "checkout.yaml").symlink_to("..data/checkout.yaml")
     assert main(["check", "rules"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "ok: 5 rules in 1 file"
+    assert "ok: 5 rules in 1 file" in capsys.readouterr().out.splitlines()

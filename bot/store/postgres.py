@@ -54,8 +54,9 @@ FROZEN = "20s"
 The daemon says something every 5 s. A process that only waits for longer connects again.
 """
 
-STUCK = "8s"
-"""The same inside a transaction where bots share the database: all others wait for its end."""
+STUCK, WAIT_FOR_STUCK = "8s", "12s"
+"""The same inside a transaction where bots share the database, and how long the others wait for
+its end: longer than that, so that one that is frozen costs them nothing else."""
 
 TELL_WRITTEN = 5.0
 """How many seconds bots that share the database may be behind with when it was written last."""
@@ -307,7 +308,8 @@ class PostgresSession:
                 f"the bot needs {OLDEST_SERVER // 10_000} or newer"
             )
         driver.execute(
-            f"SET lock_timeout = '{WAIT}'; SET client_encoding = 'UTF8';"
+            f"SET lock_timeout = '{WAIT_FOR_STUCK if self._member else WAIT}';"
+            "SET client_encoding = 'UTF8';"
             f"SET idle_in_transaction_session_timeout = '{STUCK if self._member else FROZEN}';"
             f"SET idle_session_timeout = '{FROZEN if self.counts else 0}'"
         )

@@ -322,7 +322,7 @@ class Dying:
     """The store of a process that is killed after so many transactions."""
 
     def __init__(self, store, after):
-        self.store, self.left = store, after
+        self.store, self.left, self.sharing = store, after, store.sharing
 
     async def run(self, work):
         if not self.left:
@@ -330,8 +330,8 @@ class Dying:
         self.left -= 1
         return await self.store.run(work)
 
-    async def read(self, work):
-        return await self.store.read(work)
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
 
 async def test_what_waits_follows_an_edit_whenever_the_bot_is_killed(world):

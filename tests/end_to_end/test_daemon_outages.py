@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 from virtual_world import World, virtually
 
 from bot.cli import status
@@ -138,3 +139,48 @@ def test_what_fails_is_shown_of_a_daemon_that_is_alive(tmp_path, capsys, daemon)
     told = capsys.readouterr().out
     assert (line in told) is (daemon == "alive")
     assert ("failing: 1 poll" in told) is (daemon == "alive")
+
+
+EVERYTHING = """
+version: 1
+rules:
+  phone:
+    watch: recordings
+    when: {device: phone}
+    do: {tag: phone, slack: {channel: "#alerts"}}
+  funnels: {watch: funnels, when: {conversion: {under: 1%}}, do: {slack: {}}}
+  sites: {watch: websites, when: {status: Stopped}, do: {slack: {}}}
+budgets:
+  credits:
+    websites: ["*"]
+    recordings: 100000
+    period: month
+    steps: {80%: {slack: {}}}
+reports:
+  weekly: {at: mon 09:00, do: {slack: {}}}
+"""
+
+
+def test_a_day_of_web_pages_from_mouseflow_is_told_twice_and_logged_little(tmp_path):
+    world = World(
+        tmp_path, EVERYTHING, websites=3, BOT_POLL__RECORDINGS="1h", BOT_POLL__START="3h",
+        BOT_POLL__REPORTS="3h",
+    )  # fmt: skip
+    logs = []
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(300)
+            world.sim.add("shop-000.com", "phone-bounce", start=-4000)
+            with capture_logs() as logged:
+                world.sim.fail("html", times=10**6)
+                await asyncio.sleep(24 * 3600)
+                logs.extend(line for line in logged if line["log_level"] != "debug")
+            assert len(world.told()) == 1
+            world.sim.faults.clear()
+            await asyncio.sleep(2 * 3600)
+
+    virtually(work)
+    assert len(logs) < 20, [line["event"] for line in logs]
+    assert len(world.told()) == 2, world.told()
+    assert "reachable again" in world.told()[1]

@@ -403,8 +403,8 @@ class Dying:
         self.left -= 1
         return await self.store.run(work)
 
-    async def read(self, work):
-        return await self.store.read(work)
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
 
 @pytest.mark.parametrize("after", range(4))

@@ -205,6 +205,16 @@ async def test_what_was_confirmed_is_asked_again_before_others_may_take_over(bot
         await one.confirm()
 
 
+def test_the_others_wait_longer_for_a_frozen_bot_than_the_server_does(bots):
+    def shown(conn) -> list[int]:
+        names = ("idle_in_transaction_session_timeout", "lock_timeout")
+        texts = [conn.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names]
+        return [int(each.removesuffix("s")) for each in texts]
+
+    ends, wait = bots[0].do(shown)
+    assert ends < wait < replicas.LOST
+
+
 def test_a_broken_connection_alone_takes_nothing_away(bots, postgres_url):
     one, two, _ = bots
     turn(one)

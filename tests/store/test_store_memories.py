@@ -18,6 +18,8 @@ from bot.store.alert_states import (
     figure_between,
     figures_between,
     levels,
+    note_share,
+    recorded_share,
     save_level,
 )
 from bot.store.audit import Note, history, record
@@ -321,6 +323,19 @@ def test_the_last_figures_of_all_subjects_in_a_time(store):
     names = ("entered", 2), ("completed", 0)
     figures = {it: value for it, (_, value) in found.items()}
     assert figures == {(subject, name): value for subject in ("f1", "f2") for name, value in names}
+
+
+def test_what_was_recorded_is_two_rows_for_each_time_of_one_share(store):
+    looks = [("Recording", 50)] * 4 + [("Recording", None), ("Stopped", None), ("Paused", 50)]
+    for minutes, (status, rate) in enumerate([*looks, ("Stopped", None), ("Recording", None)]):
+        at = NOW + minutes * MINUTE
+        store.do(lambda conn, s=status, r=rate, a=at: note_share(conn, "w1", s, r, a))
+    store.do(lambda conn: note_share(conn, "w1", "Stopped", None, NOW))  # an older answer
+    store.do(lambda conn: note_share(conn, "w2", "Stopped", None, NOW))
+    seen = store.do(lambda conn: recorded_share(conn, "w1")).looks
+    assert [((at - NOW) // MINUTE, share) for at, share in seen] == [
+        (0, 50), (4, 50), (5, 0), (7, 0), (8, 50),
+    ]  # fmt: skip
 
 
 def test_subjects_are_counted_once_since_a_time(store):

@@ -500,7 +500,7 @@ async def test_a_page_stays_small_with_many_rules(tmp_path):
         static = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
         sizes = [len((await asking.get(path)).content) for path in dict.fromkeys(static)]
         assert len(set(static)) == 3
-        assert len(page) + sum(sizes) < 160_000  # 60 rules; the design's 14 take 56 kB
+        assert len(page) + sum(sizes) < 130_000  # 60 rules; 14 take 50 kB
         assert sum(sizes) < 30_000
     world.store.close()
 

@@ -229,16 +229,21 @@ def wrongs(told: AlertHistory) -> Iterator[Wrong]:
                 if subject.kind == told.rules[name][0].what["watch"]:
                     said = [
                         each for each in told.said
-                        if each.channel == f"#{name}" and host in each.text
-                        and subject.name in each.text
+                        if each.channel == f"#{name}" and host in first(each)
+                        and subject.name in first(each)
                     ]  # fmt: skip
                     for kind, text in compared(told, walk, name, subject, said):
                         yield Wrong(kind, told.seed, name, f"{subject.name} on {host}: {text}")
 
 
+def first(said: Said) -> str:
+    """The first line: what has happened to what."""
+    return said.text.partition("\n")[0]
+
+
 def kind_of(said: Said) -> str:
-    first = said.text.partition("\n")[0]
-    return "resolved" if "Resolved" in first else "still" if "Still firing" in first else "fired"
+    line = first(said)
+    return "resolved" if "Resolved" in line else "still" if "Still firing" in line else "fired"
 
 
 def compared(

@@ -7,6 +7,7 @@ tests that compare. A recording is a `View`: field names to values, None where t
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -46,13 +47,14 @@ def rules_in(text: str, *, toml: bool = False) -> dict[str, dict[str, Any]]:
 
 
 def filled_in(value: Any, lists: dict[str, list[str]]) -> Any:
-    """The same with each `{var: name}` replaced by the list of that name."""
+    """The same with each `{var: name}` replaced by the list of that name, or by its only text."""
     if isinstance(value, list):
         return [filled_in(each, lists) for each in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"var"}:
-        return lists[value["var"]]
+        found = lists[value["var"]]
+        return found if len(found) > 1 else found[0]
     return {key: filled_in(each, lists) for key, each in value.items()}
 
 
@@ -121,6 +123,9 @@ def operator(field: str, name: str, wanted: Any, value: Any) -> bool:
         return there == wanted
     if not there and field not in MANY:
         return False
+    if name in ("after", "before"):
+        moment = datetime.fromisoformat(str(wanted))
+        return value >= moment if name == "after" else value < moment
     if name in BOUNDS and field in VERSIONS:
         bound = [int(part) for part in str(wanted).split(".")]
         parts = [int(part) for part in re.findall("[0-9]+", value)] + [0] * len(bound)

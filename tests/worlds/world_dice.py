@@ -154,6 +154,16 @@ def variables(chance: random.Random) -> dict[str, Any]:
     return {name: forms[name](chance)}
 
 
+def moments(chance: random.Random) -> dict[str, str]:
+    """From a moment on, before another, or both."""
+    first = chance.randint(10, 30)
+    both = {
+        "after": f"2026-03-{first:02}",
+        "before": f"2026-03-{first + 1:02} {chance.randint(0, 23):02}:30",
+    }
+    return chance.choice([both, {"after": both["before"]}, {"before": both["after"]}])
+
+
 FIELDS: dict[str, Test] = {
     "friction": bounds(0.5, 1, 2, 2.5, 5, 7),
     "duration": bounds("5s", "30s", "1m", "2m30s", "3m"),
@@ -189,6 +199,7 @@ FIELDS: dict[str, Test] = {
     "shared": flag,
     "weekday": texts("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
     "hour": bounds(0, 6, 9, 12, 17, 22),
+    "created": moments,
 }
 HEAVY = ("friction", "duration", "pages", "saw_page", "page", "tags", "journey", "visitor_type")
 """Drawn more often than the others."""

@@ -152,6 +152,7 @@ class History:
             "variables": values,
             "weekday": began.strftime("%a").lower(),
             "hour": began.hour,
+            "created": began.replace(tzinfo=None),
         }  # fmt: skip
 
 

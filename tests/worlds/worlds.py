@@ -5,6 +5,7 @@ killed and started again on one store, and in the end there is a `History`: what
 what the bot says it matched.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,15 @@ FEATURES = frozenset(
     }
 )
 """What may happen in a world."""
+
+SELDOM = {"ignored": 0.2, "wrong-zone": 0.25, "brackets": 0.25, "own-tags": 0.4, "skew": 0.4}
+"""How likely these are, which keep rules from being judged; others are in two of three worlds."""
+
+
+def drawn(seed: int) -> frozenset[str]:
+    """What may happen in the world of that seed."""
+    chance = random.Random(f"features {seed}")
+    return frozenset(name for name in sorted(FEATURES) if chance.random() < SELDOM.get(name, 2 / 3))
 
 
 class Meddler:
@@ -103,7 +113,7 @@ class World(Process):
         self.limited = "limits" in features and chance.random() < 0.4
         self.known = sorted(dice.FIELDS)
         if "wrong-zone" in features:
-            self.known = [name for name in self.known if name not in ("weekday", "hour")]
+            self.known = [name for name in self.known if name not in ("weekday", "hour", "created")]
         count = chance.randint(4, 7)
         self.rules = {f"r{n}": self._rule(f"r{n}") for n in range(count)}
         if "own-tags" in features:
