@@ -543,7 +543,8 @@ class Daemon:
                     log.warning("replica.leads")
                     await self._watcher.lead()
                     self._leading.set()
-                    self._polls.sync()
+                    if self._started.is_set():
+                        self._polls.sync()
             except StoreLost:
                 raise
             except StoreError:

@@ -191,15 +191,13 @@ class Watcher:
         If another bot leads, it keeps in the store what is to be known of the rules.
         """
         self._newest = start
-        if not self._sharing.leads:
-            await self._use(start.rules, start.files)
-            return
-        rejected = await self.context.store.read(rejected_rules)
-        self._rejected = rejected.faults if rejected else ()
+        if self._sharing.leads:
+            rejected = await self.context.store.read(rejected_rules)
+            self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
         if start.errors:
             await self.reject_rules(start.errors, incomplete=start.incomplete)
-        else:
+        elif self._sharing.leads:
             await self._tell_rules_fixed()
 
     async def use_rules(self, rules: RuleSet, files: RuleFiles = ()) -> None:
