@@ -214,7 +214,7 @@ def _other_fails(kind: str, folder: Path) -> dict[str, object]:
         async def call(self, url, body, headers, secret=None):
             if away:
                 raise TryLater("receiver.example answers 503")
-            received[json.loads(body)["match"]["key"]] += 1
+            received[json.loads(body)["key"]] += 1
 
     logs.configure("json", "info", stream=sys.stderr)
     received: Counter[str] = Counter()

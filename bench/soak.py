@@ -441,7 +441,7 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
         while True:
             try:
                 account.now, what, args = ours.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 return
             if what == "sample":
                 samples.append(args[0])
@@ -452,6 +452,8 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
 
     asyncio.run(serve())
     daemon.join()
+    if daemon.exitcode:
+        sys.exit(f"the daemon's process ended with {daemon.exitcode}")
     posts = named(text for channel, text in account.posts.values() if channel != "#ops")
     until = round((account.now - timedelta(hours=3)).timestamp() * 1000)
     verdict = judge(account.sim, posts, begin, lambda _: until, account.twice)

@@ -47,13 +47,14 @@ def rules_in(text: str, *, toml: bool = False) -> dict[str, dict[str, Any]]:
 
 
 def filled_in(value: Any, lists: dict[str, list[str]]) -> Any:
-    """The same with each `{var: name}` replaced by the list of that name."""
+    """The same with each `{var: name}` replaced by the list of that name, or by its only text."""
     if isinstance(value, list):
         return [filled_in(each, lists) for each in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"var"}:
-        return lists[value["var"]]
+        found = lists[value["var"]]
+        return found if len(found) > 1 else found[0]
     return {key: filled_in(each, lists) for key, each in value.items()}
 
 
