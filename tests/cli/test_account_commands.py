@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from postgres_server import connected
 
 from bot.cli.main import main
 from bot.store import open_store
@@ -151,6 +152,20 @@ def test_tests_of_all_rules_run_once_and_fmt_reads_all_files(folder, said):
 def test_explain_says_whose_rule_it_is(folder, said):
     shown = said("explain", "--account", "outlet", "of-the-shop", "r1", code=1)
     assert shown == "of-the-shop is a rule of the account shop\n"
+
+
+def test_healthcheck_is_well_while_an_account_runs_on_another_host_alone(
+    folder, said, postgres_url
+):
+    own = CONFIG + f'[accounts.outlet.store]\nurl = "{postgres_url}"\n'
+    (folder / "config.toml").write_text(own)
+    with open_store(postgres_url, shared=True), connected(postgres_url) as admin:
+        admin.execute("UPDATE mouseflow_bot_replicas SET host = 'elsewhere'")
+        with store_of(folder, "shop"):
+            shown = said("healthcheck")
+            assert "shop: alive" in shown
+            assert "outlet: unhealthy: no bot on this host shares the store" in shown
+        said("healthcheck", code=1)
 
 
 def test_healthcheck_is_well_while_one_account_runs(folder, said):
