@@ -104,7 +104,8 @@ def test_history_and_snooze_are_about_the_named_account_alone(folder, said):
 def test_status_shows_all_accounts_also_one_without_a_store(folder, said):
     store_of(folder, "outlet").close()
     shown = said("status", code=1)
-    assert shown.index("account shop") < shown.index("no store at") < shown.index("account outlet")
+    assert shown.index("account shop") < shown.index("no store at")
+    assert "\n\naccount outlet\n" in shown
     found = json.loads(said("status", "--json", code=1))["accounts"]
     assert "no store at" in found["shop"]["error"]
     assert found["outlet"]["daemon"]
@@ -123,6 +124,13 @@ def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
     assert {name: len(it["problems"]) for name, it in found["accounts"].items()} == {
         "shop": 1, "outlet": 1,
     }  # fmt: skip
+
+
+def test_check_names_the_variable_of_the_account_that_lacks_a_key(folder, said):
+    (folder / "config.toml").write_text(CONFIG.replace('api_key = "key-of-the-shop"', ""))
+    shown = said("check")
+    assert "(BOT_ACCOUNTS__SHOP__MOUSEFLOW__API_KEY)" in shown
+    assert "BOT_MOUSEFLOW__API_KEY" not in shown
 
 
 def test_check_warns_of_the_store_from_before_there_were_several(folder, said):

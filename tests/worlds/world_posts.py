@@ -123,6 +123,9 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
         )  # fmt: skip
         fires = False
         for each in posts:
+            if QUIET in each.text.partition("\n")[0]:  # what was so before it
+                fires = OVER not in each.text
+                continue
             resolved = "Resolved" in each.text.partition("\n")[0]
             if resolved and not fires:
                 yield "an end of nothing", _line(each)
@@ -145,6 +148,9 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
                 due = since + within + wait + 6 * told.poll + 5 * MINUTE
                 if due < min(end, calm.end or told.end) and not _fires(posts, due):
                     yield f"nobody came from {_time(since)} to {_time(end)}", "no alert"
+
+
+QUIET, OVER = "while it was quiet", " · over after "
 
 
 def _fires(posts: list[Said], at: float) -> bool:
