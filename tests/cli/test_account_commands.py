@@ -104,7 +104,8 @@ def test_history_and_snooze_are_about_the_named_account_alone(folder, said):
 def test_status_shows_all_accounts_also_one_without_a_store(folder, said):
     store_of(folder, "outlet").close()
     shown = said("status", code=1)
-    assert shown.index("account shop") < shown.index("no store at") < shown.index("account outlet")
+    assert shown.index("account shop") < shown.index("no store at")
+    assert shown.index("no store at") < shown.index("\n\naccount outlet\n")
     found = json.loads(said("status", "--json", code=1))["accounts"]
     assert "no store at" in found["shop"]["error"]
     assert found["outlet"]["daemon"]
