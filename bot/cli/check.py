@@ -184,17 +184,19 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
 
     Secrets may be set where the daemon runs.
     """
+    from bot.config.accounts import variable_in
+
     found = []
     if not settings.mouseflow.api_key.get_secret_value():
         found.append(
             "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
-            "(BOT_MOUSEFLOW__API_KEY)"
+            f"({variable_in(settings.account, ('mouseflow', 'api_key'))})"
         )
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:
         found.append(
             "slack.bot_token: no Slack token set; rules that post to Slack need one "
-            "(BOT_SLACK__BOT_TOKEN)"
+            f"({variable_in(settings.account, ('slack', 'bot_token'))})"
         )
     if settings.notify:
         from bot.delivery.notify import unset
@@ -287,6 +289,8 @@ def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset
     for warning in (*(rules.warnings if rules else ()), *found.notes):
         if warning not in told:
             output.line(f"warning: {warning}")
+    if found.problems and all(problem in told for problem in found.problems):
+        output.line("not ok: it has errors that are listed above")
     for asked in found.asked:
         output.line(f"checked {asked}")
     if rules is not None and not found.problems:

@@ -1,4 +1,7 @@
-"""Show the audit log, newest first: what the bot did, what it did not do, and why."""
+"""Show the audit log, newest entry first: what the bot did, what it did not do, and why.
+
+An entry has the time of what it is about: a match has that of its poll.
+"""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace

@@ -120,10 +120,16 @@ def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
     (folder / "rules" / "all.yaml").write_text(RULES.replace("[shop]", "[shpo]"))
     broken = said("check", code=1)
     assert broken.count("unknown account; did you mean shop?") == 1
+    assert broken.endswith("account outlet\nnot ok: it has errors that are listed above\n")
     found = json.loads(said("check", "--json", code=1))
     assert {name: len(it["problems"]) for name, it in found["accounts"].items()} == {
         "shop": 1, "outlet": 1,
     }  # fmt: skip
+
+
+def test_check_names_the_variable_of_an_account_without_a_key(folder, said):
+    (folder / "config.toml").write_text(CONFIG.replace('api_key = "key-of-the-outlet"', ""))
+    assert "(BOT_ACCOUNTS__OUTLET__MOUSEFLOW__API_KEY)" in said("check")
 
 
 def test_check_warns_of_the_store_from_before_there_were_several(folder, said):
