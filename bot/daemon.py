@@ -224,7 +224,7 @@ async def _run(
         return
     with opened as store:
         reading = rules_at_start(reader, partial(store.run, kept_rule_files))
-        start = await _unless(stop, reading)
+        start = await unless(stop, reading)
         if start is None:
             return
         meter = _meter(settings)
@@ -272,7 +272,7 @@ def _meter(settings: Settings) -> "Meter | None":
     return Meter()
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """What the work returns; None, and its end, if `stop` is set before."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
@@ -488,17 +488,17 @@ class Daemon:
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload.run(reload)),
-            asyncio.create_task(_side_task(self._health.beat)),
+            asyncio.create_task(side_task(self._health.beat)),
             *(
-                asyncio.create_task(_side_task(work, after=self._leading))
+                asyncio.create_task(side_task(work, after=self._leading))
                 for work in self._of_one_bot()
             ),
         ]
         if self._shared is not None and self._buttons is not None:
-            watching.append(asyncio.create_task(_side_task(self._keep_presses)))
+            watching.append(asyncio.create_task(side_task(self._keep_presses)))
         shares = self._store.sharing.shares
         watching.append(
-            asyncio.create_task(self._share() if shares else _side_task(self._keep_pauses))
+            asyncio.create_task(self._share() if shares else side_task(self._keep_pauses))
         )
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -630,7 +630,7 @@ class Daemon:
         await self._slack_lookup.run()
 
     async def _post_reports(self) -> None:
-        """Post the weekly reports when they are due; `_side_task` asks again every minute."""
+        """Post the weekly reports when they are due; `side_task` asks again every minute."""
         await self._started.wait()
         await self._watcher.post_reports()
 
@@ -746,7 +746,7 @@ class Daemon:
             self._kept = until
 
 
-async def _side_task(
+async def side_task(
     work: Callable[[], Awaitable[None]], *, after: asyncio.Event | None = None
 ) -> None:
     """Do it, and again after a bug in it: polls and deliveries don't depend on it."""

@@ -27,7 +27,7 @@ import structlog
 from bot import daemon
 from bot.clients import open_clients
 from bot.config import Settings
-from bot.daemon import Running, Shared, _side_task, _unless, utc
+from bot.daemon import Running, Shared, side_task, unless, utc
 from bot.delivery import SLACK_PACE, Paces
 from bot.delivery.attempt import error_text
 from bot.delivery.slack import SLACK
@@ -156,11 +156,11 @@ class Supervisor:
         """What runs beside the accounts."""
         yield self._pass_on_reloads(reload)
         for connection in self._connections.values():
-            yield _side_task(connection.stay_connected)
+            yield side_task(connection.stay_connected)
         heartbeat = next(iter(self._accounts.values())).heartbeat
         if heartbeat.url is not None:
             beats = Heartbeat(heartbeat.url, heartbeat.every, self._why_silent)
-            yield _side_task(beats.keep_beating)
+            yield side_task(beats.keep_beating)
 
     def why_not(self, account: str) -> str:
         """Why the account failed last; empty if it has started since, or not failed."""
@@ -263,7 +263,7 @@ class Supervisor:
         if name not in self._told and not self._stop.is_set():
             lines = (*reason.splitlines(), "The bot tries again. Its other accounts keep running.")
             telling = self._tell(name, "The account does not run", lines)
-            if await _unless(self._stop, telling):
+            if await unless(self._stop, telling):
                 self._told.add(name)
         self.failed[name] = reason
         if len(self.failed) == len(self._accounts):

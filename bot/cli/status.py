@@ -326,7 +326,7 @@ def run(args: Namespace) -> int:
     code = 0
     for name, settings in accounts.items():
         if not args.json:
-            if name != next(iter(accounts)):
+            if documents:
                 output.line()
             output.line(f"account {name}")
         try:

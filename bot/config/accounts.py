@@ -17,11 +17,6 @@ def variable_of(path: tuple[str, ...]) -> str:
     return variable(path)
 
 
-def variable_in(account: str, path: tuple[str, ...]) -> str:
-    """The variable of a setting of an account; without accounts its common one."""
-    return variable_of((ACCOUNTS, account, *path) if account else path)
-
-
 def clashes(accounts: Mapping[str, Settings]) -> Iterator[tuple[str, tuple[str, str], str]]:
     """What accounts share though they must not: account, section and key, and what to do."""
     stores: dict[tuple[str, ...], str] = {}

@@ -75,11 +75,14 @@ class Kept(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A message for the ops channel: of a trouble that begins, or (`ends`) of its end."""
+    """A message for the ops channel: of a trouble that begins, or of the end of some (`ends`).
+
+    Each of these has a message of its beginning, which it answers.
+    """
 
     title: str
     lines: Sequence[str]
-    about: Trouble
+    about: tuple[Trouble, ...]
     ends: bool = False
 
 
@@ -158,7 +161,7 @@ class Outages:
         if kind != "key" and now - since < QUIET:
             return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), kind)
+        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), (kind,))
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -186,7 +189,7 @@ class Outages:
                 caught,
                 f"Polls had failed since {instant(since)}.",
             ),
-            min(over, key=lambda it: over[it]),
+            tuple(sorted(over, key=lambda it: over[it])),
             ends=True,
         )
 
@@ -401,11 +404,11 @@ class Troubles:
             if self._announces and sharing.shares:  # what it said as one of the others
                 forget_watermark(conn, OUTAGES, sharing.mark)
             if message:
-                about = f"{OUTAGES} {message.about}"
-                announce(
-                    conn, message.title, message.lines, now, self._ops,
-                    about=about, ends=message.ends,
-                )  # fmt: skip
+                for each in message.about:
+                    announce(
+                        conn, message.title, message.lines, now, self._ops,
+                        about=f"{OUTAGES} {each}", ends=message.ends,
+                    )  # fmt: skip
 
         with suppress(StoreError):  # the next poll meets it, too, and the log says so
             await self._store.run(work)

@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from bot.errors import BotError, TryLater
+from bot.errors import BadCredentials, BotError, TryLater
 from bot.polling.outages import MANY, QUIET, SITES, Outages, Troubles, account_fails, of_others
 from bot.polling.record_matches import Caught
 from bot.store import open_store
 from bot.store.audit import history
+from bot.store.schema import matches
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AWAY, BUSY = OSError("away"), ValueError("busy")
@@ -108,6 +110,24 @@ def test_a_short_outage_leaves_no_figures_for_the_next_one(log):
     recovered = outages.works("recordings of a", NOW + QUIET / 2, Caught(5, 5))
     assert outages.recovery("recordings of a", recovered, NOW + QUIET / 2) is None
     assert outages.caught == {}
+
+
+async def test_the_end_of_two_troubles_answers_both_messages(tmp_path, log):
+    now, name = NOW, "recordings of a"
+    with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
+        troubles = Troubles(store, ops="#ops", wake=lambda: None, clock=lambda: now)
+        for error in (TryLater("away"), TryLater("away"), BadCredentials("rejected")):
+            await troubles.failed(name, error)
+            now += QUIET
+        await troubles.works(name)
+        query = select(matches.c.id, matches.c.continues, matches.c.summary).order_by(matches.c.id)
+        told = store.do(lambda conn: conn.execute(query).all())
+    begun = [row.id for row in told if not row.continues]
+    assert len(begun) == 2
+    assert [row.continues for row in told if row.continues] == begun
+    assert {row.summary for row in told if row.continues} == {
+        "✅ Mouseflow is reachable again after 15 min"
+    }
 
 
 @pytest.fixture

@@ -121,6 +121,13 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
             if it.rule == name and it.recording in told.recordings
             and told.recordings[it.recording].site == site
         )  # fmt: skip
+        for at in (it.at for it in told.matches if it.rule == name and it.recording == site):
+            bot = f"an alert at {_time(at)}"
+            sure = [last for last in came if at - within <= last <= at - wait - MINUTE]
+            if len(sure) > most:
+                yield f"{len(sure)} sessions came within {within:.0f} s", bot
+            if at < span.start + within:
+                yield "the bot has not watched for so long", bot
         fires = False
         for each in posts:
             if QUIET in each.text.partition("\n")[0]:  # what was so before it
@@ -131,22 +138,17 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
                 yield "an end of nothing", _line(each)
             if not resolved and fires:
                 yield "an alert fires once", _line(each)
-            fires = not resolved
-            sure = [at for at in came if each.at - within <= at <= each.at - wait - MINUTE]
-            if not resolved and len(sure) > most:
-                yield f"{len(sure)} sessions came within {within:.0f} s", _line(each)
-            if not resolved and each.at < span.start + within:
-                yield "the bot has not watched for so long", _line(each)
+            fires = not _ends(each)
         quiet = told.quiet and rule.get("severity") != "critical"
         if len(names) > 1 or quiet or heeded_never(told, rule) or not watches(rule, names[0], site):
             continue
         for calm in well(told, rule):
             begin = max(span.start, calm.start)
-            nobody = [begin, *came, calm.end or told.end]
-            for start, end in pairwise(nobody):
+            close = min(each.end or told.end for each in (span, calm))
+            for start, end in pairwise([begin, *came, close]):
                 since = max(begin, start + 0.001)
                 due = since + within + wait + 6 * told.poll + 5 * MINUTE
-                if due < min(end, calm.end or told.end) and not _fires(posts, due):
+                if due < min(end, close) and not _fires(posts, due):
                     yield f"nobody came from {_time(since)} to {_time(end)}", "no alert"
 
 
@@ -156,7 +158,15 @@ QUIET, OVER = "while it was quiet", " · over after "
 def _fires(posts: list[Said], at: float) -> bool:
     """Whether the last post before that moment says that the alert fires."""
     before = [each for each in posts if each.at <= at]
-    return bool(before) and "Resolved" not in before[-1].text.partition("\n")[0]
+    return bool(before) and not _ends(before[-1])
+
+
+def _ends(said: Said) -> bool:
+    """Whether it tells of an end, or after a quiet time of what began and ended in it."""
+    head, *lines = said.text.split("\n")
+    told = [line for line in lines if line.startswith("• ")]
+    passed = "while it was quiet" in head and all("over after" in line for line in told)
+    return passed or "Resolved" in head
 
 
 def _about(said: Said, name: str) -> bool:

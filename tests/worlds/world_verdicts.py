@@ -103,18 +103,19 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
     late = told.marks_noticed
     found = (
         must_from(told, spans, rec, at, late)
-        for at in marks(told, rec, [span.what for span in spans])
-        if over < at
+        for span in spans
+        for at in marks(told, rec, span.what)
+        if over < at and span.at(at)
     )
     return first or next(filter(None, found), None)
 
 
-def marks(told: History, rec: Recording, rules: list[dict[str, Any]]) -> list[float]:
-    """When people marked the recording, in time, with something that one of the rules reads.
+def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
+    """When people marked the recording, in time, with something that the rule reads.
 
     The bot's own tags are no marks of people.
     """
-    asked = {name for rule in rules for name in reads(rule)}
+    asked = reads(rule)
     return [
         at
         for at, act, what in rec.acts
@@ -162,7 +163,7 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"
     past = decided(told, rule, max(over + skew, rec.appeared))
-    marked = any(span.start <= when <= at for when in marks(told, rec, [rule]))
+    marked = any(span.start <= when <= at for when in marks(told, rec, rule))
     if past is not None and past < span.start - 1 and not marked:
         return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
     if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
