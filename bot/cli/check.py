@@ -291,6 +291,8 @@ def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset
     for warning in (*(rules.warnings if rules else ()), *found.notes):
         if warning not in told:
             output.line(f"warning: {warning}")
+    if found.problems and all(problem in told for problem in found.problems):
+        output.line("not ok: it has errors that are listed above")
     for asked in found.asked:
         output.line(f"checked {asked}")
     if rules is not None and not found.problems:

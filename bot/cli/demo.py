@@ -384,6 +384,14 @@ def show(report: Report) -> None:
     output.line()
     _heading("What the team saw in Slack")
     _show_posts(report.posts)
+    waiting = report.status.queue.pending
+    if waiting and not report.posts:
+        longer = max(60, 2 * round(report.seconds))
+        output.line(
+            f"  {counted(waiting, 'action still waits', 'actions still wait')}: this machine is "
+            f"slow. Try mouseflow-bot demo --seconds {longer}"
+        )
+        output.line()
     _heading("API requests")
     total = sum(number for _, number in report.calls)
     output.line(f"  {counted(total, 'request')} in {report.seconds:.0f} s")

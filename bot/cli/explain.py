@@ -204,10 +204,6 @@ def _sites(
     return tuple(dict.fromkeys((*first, *map(site, rows))))
 
 
-MOST_ALIKE = 5
-"""Ids that begin alike and are named in an error."""
-
-
 def _whole(settings: "Settings", where: "Address") -> "Address":
     """The address with the whole id of the one known recording whose id begins so.
 
@@ -215,7 +211,7 @@ def _whole(settings: "Settings", where: "Address") -> "Address":
     """
     from dataclasses import replace
 
-    from bot.errors import ConfigError
+    from bot.cli.history import MOST_ALIKE, whole_id
     from bot.store import open_store, place_of
     from bot.store.recordings import ids_beginning
 
@@ -225,13 +221,7 @@ def _whole(settings: "Settings", where: "Address") -> "Address":
         found = store.do(
             lambda conn: ids_beginning(conn, where.recording, where.website, MOST_ALIKE + 1)
         )
-    if where.recording in found or not found:
-        return where
-    if len(found) > 1:
-        more = " and more" if len(found) > MOST_ALIKE else ""
-        named = ", ".join(found[:MOST_ALIKE])
-        raise ConfigError(f"several recordings begin with {where.recording}: {named}{more}")
-    return replace(where, recording=found[0])
+    return replace(where, recording=whole_id(where.recording, found))
 
 
 def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":

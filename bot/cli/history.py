@@ -1,4 +1,7 @@
-"""Show the audit log, newest first: what the bot did, what it did not do, and why."""
+"""Show the audit log, newest entry first: what the bot did, what it did not do, and why.
+
+An entry has the time of what it is about: a match has that of its poll.
+"""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bot.cli.main import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bot.store import Connection
     from bot.store.audit import Entry
@@ -38,7 +41,10 @@ def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument("--rule", default="", help="only this rule")
     parser.add_argument(
-        "--recording", default="", type=recording_id, help="only this one: an id or a pasted link"
+        "--recording",
+        default="",
+        type=recording_id,
+        help="only this one: an id, its beginning, or a pasted link",
     )
     parser.add_argument("--website", default="", metavar="W", help="only this one: name or id")
     parser.add_argument("--kind", default="", help="only this kind, such as step.done, or step")
@@ -86,7 +92,7 @@ def run(args: Namespace) -> int:
             lambda conn: audit.history(
                 conn,
                 rule=_rule(conn, args.rule),
-                subject=args.recording,
+                subject=_recording(conn, args.recording),
                 website=_website(conn, args.website),
                 kind=args.kind,
                 since=args.since,
@@ -139,6 +145,42 @@ def _rule(conn: "Connection", rule: str) -> str:
     if not rule or history(conn, rule=rule, limit=1):
         return rule
     return known_name(rule, rule_states(conn), "unknown rule")
+
+
+MOST_ALIKE = 5
+"""Ids that begin alike and are named in an error."""
+
+
+def whole_id(beginning: str, alike: "Sequence[str]") -> str:
+    """The one id of those that begin so; without any the `beginning` itself.
+
+    Raises ConfigError if there are several.
+    """
+    from bot.errors import ConfigError
+
+    if beginning in alike or not alike:
+        return beginning
+    if len(alike) > 1:
+        more = " and more" if len(alike) > MOST_ALIKE else ""
+        named = ", ".join(alike[:MOST_ALIKE])
+        raise ConfigError(f"several recordings begin with {beginning}: {named}{more}")
+    return alike[0]
+
+
+def _recording(conn: "Connection", recording: str) -> str:
+    """The recording's whole id; raises ConfigError for an unknown one."""
+    from bot.errors import ConfigError
+    from bot.store.audit import history, subjects_beginning
+    from bot.store.recordings import ids_beginning
+
+    if not recording or history(conn, subject=recording, limit=1):
+        return recording
+    # The log may remember what the store of recordings has forgotten.
+    alike = ids_beginning(conn, recording, "", MOST_ALIKE + 1)
+    alike = alike or subjects_beginning(conn, recording, MOST_ALIKE + 1)
+    if not alike:
+        raise ConfigError(f"no entry is about a recording {recording}: give the whole id or a link")
+    return whole_id(recording, alike)
 
 
 def _website(conn: "Connection", website: str) -> str:

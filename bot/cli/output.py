@@ -199,7 +199,8 @@ def ago(at: datetime | None, now: datetime) -> str:
     if at is None:
         return "never"
     distance = span(abs(now - at))
-    return f"{distance} ago" if at <= now else f"in {distance}"
+    # What happened just now may be a fraction of a second after `now` was read.
+    return f"in {distance}" if at - now >= timedelta(seconds=1) else f"{distance} ago"
 
 
 def span(length: timedelta) -> str:

@@ -120,7 +120,7 @@ def future(
         return ["not decided yet: some of what the rule asks about is not known"]
     if not explanation.matches:
         more = "" if final else "; the session is still live and is evaluated again when it grows"
-        return [f"nothing: it does not match{more}"]
+        return [f"no action: the rule does not match{more}"]
     seen = last_activity(subject.recording)
     if known.watching is None:
         return ["it matches, but the bot has not polled this website yet"]

@@ -397,10 +397,15 @@ def interval_lines(costs: Sequence[IntervalCost], chosen: timedelta) -> list[str
         mark = " (configured)" if it.every == chosen else ""
         (low, high), (few, many) = it.shares, it.fits
         found.append(
-            f"  every {lasting_time(it.every)}{mark}: {it.least:,} to {it.most:,}, "
-            f"{low:.2g} % to {high:.2g} % of the limit; {few:,} to {many:,} such websites fit"
+            f"  every {lasting_time(it.every)}{mark}: {_range(f'{it.least:,}', f'{it.most:,}')}, "
+            f"{_range(f'{low:.2g} %', f'{high:.2g} %')} of the limit; "
+            f"{_range(f'{few:,}', f'{many:,}')} such websites fit"
         )
     return found
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def lines(made: Plan) -> list[str]:

@@ -109,6 +109,14 @@ def history(
     ]
 
 
+def subjects_beginning(conn: Connection, beginning: str, most: int) -> list[str]:
+    """The subjects of entries that begin so, at most so many."""
+    begins = func.substr(audit.c.subject, 1, len(beginning)) == beginning
+    return sorted(
+        conn.execute(select(audit.c.subject).where(begins).distinct().limit(most)).scalars()
+    )
+
+
 def newest_entry(conn: Connection) -> int:
     """The number of the newest entry; 0 without one."""
     return conn.execute(select(func.max(audit.c.id))).scalar() or 0

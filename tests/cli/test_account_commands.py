@@ -120,6 +120,7 @@ def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
     (folder / "rules" / "all.yaml").write_text(RULES.replace("[shop]", "[shpo]"))
     broken = said("check", code=1)
     assert broken.count("unknown account; did you mean shop?") == 1
+    assert broken.endswith("account outlet\nnot ok: it has errors that are listed above\n")
     found = json.loads(said("check", "--json", code=1))
     assert {name: len(it["problems"]) for name, it in found["accounts"].items()} == {
         "shop": 1, "outlet": 1,

@@ -31,7 +31,9 @@ def report(*, dead: int = 0, **changes: Any) -> Report:
     status = Status(
         now=NOW, daemon="alive", failing=[], failing_total=0, rejected_rules=None,
         at_least_once=[], on_hold=[], watermarks=[], rules=changes.pop("lines", []),
-        queue=QueueFigures(pending=0, due=0, sending=0, dead=dead, oldest=None),
+        queue=QueueFigures(
+            pending=changes.pop("pending", 0), due=0, sending=0, dead=dead, oldest=None,
+        ),
         waiting=[], lanes=[], troubles=[],
         causes=changes.pop("causes", []), dead=changes.pop("letters", []),
     )  # fmt: skip
@@ -127,6 +129,12 @@ def test_the_report_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
         warnings=["poll.outage: feedback: away"] * 2,
     )
     assert shown(made, capsys) == EXPECTED
+
+
+def test_a_slow_machine_is_told_how_long_to_try(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "  30 actions still wait: this machine is slow. Try mouseflow-bot demo --seconds 60\n"
+    assert told in shown(report(pending=30, seconds=12.0), capsys)
+    assert "still wait" not in shown(report(pending=30, posts=[("ops", "news")]), capsys)
 
 
 def test_the_actions_of_a_rule_are_counted_by_what_became_of_them() -> None:

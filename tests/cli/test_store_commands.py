@@ -297,6 +297,9 @@ def test_history_can_be_narrowed_and_read_by_programs(
     ]  # fmt: skip
     link = "https://app.mouseflow.com/websites/w1/recordings/r1/play?x=1"
     assert [entry["kind"] for entry in told("--recording", link)] == ["step.dead", "match"]
+    assert [entry["kind"] for entry in told("--recording", "r")] == ["step.dead", "match"]
+    assert main(["history", "--recording", "zzzz"]) == 1
+    assert "no entry is about a recording zzzz: give the whole id" in capsys.readouterr().err
     assert [entry["kind"] for entry in told("--rule", "rage")] == ["rule.paused"]
     assert [entry["kind"] for entry in told("--kind", "step")] == ["step.dead"]
     assert len(told("--website", "w1")) == 3

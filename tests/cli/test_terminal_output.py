@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.cli.main import COMMANDS, main
-from bot.cli.output import moment
+from bot.cli.output import ago, moment
 
 ROOT = Path(__file__).parents[2]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -203,3 +203,10 @@ def test_a_full_disk_is_no_internal_error(command, tmp_path):
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "the output: No space left on device\n"
+
+
+def test_what_happened_just_now_is_not_in_the_future():
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    assert ago(now + timedelta(milliseconds=300), now) == "0s ago"
+    assert ago(now - timedelta(milliseconds=300), now) == "0s ago"
+    assert ago(now + timedelta(seconds=1), now) == "in 1s"

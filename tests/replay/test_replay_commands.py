@@ -309,7 +309,7 @@ def test_a_session_that_does_not_match_is_explained_with_the_distance(place: Pla
     text = place.run("explain", "bounce", who, "--website", "myshop.com")
     assert text.startswith("✗ bounce does not match\n")
     assert "✗ pages at most 1: 4, needs at most 1" in text
-    assert "nothing: it does not match" in text
+    assert "no action: the rule does not match" in text
     calm = place.sim.add("myshop.com", "purchase", start=-7200)
     text = place.run("explain", "friction", calm)
     assert "✗ friction at least 2.5: under 2.5" in text

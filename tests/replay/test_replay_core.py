@@ -262,7 +262,7 @@ BOUNCE = THREE[1]
 def test_what_would_happen_now_is_told_for_every_case():
     short = {"pages": 1, "duration": 4000}
     assert told(BOUNCE, session(**short)) == ["it would match at the next poll: tag"]
-    assert told(BOUNCE, session(pages=9)) == ["nothing: it does not match"]
+    assert told(BOUNCE, session(pages=9)) == ["no action: the rule does not match"]
     live = session(**short, last_activity=NOW - timedelta(minutes=5))
     assert told(BOUNCE, live) == [
         "it would match, but waits until the session is settled at 2026-03-12 16:00:00Z"

@@ -268,4 +268,6 @@ def test_the_costs_of_intervals_are_known_before_one_is_chosen():
         "80 to 240 such websites fit",
         "  every 15 min: 96 to 288, 0.056 % to 0.17 % of the limit; 600 to 1,800 such websites fit",
     ]
+    alone = interval_lines(interval_costs(1, timedelta(minutes=15), rate=2), timedelta())
+    assert "  every 15 min: 96, 0.056 % of the limit; 1,800 such websites fit" in alone
     assert interval_lines(interval_costs(0, timedelta(minutes=2), rate=2), timedelta()) == []

@@ -128,6 +128,7 @@ async def test_a_digest_after_a_snooze_has_a_page_while_it_waits(world):
     assert [each["outcome"] for each in found["members"]] == ["In a digest", "In a digest"]
     assert found["match"]["outcome"].startswith("Waits")
     assert "2 matches: Left the cart" in page
+    assert "Waits for the digest" in page
 
 
 async def test_a_match_of_one_lists_nothing(world):
