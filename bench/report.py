@@ -46,6 +46,7 @@ BENCHMARKS = (
     "replay --write",
     "stalls --write",
     "big_store --write",
+    "pages --write",
     "start --write",
     "check --write",
     "scaling --write",

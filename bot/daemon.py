@@ -32,7 +32,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -84,7 +84,7 @@ from bot.store.sharing import Turn
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
-    from bot.delivery.buttons import PressConnection
+    from bot.delivery.buttons import Buttons, PressConnection
     from bot.web.facts import Facts
     from bot.web.meter import Meter
 
@@ -494,6 +494,8 @@ class Daemon:
                 for work in self._of_one_bot()
             ),
         ]
+        if self._shared is not None and self._buttons is not None:
+            watching.append(asyncio.create_task(_side_task(self._keep_presses)))
         shares = self._store.sharing.shares
         watching.append(
             asyncio.create_task(self._share() if shares else _side_task(self._keep_pauses))
@@ -525,8 +527,8 @@ class Daemon:
         yield self._check_channels
         yield self._clean_up
         yield self._post_reports
-        if (buttons := self._buttons()) is not None:
-            yield buttons
+        if self._buttons is not None:
+            yield self._buttons.do_presses if self._shared else self._receive_presses
         if (url := self._settings.heartbeat.url) is not None and self._shared is None:
             yield Heartbeat(
                 url, self._settings.heartbeat.every, self._health.why_silent
@@ -541,7 +543,8 @@ class Daemon:
                     log.warning("replica.leads")
                     await self._watcher.lead()
                     self._leading.set()
-                    self._polls.sync()
+                    if self._started.is_set():
+                        self._polls.sync()
             except StoreLost:
                 raise
             except StoreError:
@@ -649,16 +652,15 @@ class Daemon:
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
         return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
 
-    def _buttons(self) -> Callable[[], Awaitable[None]] | None:
-        """Receives presses of buttons; None where the configuration has no token for that."""
+    @cached_property
+    def _buttons(self) -> "Buttons | None":
+        """Does what is pressed; None where the configuration has no token for that."""
         slack, poster = self._settings.slack, self._ports.slack
         if slack.app_token is None or not isinstance(poster, SlackPoster):
             return None
-        from bot.delivery.buttons import Buttons, PressConnection
+        from bot.delivery.buttons import Buttons
 
-        shared = self._shared.presses if self._shared else None
-        connection = shared or PressConnection(slack.app_token, slack.base_url or SLACK, utc)
-        buttons = Buttons(
+        return Buttons(
             poster,
             self._store,
             users=slack.users,
@@ -668,13 +670,21 @@ class Daemon:
             requeue=self._requeue,
         )
 
-        async def receive_presses() -> None:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(buttons.receive_presses(connection))
-                if connection is not shared:
-                    tasks.create_task(connection.stay_connected())
+    async def _receive_presses(self) -> None:
+        """Connect, and do what is pressed."""
+        from bot.delivery.buttons import PressConnection
 
-        return receive_presses
+        slack = self._settings.slack
+        if slack.app_token is not None and self._buttons is not None:
+            connection = PressConnection(slack.app_token, slack.base_url or SLACK, utc)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._buttons.receive_presses(connection))
+                tasks.create_task(connection.stay_connected())
+
+    async def _keep_presses(self) -> None:
+        """Keep what is pressed: of several bots that are connected Slack chooses one."""
+        if self._shared is not None and self._shared.presses is not None and self._buttons:
+            await self._buttons.keep_presses(self._shared.presses)
 
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""

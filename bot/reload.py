@@ -60,6 +60,7 @@ class Reload:
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
+        self._redact(self._used)
         while True:
             if await set_within(asked, CHECK_FILES):
                 asked.clear()  # signals that come together count once
@@ -84,8 +85,7 @@ class Reload:
         """Use the secrets as they are now; what failed is tried again at once."""
         try:
             settings = self._reread()
-            secrets = {*self._used.secrets(), *settings.secrets()}
-            scrubber.register(secrets, settings.account)
+            self._redact(self._used, settings)
             rotated = self._rotate(settings)
             if settings.web.token != self.web_token and settings.web.token is not None:
                 self.web_token = settings.web.token
@@ -100,6 +100,11 @@ class Reload:
         with suppress(StoreError):  # delivery tries it by itself, only later
             await self._store.run(probe_lanes)
             self._wake()
+
+    def _redact(self, *settings: Settings) -> None:
+        """Redact the secrets of these, whatever the configuration says by now."""
+        secrets = {secret for each in settings for secret in each.secrets()}
+        scrubber.register(secrets, f"{self._used.account} at work")
 
     async def _load(self) -> None:
         """Load the files and run their tests; with errors the previous rules stay active."""

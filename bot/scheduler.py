@@ -536,10 +536,17 @@ class Polls:
         """
         watched = self._watched()
         self._rounds = self._rounds.seen(watched)
+        if self._announce_after is not None:  # waiting for its turn is no gap
+            every = self._pace(len(watched), was_slow=False).every
+            self._watcher.notices.announce_after = max(self._announce_after, 3 * every)
         if not self._sharing.leads:
             return
         with suppress(StoreError):  # polls meet it too, and report it
             await self._report_pace(len(watched))
+
+    def _pace(self, websites: int, *, was_slow: bool) -> PollPace:
+        seen = self._rounds.every()
+        return measure_pace(websites, self._rate, self._poll.recordings, seen, was_slow=was_slow)
 
     async def _report_pace(self, websites: int) -> None:
         store, first = self._watcher.context.store, self._saved is None
@@ -547,15 +554,7 @@ class Polls:
             text = await store.run(partial(watermark, source=ROUNDS, website=""))
             self._saved = read_pace(text)
         was_slow = self._saved is not None and self._saved.slow
-        now = measure_pace(
-            websites,
-            self._rate,
-            self._poll.recordings,
-            self._rounds.every(),
-            was_slow=was_slow,
-        )
-        if self._announce_after is not None:  # waiting for its turn is no gap
-            self._watcher.notices.announce_after = max(self._announce_after, 3 * now.every)
+        now = self._pace(websites, was_slow=was_slow)
         if now.slow and (first or not was_slow):
             log.warning("poll.slow", websites=now.websites, seconds=now.every.total_seconds(),
                         wished=now.wished.total_seconds())  # fmt: skip

@@ -63,6 +63,7 @@ from bot.store.rules import (
     keep_rule_files,
     reject_rules,
     rejected_rules,
+    rule_states,
     rules_loaded,
     steps_rebuilt,
 )
@@ -131,7 +132,7 @@ class Watcher:
         self._rejected: Sequence[str] = ()
         # The number of the latest load, at which one each rule was edited, and each rule's actions.
         self._load, self._edited = 0, dict[str, int]()
-        self._wanted: Mapping[str, Collection[tuple[str, str]]] = {}
+        self._wanted: Mapping[str, Collection[tuple[str, str]]] | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
 
     async def find_sites(self) -> Sequence[Site]:
@@ -190,15 +191,13 @@ class Watcher:
         If another bot leads, it keeps in the store what is to be known of the rules.
         """
         self._newest = start
-        if not self._sharing.leads:
-            await self._use(start.rules, start.files)
-            return
-        rejected = await self.context.store.read(rejected_rules)
-        self._rejected = rejected.faults if rejected else ()
+        if self._sharing.leads:
+            rejected = await self.context.store.read(rejected_rules)
+            self._rejected = rejected.faults if rejected else ()
         await self._use(start.rules, start.files)
         if start.errors:
             await self.reject_rules(start.errors, incomplete=start.incomplete)
-        else:
+        elif self._sharing.leads:
             await self._tell_rules_fixed()
 
     async def use_rules(self, rules: RuleSet, files: RuleFiles = ()) -> None:
@@ -214,6 +213,10 @@ class Watcher:
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
         if not self._sharing.leads:
             await self._watch_with(rules)
+            self._load += 1
+            await self.context.store.run(
+                partial(_rename_late, rules=rules.rules, now=self._clock())
+            )
             log.info("rules.followed", rules=len(rules.rules))
             return
         now = self._clock()
@@ -231,9 +234,7 @@ class Watcher:
 
         def work(conn: Connection) -> tuple[frozenset[str], bool]:
             record(conn, now, [note])
-            for rule in rules.rules:
-                for old in rule.was:
-                    rename_rule(conn, old, rule.id, now)
+            _rename(conn, rules.rules, now)
             names = website_names(conn)
             ended = end_disabled(conn, rules.disabled, self.context.routing, now)
             remember_tags(conn, rules.rules, now)
@@ -280,12 +281,18 @@ class Watcher:
 
     async def _follow_edits(self, load: int) -> None:
         """Have the matches of a poll that began with the rules of that load follow those of now."""
+        rules, wanted, now = self.rules, self._wanted, self._clock()
+        if wanted is None or not self._sharing.leads:
+            await self.context.store.run(partial(_rename_late, rules=rules.rules, now=now))
+            return
         changed = {rule for rule, at in self._edited.items() if at > load}
-        wanted, now = self._wanted, self._clock()
-        await self.context.store.run(
-            partial(take_back_unwanted, wanted=wanted, changed=changed, now=now)
-        )
-        await self._rebuild(self.rules, changed)
+
+        def work(conn: Connection) -> None:
+            _rename(conn, rules.rules, now)
+            take_back_unwanted(conn, wanted, changed, now)
+
+        await self.context.store.run(work)
+        await self._rebuild(rules, changed)
 
     async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
         """Have what waits follow the rules as they are now, and try what failed once more."""
@@ -664,6 +671,18 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
+
+
+def _rename(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
+    for rule in rules:
+        for old in rule.was:
+            rename_rule(conn, old, rule.id, now)
+
+
+def _rename_late(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
+    """Rename what this bot matched since the one that leads has renamed the rules."""
+    renamed = rule_states(conn)
+    _rename(conn, [rule for rule in rules if rule.was and rule.id in renamed], now)
 
 
 def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:

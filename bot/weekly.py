@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import product
 
 import msgspec
 import structlog
@@ -132,7 +133,7 @@ def _tell(
 
     A report that nobody asks for any more is forgotten.
     """
-    asked = {(report.id, site.id) for report in rules.reports for site in sites}
+    asked = {(report.id, site.id) for report, site in _asked(rules.reports, sites)}
     notices = dict[tuple[str, Callable[..., Notice]], list[Failing]]()
     still = dict[tuple[str, str], Failing]()
     for key, it in _failing(conn).items():
@@ -165,17 +166,23 @@ def due_reports(
 ) -> list[Due]:
     """The reports that are due. Their time is noted when they are posted, or left out."""
     found = []
-    for report in reports:
+    for report, site in _asked(reports, sites):
         at = report.at.latest(now, zone)
-        for site in sites:
-            if report.websites and not names_site(report.websites, site):
-                continue
-            mark = watermark(conn, _source(report, site), "")
-            if mark is None or (datetime.fromisoformat(mark) < at and now - at > LATE):
-                _note(conn, Due(report, site, at), now)
-            elif datetime.fromisoformat(mark) < at:
-                found.append(Due(report, site, at))
+        mark = watermark(conn, _source(report, site), "")
+        if mark is None or (datetime.fromisoformat(mark) < at and now - at > LATE):
+            _note(conn, Due(report, site, at), now)
+        elif datetime.fromisoformat(mark) < at:
+            found.append(Due(report, site, at))
     return found
+
+
+def _asked(reports: Iterable[Report], sites: Iterable[Site]) -> list[tuple[Report, Site]]:
+    """Each report with each website that it is about."""
+    return [
+        (report, site)
+        for report, site in product(reports, sites)
+        if not report.websites or names_site(report.websites, site)
+    ]
 
 
 def _source(report: Report, site: Site) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 OUTSIDE = re.compile(r"\]\((?:\.\./)+(?=(?:rules|deploy)/|[A-Z]+\.md)([^)#]+)(#[^)]*)?\)")
 TEXT = {".md"}
+RUN = re.compile(r"^( *```[a-z]+) run$", re.MULTILINE)
+"""The mark of an example that the tests run, which the site's Markdown doesn't know."""
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the files that are linked to, below `files/`."""
+    """Add the files that are linked to, below `files/`."""
     from mkdocs.structure.files import File
 
     pages = [page.content_string for page in files.documentation_pages()]
@@ -22,11 +24,11 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Leads the links there."""
+    """Lead the links there, and leave out the marks of examples."""
     up = "../" * page.file.src_uri.count("/")
 
     def inside(found: re.Match[str]) -> str:
         text = ".txt" if Path(found[1]).suffix in TEXT else ""
         return f"]({up}files/{found[1]}{text})"
 
-    return OUTSIDE.sub(inside, markdown)
+    return RUN.sub(r"\1", OUTSIDE.sub(inside, markdown))

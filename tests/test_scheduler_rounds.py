@@ -1,17 +1,23 @@
 """Polls are spread over their interval, begin in turn, and people learn how often they come."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot import scheduler
+from bot.config.settings import PollSection
+from bot.domain.subjects import Site
+from bot.rules.model import RuleSet
 from bot.scheduler import (
     AT_ONCE,
     Gate,
     PollTimes,
+    Schedule,
     fair_share,
     measure_pace,
     read_pace,
@@ -211,3 +217,31 @@ async def test_a_poll_that_is_cut_off_or_fails_leaves_its_place():
 def test_a_long_poll_is_one_that_has_had_its_share_of_the_rate():
     assert fair_share(2.0) == timedelta(seconds=16)
     assert fair_share(100.0) == timedelta(seconds=15)
+
+
+async def test_a_bot_that_another_one_leads_takes_waiting_for_a_turn_for_no_gap():
+    ended = asyncio.Event()
+
+    async def poll(_site) -> bool:
+        ended.set()
+        return True
+
+    site = Site("w1", "myshop.com")
+    rules = SimpleNamespace(final=SimpleNamespace(rules=(1,)))
+    notices = SimpleNamespace(announce_after=10 * MINUTE)
+    sharing = SimpleNamespace(polls=lambda _website: True, leads=False)
+    watcher = SimpleNamespace(
+        watched={"w1": SimpleNamespace(site=site, rules=rules)}, rules=RuleSet(()),
+        notices=notices, context=SimpleNamespace(store=SimpleNamespace(sharing=sharing)),
+        poll_recordings=poll, poll_feedback=poll, poll_reports=poll,
+    )  # fmt: skip
+    polls = scheduler.Polls(
+        watcher, Schedule(), PollSection(), rate=1 / 3600, clock=lambda: datetime.now(UTC)
+    )
+    polls.sync()
+    polls.poll_now("recordings")
+    await ended.wait()
+    for task in polls.tasks:
+        task.cancel()
+    await asyncio.gather(*polls.tasks, return_exceptions=True)
+    assert notices.announce_after == 3 * timedelta(hours=1)

@@ -364,8 +364,9 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
-        title = f"{addresses.account}: {self.title}" if addresses.account else self.title
-        return compose.notice(title, self.lines, page, task.now, addresses.zone, offer)
+        told = compose.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+        account = addresses.account
+        return replace(told, headline=f"{account}: {told.headline}") if account else told
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
         """Only what people can press is kept, and what may be over one day."""

@@ -184,11 +184,15 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
 
     Secrets may be set where the daemon runs.
     """
+    from bot.config.accounts import variable_of
+    from bot.domain.accounts import ACCOUNTS
+
     found = []
     if not settings.mouseflow.api_key.get_secret_value():
+        key = ("mouseflow", "api_key")
+        name = variable_of((ACCOUNTS, settings.account, *key) if settings.account else key)
         found.append(
-            "mouseflow.api_key: no API key set; commands that contact Mouseflow need one "
-            "(BOT_MOUSEFLOW__API_KEY)"
+            f"mouseflow.api_key: no API key set; commands that contact Mouseflow need one ({name})"
         )
     posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
     if posting and not settings.slack.configured:

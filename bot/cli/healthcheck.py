@@ -24,6 +24,7 @@ from bot.store.lock import sign_beside
 EXAMPLE = "mouseflow-bot healthcheck && echo alive"
 DEFAULT_URL = "sqlite:///data/bot.db"
 NOT_RUNNING = "the daemon is not running (nothing holds its lock)"
+NOT_HERE = "no bot on this host shares the store"
 
 
 def options(parser: ArgumentParser) -> None:
@@ -79,7 +80,8 @@ def _several(urls: Mapping[str, str], now: float, args: Namespace) -> int:
     """
     found = {name: health(url, args.within, now, own=True) for name, url in urls.items()}
     held = {name: [] if found[name][0] else troubles(url) for name, url in urls.items()}
-    runs = {name for name, (fault, _) in found.items() if fault != NOT_RUNNING}
+    absent = (NOT_RUNNING, NOT_HERE)
+    runs = {name for name, (fault, _) in found.items() if not (fault or "").startswith(absent)}
     healthy = bool(runs) and not any(found[name][0] for name in runs)
     if args.json:
         import json
@@ -119,7 +121,7 @@ def health(url: str, within: float, now: float, *, own: bool = False) -> tuple[s
     if sign is None:
         return NOT_RUNNING, ""
     if sign.shares and sign.host and own:
-        return f"no bot on this host shares the store (one on {sign.host} does)", ""
+        return f"{NOT_HERE} (one on {sign.host} does)", ""
     return sign.fault(now, within), sign.host
 
 

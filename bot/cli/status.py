@@ -326,7 +326,9 @@ def run(args: Namespace) -> int:
     code = 0
     for name, settings in accounts.items():
         if not args.json:
-            output.line(f"{'' if name == next(iter(accounts)) else chr(10)}account {name}")
+            if documents:
+                output.line()
+            output.line(f"account {name}")
         try:
             found = _look(args, settings)
         except BotError as error:  # such as no store yet: the others have theirs

@@ -37,7 +37,7 @@ def clashes(accounts: Mapping[str, Settings]) -> Iterator[tuple[str, tuple[str, 
 
 
 def _database(url: str) -> tuple[str, ...]:
-    """What is the same for two URLs of one database."""
+    """What is the same for two URLs of one file, or of one schema of a database."""
     if url.startswith(_SQLITE):
         return ("sqlite", os.path.realpath(url.removeprefix(_SQLITE).partition("?")[0]))
     parts = urlsplit(url)
@@ -45,4 +45,5 @@ def _database(url: str) -> tuple[str, ...]:
     host = asked.get("host") or parts.hostname or ""
     port = asked.get("port") or str(parts.port or 5432)
     user = asked.get("user") or parts.username or ""
-    return ("postgresql", host, port, asked.get("dbname") or parts.path.strip("/") or user)
+    database = asked.get("dbname") or parts.path.strip("/") or user
+    return ("postgresql", host, port, database, asked.get("options", ""))

@@ -266,9 +266,6 @@ def _settings(origins: _Origins, *, offline: bool) -> Settings:
     return _anchored(Settings(**merged), origins)
 
 
-_SHARED = "is shared by all accounts; write it under "
-
-
 def _tables(
     node: object, path: Path | None, file: Keys, problems: list[str]
 ) -> dict[str, dict[str, Any]]:

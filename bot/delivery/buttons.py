@@ -47,6 +47,8 @@ CHECK = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=1)
 AGAIN = timedelta(seconds=10)
 """How soon a press that waits for Slack is looked at again."""
+OF_OTHERS = timedelta(seconds=1)
+"""How often a bot looks for presses that other bots on its store have kept."""
 AFTER_REFUSAL = timedelta(minutes=5)
 """How soon the bot tries again where Slack refuses the token."""
 HELD = timedelta(seconds=30)
@@ -90,10 +92,16 @@ class Buttons:
         self._waits = ""
 
     async def receive_presses(self, connection: "PressConnection") -> None:
-        """Do what is pressed over that connection; runs until it is cancelled."""
+        """Keep and do what is pressed over that connection; runs until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.keep_presses(connection))
+            tasks.create_task(self.do_presses())
+
+    async def keep_presses(self, connection: "PressConnection") -> None:
+        """Keep what is pressed over that connection; runs until it is cancelled."""
         connection.receivers.append(self)
         try:
-            await self._do()
+            await asyncio.Event().wait()
         finally:
             connection.receivers.remove(self)
 
@@ -108,13 +116,17 @@ class Buttons:
         finally:
             self._received.set()  # it may be kept all the same, a little later
 
-    async def _do(self) -> None:
-        """Deal with the presses that are kept, also those of an earlier run."""
+    async def do_presses(self) -> None:
+        """Deal with the presses that are kept, also those of an earlier run or of another bot.
+
+        Runs until it is cancelled.
+        """
+        others = OF_OTHERS if self._store.sharing.shares else None
         while True:
             self._received.clear()
-            again = None if await self._all_dealt_with() else AGAIN.total_seconds()
+            again = others if await self._all_dealt_with() else AGAIN
             with suppress(TimeoutError):
-                async with asyncio.timeout(again):
+                async with asyncio.timeout(again.total_seconds() if again else None):
                     await self._received.wait()
 
     async def _all_dealt_with(self) -> bool:

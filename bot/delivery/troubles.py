@@ -6,6 +6,7 @@ Works inside one transaction, so that what was told and what is known of it neve
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -77,15 +78,21 @@ NOBODY = Ops()
 """Nobody is told; the log says everything."""
 
 
-def tend(conn: Connection, now: datetime, ops: Ops) -> frozenset[str]:
-    """End what waits too long, and tell people what began and ended; returns what fails.
+class Tended(NamedTuple):
+    """The `trouble_key` of each lane that fails, and how many steps were ended unperformed."""
 
-    That is the `trouble_key` of each lane that fails. One call does a bounded part of the work.
+    failing: frozenset[str]
+    expired: int = 0
+    dropped: int = 0
+
+
+def tend(conn: Connection, now: datetime, ops: Ops) -> Tended:
+    """End what waits too long, and tell people what began and ended.
+
+    One call does a bounded part of the work.
     """
     expired, dropped = expire(conn, now), bound_queues(conn, now)
     bound_dead_letters(conn, now)
-    if expired or dropped:
-        log.error("deliver.queue_cut", expired=expired, dropped=dropped)
     failing = _by_key(failing_lanes(conn, now))
     names = website_names(conn) if failing else {}
     known = {trouble.key: trouble for trouble in troubles(conn)}
@@ -97,7 +104,7 @@ def tend(conn: Connection, now: datetime, ops: Ops) -> frozenset[str]:
         elif key in turned or _is_news(conn, fault, lanes[0].lane, now, ops):
             _begins(conn, key, fault, _can_tell(fault.cause, lanes, ops), now, ops)
     _tell_dead_letters(conn, now, ops)
-    return frozenset(failing)
+    return Tended(frozenset(failing), expired, dropped)
 
 
 def _by_key(lanes: Sequence[FailingLane]) -> dict[str, list[FailingLane]]:

@@ -31,7 +31,7 @@ from bot.delivery.attempt import (
 )
 from bot.delivery.causes import without_request
 from bot.delivery.pace import NO_PACE, Pace, Paces
-from bot.delivery.troubles import NOBODY, Ops, tend
+from bot.delivery.troubles import NOBODY, Ops, Tended, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
@@ -94,6 +94,9 @@ class RetryingStore:
 
 TEND = timedelta(seconds=5)
 """How often the failing lanes are looked at if nothing happens."""
+
+CUT_AGAIN = timedelta(hours=1)
+"""How often the log says at most that steps were ended unperformed."""
 
 MOST_REASONS = 5
 """How many reasons of one outage the log names."""
@@ -250,6 +253,7 @@ class Delivery:
         self._paused: dict[str, tuple[str, int]] = {}
         self._logged: dict[str, set[str]] = {}
         self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
+        self._cut, self._expired, self._dropped = self._tended, 0, 0
         self._news = False
         self._held = 0
         self._counts: Counter[type[Outcome]] = Counter()
@@ -385,9 +389,18 @@ class Delivery:
             longest = LONGEST_ASKED + LANE_CEILING
             await self._store.run(lambda conn: clock_set_back(conn, now, longest))
         self._news, self._tended, self._tended_once = False, now, True
-        failing = await self._store.run(lambda conn: tend(conn, now, self._ops))
-        for key in [each for each in self._logged if ":" not in each and each not in failing]:
+        done = await self._store.run(lambda conn: tend(conn, now, self._ops))
+        for key in [each for each in self._logged if ":" not in each and each not in done.failing]:
             del self._logged[key]
+        self._log_cut(done, now)
+
+    def _log_cut(self, done: Tended, now: datetime) -> None:
+        """Log what was ended unperformed, once an hour: it may go on for days."""
+        self._expired += done.expired
+        self._dropped += done.dropped
+        if (self._expired or self._dropped) and not timedelta() <= now - self._cut < CUT_AGAIN:
+            log.error("deliver.queue_cut", expired=self._expired, dropped=self._dropped)
+            self._cut, self._expired, self._dropped = now, 0, 0
 
     async def _nap(self) -> float:
         if self._folding:

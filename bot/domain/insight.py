@@ -36,7 +36,8 @@ class Clause(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Near(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A rule that did not match then. `waits`: the session was not over: it might."""
+    """A rule that did not match then. `waits`: the session was not over, or the rule was
+    undecided, so that it might match later."""
 
     rule: str
     when: Clause

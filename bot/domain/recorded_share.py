@@ -37,6 +37,10 @@ class RecordedShare:
         """Whether a poll has looked before the end of that time."""
         return bool(self.looks) and self.looks[0][0] < time[1]
 
+    def is_current(self, now: datetime, gap: timedelta) -> bool:
+        """Whether the last look is no older than that; also if there never was one."""
+        return not self.looks or now - self.looks[-1][0] <= gap
+
     def rate(self, time: Time) -> float | None:
         """The share of almost all of that time; None if it varied, or nothing is known."""
         parts = self._parts(time)

@@ -34,7 +34,7 @@ def notice(
     the message of `begun`, which then says so too.
     """
     where = site or Site(id="", name="")
-    said = _hashed("\n".join((title, *lines)))
+    said = _hashed("\n".join((title, *lines, *filter(None, (about,)))))
     end = RESOLVED if ends else ""
     key = f"{OWN_RULE}/{where.id}/{now:%Y%m%dT%H%M%S}/{said}{end}"
     subject = WebsiteSubject(website=where)

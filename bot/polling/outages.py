@@ -75,11 +75,14 @@ class Kept(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A message for the ops channel: of a trouble that begins, or (`ends`) of its end."""
+    """A message for the ops channel: of a trouble that begins, or of the end of some (`ends`).
+
+    Each of these has a message of its beginning, which it answers.
+    """
 
     title: str
     lines: Sequence[str]
-    about: Trouble
+    about: tuple[Trouble, ...]
     ends: bool = False
 
 
@@ -158,7 +161,7 @@ class Outages:
         if kind != "key" and now - since < QUIET:
             return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), kind)
+        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), (kind,))
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -186,7 +189,7 @@ class Outages:
                 caught,
                 f"Polls had failed since {instant(since)}.",
             ),
-            min(over, key=lambda it: over[it]),
+            tuple(sorted(over, key=lambda it: over[it])),
             ends=True,
         )
 
@@ -300,7 +303,7 @@ class Troubles:
     """The outages of a daemon: stored for `status`, announced in the ops channel.
 
     `ops` is that channel, None for none; `wake` is called when a post is in the outbox. Of the bots
-    that share a store, the one that leads announces those of all.
+    that share a store, the one that leads announces those of all, once it knows what was told.
     """
 
     def __init__(
@@ -314,6 +317,7 @@ class Troubles:
         self._outages = Outages()
         self._store, self._ops, self._wake, self._clock = store, ops, wake, clock
         self._heard: frozenset[str] = frozenset()
+        self._announces = not store.sharing.shares
 
     @property
     def failing(self) -> list[str]:
@@ -332,6 +336,9 @@ class Troubles:
         """
         text = await self._store.run(partial(watermark, source=OUTAGES, website=""))
         self._outages.announced = dict(written(text).announced)
+        if not self._outages.announced:
+            self._outages.caught.clear()
+        self._announces = True
         await self._keep(None)
 
     async def failed(self, name: str, error: Exception) -> bool:
@@ -339,8 +346,9 @@ class Troubles:
         now = self._clock()
         known = self._outages.failing.get(name)
         news = self._outages.failed(name, error, now)
-        leads = self._store.sharing.leads
-        message = self._outages.to_announce(name, now) if leads else None
+        if known is None and not self._announces:  # the one that leads has counted it
+            self._outages.caught.pop(name, None)
+        message = self._outages.to_announce(name, now) if self._announces else None
         if message or known is None or known.kind != kind_of(error):
             await self._keep(message)
         return news
@@ -351,21 +359,24 @@ class Troubles:
         """
         now = self._clock()
         ended = self._outages.works(name, now, caught)
-        leads = self._store.sharing.leads
-        message = self._outages.recovery(name, ended, now) if leads else None
+        message = self._outages.recovery(name, ended, now) if self._announces else None
         if ended or message:
             await self._keep(message)
         return message is not None
 
     async def hear(self, others: Sequence[Kept]) -> None:
-        """Note which polls of the bots that this one leads fail, and which work again."""
+        """Note which polls of the bots that this one leads fail, and which work again.
+
+        One that is no longer theirs is forgotten: the bot that polls it now will see.
+        """
         now, failing = self._clock(), {it.what: it for kept in others for it in kept.failing}
         new = {what: it for what, it in failing.items() if self._outages.failing.get(what) != it}
         self._outages.failing |= new
         caught = {what: it for kept in others for what, it in kept.caught.items()}
         ended, self._heard = self._heard - failing.keys(), frozenset(failing)
-        for what in ended:
-            await self.works(what, caught.get(what, NOTHING))
+        for what in ended & caught.keys():
+            await self.works(what, caught[what])
+        gone = self._outages.keep_only(self._outages.failing.keys() - (ended - caught.keys()))
         # One of each kind: it stands for all that fail alike.
         messages = [
             self._outages.to_announce(what, now)
@@ -373,7 +384,7 @@ class Troubles:
         ]
         for message in filter(None, messages):
             await self._keep(message)
-        if new:
+        if new or gone:
             await self._keep(None)
 
     async def keep_only(self, names: Set[str]) -> None:
@@ -383,19 +394,21 @@ class Troubles:
 
     async def _keep(self, message: Announcement | None) -> None:
         kept, now, sharing = self._outages.kept(), self._clock(), self._store.sharing
-        if not sharing.leads:  # the one that leads asks for the websites, too
+        if not self._announces:  # the one that leads asks for the websites, too
             own = tuple(it for it in kept.failing if it.what != SITES)
             kept = Kept(own, len(own), caught=dict(self._outages.caught))
-        data, mark = msgspec.json.encode(kept).decode(), "" if sharing.leads else sharing.mark
+        data, mark = msgspec.json.encode(kept).decode(), "" if self._announces else sharing.mark
 
         def work(conn: Connection) -> None:
             set_watermark(conn, OUTAGES, mark, data, now)
+            if self._announces and sharing.shares:  # what it said as one of the others
+                forget_watermark(conn, OUTAGES, sharing.mark)
             if message:
-                about = f"{OUTAGES} {message.about}"
-                announce(
-                    conn, message.title, message.lines, now, self._ops,
-                    about=about, ends=message.ends,
-                )  # fmt: skip
+                for each in message.about:
+                    announce(
+                        conn, message.title, message.lines, now, self._ops,
+                        about=f"{OUTAGES} {each}", ends=message.ends,
+                    )  # fmt: skip
 
         with suppress(StoreError):  # the next poll meets it, too, and the log says so
             await self._store.run(work)

@@ -90,20 +90,24 @@ def record_absences(
 ) -> Recorded:
     """Advance the alerts about too few sessions after a poll of the website's recordings.
 
-    `others` are the rules that each one waits for.
+    `others` are the rules that each one waits for, which come first.
     """
-    back = HeldBack(conn, look.site)
-    moves: list[Move] = []
     look = replace(look, recorded=recorded_share(conn, look.site.id))
     throttled = _is_throttled(conn, look.site)
-    for rule in rules:
-        if rule.too_few is not None:
-            counted = _count(
-                conn, rule, rule.too_few, polled, look, settle, routing, throttled=throttled
-            )
-            held = back.why(rule, others.get(rule.id, ()))
-            moves.append(_moved(conn, rule, counted, look, held=held))
-    return record_moves(conn, moves, look, (), routing)
+    recorded = Recorded()
+    few = [(len(others.get(it.id, ())), it, it.too_few) for it in rules if it.too_few is not None]
+    for turn in sorted({each for each, _rule, _few in few}):
+        back = HeldBack(conn, look.site)
+        moves: list[Move] = []
+        for each, rule, asked in few:
+            if each == turn:
+                counted = _count(
+                    conn, rule, asked, polled, look, settle, routing, throttled=throttled
+                )
+                held = back.why(rule, others.get(rule.id, ()))
+                moves.append(_moved(conn, rule, counted, look, held=held))
+        recorded = recorded.beside(record_moves(conn, moves, look, (), routing))
+    return recorded
 
 
 def _count(
@@ -128,7 +132,8 @@ def _count(
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
     sessions = tallied(conn, rule.id, group, start)
-    known = since <= start and not (waits or skipped or unrecorded)
+    unseen = not look.recorded.is_current(look.now, look.gap)
+    known = since <= start and not (waits or skipped or unrecorded or unseen)
     return Counted(few, sessions, enough_known=known)
 
 

@@ -30,6 +30,7 @@ from bot.rules.explain import why
 from bot.rules.model import Rule
 from bot.rules.needs import asks_for_news, changes_asked, lasting, news
 from bot.rules.units import seen
+from bot.rules.value_tests import Answer, opposite
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
 from bot.store.matches import reached_people
@@ -180,14 +181,14 @@ def _ended(
     if holds is False and before.fired is not None:
         compared = max((ago for _, ago in changes_asked(rule)), default=0)
         caught_up = past.now - before.fired >= timedelta(milliseconds=compared)
-        return caught_up or not _stays(rule, judged, before.fired, past)
+        return caught_up or opposite(_stays(rule, judged, before.fired, past))
     return None if holds is None else not holds
 
 
-def _stays(rule: Rule, judged: Subject, fired: datetime, past: Stored) -> bool:
+def _stays(rule: Rule, judged: Subject, fired: datetime, past: Stored) -> Answer:
     """Whether the figures differ as much as before from the past with which the alert began."""
     then = replace(past, now=fired)
-    return answer(lasting(rule.condition, rule.watch), judged, then) is True
+    return answer(lasting(rule.condition, rule.watch), judged, then)
 
 
 def _without_budget(rule: Rule, subject: Subject) -> bool:
@@ -356,7 +357,7 @@ def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Ite
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    if not _stays(rule, subject, before.fired, past):
+    if _stays(rule, subject, before.fired, past) is not True:
         return
     then = replace(past, now=before.fired)
     for name, ago in asked.items():

@@ -226,7 +226,7 @@ def record_levels(
         for rule in each.rules
         for note in (*too_early(conn, rule, each, look), *unrecorded(rule, each, look))
     ]
-    recorded: list[Recorded] = []
+    recorded = Recorded()
     turns = sorted({len(others[rule.id]) for each in figures for rule in each.rules})
     for turn in turns or [0]:
         back = HeldBack(conn, look.site)
@@ -237,7 +237,7 @@ def record_levels(
             if len(others[rule.id]) == turn
             for move in moves(conn, rule, each, look, held=back.why(rule, others[rule.id]))
         ]
-        recorded.append(record_moves(conn, found, look, early, routing))
+        recorded = recorded.beside(record_moves(conn, found, look, early, routing))
         early = []
     for each in figures:
         keep_figures(conn, each, look)
@@ -247,12 +247,7 @@ def record_levels(
         set_watermark(conn, f"{LOOKED}{kind}", look.site.id, "{}", look.now)
     forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
-    return Recorded(
-        matches=tuple(key for each in recorded for key in each.matches),
-        paused=tuple(pair for each in recorded for pair in each.paused),
-        suppressed=frozenset(key for each in recorded for key in each.suppressed),
-        announced=told or any(each.announced for each in recorded),
-    )
+    return replace(recorded, announced=told or recorded.announced)
 
 
 class HeldBack:

@@ -300,14 +300,15 @@ MOST_NEAR, MOST_LOOKED_AT = 5, 40
 def nearest(rules: Iterable[Rule], subject: Subject, *, settled: bool) -> tuple[Near, ...]:
     """The rules that came closest to matching, the closest first, as the store keeps them.
 
-    Some part of each holds. Where `settled` is false, one may still match that holds by now, too.
+    Some part of each holds. One may still match that is undecided or, while `settled` is false,
+    holds by now.
     """
     found = []
     for rule in islice(rules, MOST_LOOKED_AT):
         said = rule_answer(rule, subject, no_past)
         parts = rule.when.parts if isinstance(rule.when, All) else (rule.when,)
         answers = [answer(part, subject, no_past) for part in parts]
-        waits = not settled and said is not False
+        waits = said is None or (said and not settled)
         if waits or (said is False and True in answers):
             excluded = rule.excepts is not None and answer(rule.excepts, subject, no_past) is True
             found.append((answers.count(False) + excluded, -answers.count(True), waits, rule))

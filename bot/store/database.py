@@ -306,6 +306,7 @@ class Store:
         """What the work returns, whether it has changed something, and the count if it is kept."""
         connection, transaction = self._begun()
         driver, writes = _driver(connection), None
+        self._database.has_changed(driver)  # what was rolled back before is not of this work
         try:
             done = work(connection)
             changed = self._database.has_changed(driver)

@@ -26,7 +26,10 @@ _SQLITE = {
     "SQLITE_SCHEMA": "another program changed its tables; restore a backup",
 }
 
-_AWAY = "PostgreSQL does not answer, or closed the connection; check the server and the network"
+_AWAY = (
+    "PostgreSQL does not answer, or refused or closed the connection; "
+    "check store.url, the server and the network"
+)
 _LOCKED = "another session has locked it; look for a long transaction in pg_stat_activity"
 _REFUSED = "PostgreSQL rejects this user or password; check store.url and pg_hba.conf"
 _CHANGED = "its tables were changed or deleted; stop the bot and restore a backup"

@@ -258,10 +258,13 @@ def last_matches(conn: Connection, rules: Iterable[str]) -> dict[str, datetime]:
     """When each rule matched last; rules that never did are left out."""
     found = {}
     for rule in rules:
-        query = select(func.max(matches.c.matched)).where(matches.c.rule == rule)
-        if (at := conn.execute(query).scalar()) is not None:
+        (at,) = execute(conn, _LAST, {"rule": rule}).fetchone()
+        if at is not None:
             found[rule] = moment(at)
     return found
+
+
+_LAST = "SELECT max(matched) FROM matches INDEXED BY matches_rule WHERE rule = :rule"
 
 
 def recordings_by_hour(conn: Connection, website: str, start: datetime, end: datetime) -> list[int]:
@@ -270,6 +273,19 @@ def recordings_by_hour(conn: Connection, website: str, start: datetime, end: dat
     counts = dict.fromkeys(range(-((start - end) // _HOUR)), 0)
     counts.update((hour, count) for hour, count in execute(conn, _RECORDINGS, span).fetchall())
     return list(counts.values())
+
+
+def recordings_between(conn: Connection, start: datetime, end: datetime) -> dict[str, int]:
+    """How many known recordings of each polled website began in that time."""
+    span: dict[str, Value] = {"start": ms(start), "end": ms(end)}
+    return dict(execute(conn, _BEGAN, span).fetchall())
+
+
+_BEGAN = (
+    "SELECT website, (SELECT count(*) FROM recordings INDEXED BY recordings_created"
+    " WHERE recordings.website = watermarks.website AND created >= :start AND created < :end"
+    " AND vanished = 0) FROM watermarks WHERE source = 'recordings'"
+)
 
 
 _HOUR = timedelta(hours=1)
@@ -293,37 +309,32 @@ _NEWEST = (
 
 def lags(conn: Connection, since: datetime) -> list[float]:
     """Seconds from each event to the end of its post, in ascending order."""
-    query = (
-        select(steps.c.ended - matches.c.happened)
-        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
-        .where(
-            matches.c.matched >= ms(since),
-            matches.c.kind != "digest",
-            steps.c.rank == Rank.POST,
-            steps.c.action.not_in(EDITS),
-            steps.c.state == StepStatus.DONE,
-        )
-        .order_by(matches.c.matched.desc())
-        .limit(MOST_LAGS)
-    )
-    return sorted(max(0, lag) / 1000 for lag in conn.execute(query).scalars())
+    found = execute(conn, _LAGS, {"since": ms(since), "most": MOST_LAGS}).fetchall()
+    return sorted(max(0, lag) / 1000 for (lag,) in found)
+
+
+# Without the advice SQLite may read all steps that were ever performed.
+_DONE_SINCE = (
+    " FROM matches INDEXED BY matches_age JOIN steps ON steps.match_id = matches.id"
+    f" WHERE matched >= :since AND state = '{StepStatus.DONE}'"
+)
+_NO_EDIT = f"action NOT IN ({', '.join(repr(str(each)) for each in sorted(EDITS))})"
+_LAGS = (
+    f"SELECT ended - happened{_DONE_SINCE} AND rank = {Rank.POST} AND {_NO_EDIT}"
+    " AND kind <> 'digest' ORDER BY matched DESC LIMIT :most"
+)
 
 
 def messages_since(conn: Connection, since: datetime) -> tuple[int, int]:
     """How many posts went out since then, and how many of them were digests."""
-    query = (
-        select(steps.c.action, func.count().label("posts"))
-        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
-        .where(
-            matches.c.matched >= ms(since),
-            steps.c.rank.in_((Rank.POST, Rank.NOTICE)),
-            steps.c.action.not_in(EDITS),
-            steps.c.state == StepStatus.DONE,
-        )
-        .group_by(steps.c.action)
-    )
-    counts = {row.action: row.posts for row in conn.execute(query)}
+    counts: dict[str, int] = dict(execute(conn, _MESSAGES, {"since": ms(since)}).fetchall())
     return sum(counts.values()), sum(counts.get(kind, 0) for kind in {*DIGESTS.values()})
+
+
+_MESSAGES = (
+    f"SELECT action, count(*){_DONE_SINCE} AND rank IN ({Rank.POST}, {Rank.NOTICE})"
+    f" AND {_NO_EDIT} GROUP BY action"
+)
 
 
 def matches_now(
@@ -638,13 +649,10 @@ _HELD_BACK = (
 
 def sent_by_lane(conn: Connection, since: datetime) -> dict[str, int]:
     """How many steps each lane performed, of matches since then."""
-    query = (
-        select(steps.c.lane, func.count().label("done"))
-        .select_from(matches.join(steps, steps.c.match_id == matches.c.id))
-        .where(matches.c.matched >= ms(since), steps.c.state == StepStatus.DONE)
-        .group_by(steps.c.lane)
-    )
-    return {row.lane: row.done for row in conn.execute(query)}
+    return dict(execute(conn, _SENT, {"since": ms(since)}).fetchall())
+
+
+_SENT = f"SELECT lane, count(*){_DONE_SINCE} GROUP BY lane"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

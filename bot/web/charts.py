@@ -14,21 +14,24 @@ from markupsafe import Markup
 from bot.messages.text import number
 from bot.web.views import Budget
 
+HEIGHT = 24
+"""How high bars are: as many pixels, so that whole numbers draw sharp ones."""
 
-def bars(values: Sequence[int], label: str, *, width: int = 112, height: int = 24) -> Markup:
-    """A bar for each value; the scale is their own, and the last one is now."""
-    step = width / max(len(values), 1)
+
+def bars(values: Sequence[int], label: str) -> Markup:
+    """A bar for each value; the scale is their own, and the last one is now.
+
+    Each bar is 3 wide, with a gap of 1; the page stretches them.
+    """
     top = max(*values, 1) if values else 1
-    drawn = [
-        f"M{place * step:.1f} {height}v-{max(0.8, (height - 1) * value / top):.1f}"
-        f"h{step * 0.74:.1f}V{height}Z"
-        for place, value in enumerate(values)
-    ]
+    tall = [max(1, round((HEIGHT - 1) * value / top)) for value in values]
+    before = "h1".join(f"v-{each}h3v{each}" for each in tall[:-1])
+    now = "".join(f"M{4 * len(values) - 4} {HEIGHT}v-{each}h3v{each}" for each in tall[-1:])
     text = f"{label}: {', '.join(map(str, values))}"
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
         ' aria-label="{}"><path d="{}"/><path class="now" d="{}"/></svg>'
-    ).format(width, height, text, "".join(drawn[:-1]), "".join(drawn[-1:]))
+    ).format(4 * len(values), HEIGHT, text, f"M0 {HEIGHT}{before}", now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,8 +131,9 @@ class Pages:
             name: sha256(content).hexdigest()[:12] for name, content in self.static.items()
         }
         macros: Any = self.env.get_template("macros.html").module
-        for name in ("icon", "severity", "state", "problem", "cell", "head", "outcome", "matches",
-                     "budget_line", "condition", "tree", "visit_path"):  # fmt: skip
+        for name in ("icon", "severity", "state", "problem", "cell", "drawings", "head", "pager",
+                     "outcome", "matches", "budget_line", "condition", "tree",
+                     "visit_path"):  # fmt: skip
             self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {
             name: f"/static/{version}/{name}" for name, version in self.versions.items()

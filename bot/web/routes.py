@@ -28,11 +28,11 @@ from bot.web.read.queue import queue
 from bot.web.read.recording import match_page, recording
 from bot.web.read.reports import reports
 from bot.web.read.rules import STATES, rule, rules
+from bot.web.read.world import ROWS, Span
 from bot.web.shared import Web, web_of
 from bot.web.stream import stream
 
 MOST_ENTRIES = 1_000
-MOST_RULES = 200
 MOST_NUMBER = 2**53
 """The largest number that every reader of JSON keeps exact."""
 
@@ -65,19 +65,20 @@ def _choice(given: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
     return value
 
 
-def _overview(_given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: overview(conn, facts)
+def _span(given: Mapping[str, str]) -> Span:
+    """The page of a list that is asked for; raises Bad."""
+    page = _number(given, "page", MOST_NUMBER, None) or 1
+    return Span(page, _number(given, "limit", MOST_ENTRIES, None) or ROWS)
+
+
+def _overview(given: Mapping[str, str], facts: Facts) -> Work:
+    span = _span(given)
+    return lambda conn: overview(conn, facts, span)
 
 
 def _rules(given: Mapping[str, str], facts: Facts) -> Work:
-    chosen = _choice(given, "state", STATES)
-
-    def work(conn: Connection) -> views.Rules:
-        found = rules(conn, facts)
-        shown = [row for row in found.rules if not chosen or chosen in row.states]
-        return msgspec.structs.replace(found, rules=tuple(shown[:MOST_RULES]))
-
-    return work
+    chosen, span = _choice(given, "state", STATES), _span(given)
+    return lambda conn: rules(conn, facts, span, state=chosen)
 
 
 def _rule(given: Mapping[str, str], facts: Facts) -> Work:
@@ -111,7 +112,8 @@ def _activity(given: Mapping[str, str], facts: Facts, *, whole: bool = False) ->
 
 
 def _queue(given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: queue(conn, facts, lane=given.get("lane", ""))
+    span = _span(given)
+    return lambda conn: queue(conn, facts, span, lane=given.get("lane", ""))
 
 
 def _recording(given: Mapping[str, str], facts: Facts) -> Work:
@@ -203,11 +205,22 @@ def _query(
     return Parameter(name, "query", about, {"type": kind, **more})
 
 
+def _paging(rows: str) -> tuple[Parameter, ...]:
+    return (
+        _query("page", f"Which page of the {rows}, from 1 on; the last one if there are fewer.",
+               "integer", minimum=1, maximum=MOST_NUMBER),
+        _query("limit", f"How many {rows} a page at most.", "integer",
+               minimum=1, maximum=MOST_ENTRIES),
+    )  # fmt: skip
+
+
 PAGES = {
-    "index": Page("/", View("overview", views.Overview, "Is all well, and if not, what to do."),
+    "index": Page("/", View("overview", views.Overview, "Is all well, and if not, what to do.",
+                            _paging("websites")),
                   "Overview", "overview", _overview, _of_overview),
     "rules": Page("/rules", View("rules", views.Rules, "All rules, problems first.", (
-                      _query("state", "Only rules in this state.", enum=["", *STATES]),)),
+                      _query("state", "Only rules in this state.", enum=["", *STATES]),
+                      *_paging("rules"))),
                   "Rules", "rules", _rules, _of_rules),
     "rule": Page("/rules/{id}", View("rules/{id}", views.Rule, "One rule."),
                  "Rules", "rule", _rule, _of_rule),
@@ -228,7 +241,7 @@ PAGES = {
                                 minimum=1, maximum=MOST_ENTRIES),
                      )), "Activity", "activity", _activity, _of_activity),
     "queue": Page("/queue", View("queue", views.Queue, "What waits, and what failed for good.", (
-                      _query("lane", "Only this lane."),)),
+                      _query("lane", "Only this lane."), *_paging("lanes"))),
                   "Queue", "queue", _queue),
     "recording": Page("/recordings/{id}", View("recordings/{id}", views.Recording,
                                                "One recording, as the store knows it."),
@@ -256,9 +269,15 @@ async def read(web: Web, page: Page, given: Mapping[str, str]) -> Any:
     return view
 
 
+def _asked(page: Page, given: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of the page that are given: links and streams carry them on."""
+    return {it.name: given[it.name] for it in page.view.parameters if it.name in given}
+
+
 def values_of(web: Web, page: Page, given: Mapping[str, str], view: Any) -> dict[str, Any]:
     """What the template needs beside the values of every page."""
-    base = {"view": view, "frame": view.frame, "here": page.here, "topic": page.topic}
+    base = {"view": view, "frame": view.frame, "here": page.here, "topic": page.topic,
+            "asked": _asked(page, given)}  # fmt: skip
     return base | dict(page.values(web, given, view))
 
 
@@ -324,14 +343,15 @@ async def events(request: Request) -> Response:
     if name is None or (name == "rule") != bool(key):
         raise Bad("topic", "write one of overview, rules, rule:ID, budgets, activity, queue")
     page = PAGES[name]
+    given = _asked(page, request.query_params) | {"id": key}
 
     async def render() -> dict[str, str]:
-        given = {"id": key}
         view = await read(web, page, given)
         values = web.values(request) | values_of(web, page, given, view)
         return {part: web.rooted(html) for part, html in web.pages.parts(name, values)}
 
-    return await stream(request, web, topic, None if name == "activity" else render)
+    follows = None if name == "activity" else render
+    return await stream(request, web, f"{topic} {sorted(given.items())}", follows)
 
 
 ROUTES = [

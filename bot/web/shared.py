@@ -137,6 +137,7 @@ class Web:
             "path": request.url.path + query,
             "here": "",
             "topic": "",
+            "asked": {},
             "frame": None,
             "account": self.facts.settings.account if self.root else "",
             "several": False,

@@ -27,8 +27,11 @@ KEEP_ALIVE = 3
 Render = Callable[[], Coroutine[Any, Any, dict[str, str]]]
 
 
-async def stream(request: Request, web: Web, topic: str, render: Render | None) -> Response:
-    """The stream of one page; without `render` it counts new entries of the audit log."""
+async def stream(request: Request, web: Web, about: str, render: Render | None) -> Response:
+    """The stream of one page; without `render` it counts new entries of the audit log.
+
+    Streams with the same words in `about` show the same.
+    """
     if web.hub.open >= MOST:
         raise HTTPException(503, "all streams are taken", {"retry-after": "15"})
     headers = {"x-accel-buffering": "no"}
@@ -40,7 +43,7 @@ async def stream(request: Request, web: Web, topic: str, render: Render | None) 
         news = _entries(web, web.tail.entries)
     else:
         # Who is logged in sees forms of their own.
-        key = f"{topic} {web.cookie_of(request) if web.logged_in(request) else ''}"
+        key = f"{about} {web.cookie_of(request) if web.logged_in(request) else ''}"
         await render()  # what there is not can't be followed
         news = _parts(web, key, render)
     return StreamingResponse(_counted(web, news), 200, headers, media_type=kind)

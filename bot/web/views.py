@@ -49,6 +49,14 @@ class Frame(Struct, frozen=True, kw_only=True):
     needs_hand: int
 
 
+class Paging(Struct, frozen=True, kw_only=True):
+    """Which page of a list this is: `page` of `pages`, from 1 on; `total` rows on all of them."""
+
+    page: int
+    pages: int
+    total: int
+
+
 class Firing(Struct, frozen=True, kw_only=True):
     """An alert that fires now."""
 
@@ -177,13 +185,17 @@ class Bot(Struct, frozen=True, kw_only=True):
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """The overview. `started_at` is when the bot started; `bots` are empty if it shares nothing."""
+    """The overview. `started_at` is when the bot started; `bots` are empty if it shares nothing.
+
+    `websites` are a page of all: those that can't be polled first, then the busiest today.
+    """
 
     frame: Frame
     problems: tuple[Problem, ...]
     firing: tuple[Firing, ...]
     day: Day
     websites: tuple[Website, ...]
+    paging: Paging
     budgets: tuple[Budget, ...]
     matches: tuple[Match, ...]
     rules: int
@@ -242,7 +254,7 @@ class PlannedReport(Struct, frozen=True, kw_only=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """The rules in a state, problems first; `total` and `counts` are of all.
+    """A page of the rules in a state, problems first; `total` and `counts` are of all rules.
 
     `waiting_sessions` are not over yet. `reports` are the weekly ones.
     """
@@ -250,6 +262,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     frame: Frame
     total: int
     rules: tuple[RuleRow, ...]
+    paging: Paging
     counts: dict[str, int]
     waiting_sessions: int
     next_settled_at: datetime | None
@@ -432,7 +445,8 @@ class DeadGroup(Struct, frozen=True, kw_only=True):
 class Queue(Struct, frozen=True, kw_only=True):
     """What waits, and what failed for good. `held` of the waiting ones wait for their time.
 
-    Of very many lanes and causes only the first are listed: those that need a hand, most first.
+    `lanes` are a page of them: those that need a hand first, then the longest. Of very many causes
+    only the first are listed.
     """
 
     frame: Frame
@@ -441,7 +455,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     held: int
     running: int
     lanes: tuple[Lane, ...]
-    lanes_total: int
+    paging: Paging
     dead: int
     groups_total: int
     groups: tuple[DeadGroup, ...]

@@ -13,6 +13,7 @@ from bot.actions.slack import Digest, Notice, Resolved, Slack
 from bot.domain.step import Rank
 from bot.domain.subjects import written
 from bot.errors import TryLater
+from bot.messages.message import plain
 
 SLACK = Slack(channel="#checkout")
 
@@ -29,6 +30,13 @@ async def test_without_a_channel_the_default_one_is_used():
     await Slack().perform(task(), world.ports)
     await Notice(title="News").perform(task(), world.ports)
     assert [post.channel for post in world.slack.posts] == ["#mouseflow", "#ops"]
+
+
+async def test_a_notice_of_one_of_several_accounts_keeps_its_icon():
+    world = World()
+    world.addresses = replace(world.addresses, account="shop")
+    ended = Notice(title="✅ All polls work again").message(task(), world.addresses)
+    assert plain(ended)[0] == "✅ shop: All polls work again"
 
 
 async def test_without_any_channel_it_is_the_posters_to_say_whether_that_will_do():

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from postgres_server import connected
 
 from bot.cli.main import main
 from bot.store import open_store
@@ -103,7 +104,8 @@ def test_history_and_snooze_are_about_the_named_account_alone(folder, said):
 def test_status_shows_all_accounts_also_one_without_a_store(folder, said):
     store_of(folder, "outlet").close()
     shown = said("status", code=1)
-    assert shown.index("account shop") < shown.index("no store at") < shown.index("account outlet")
+    assert shown.index("account shop") < shown.index("no store at")
+    assert "\n\naccount outlet\n" in shown
     found = json.loads(said("status", "--json", code=1))["accounts"]
     assert "no store at" in found["shop"]["error"]
     assert found["outlet"]["daemon"]
@@ -122,6 +124,13 @@ def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
     assert {name: len(it["problems"]) for name, it in found["accounts"].items()} == {
         "shop": 1, "outlet": 1,
     }  # fmt: skip
+
+
+def test_check_names_the_variable_of_the_account_that_lacks_a_key(folder, said):
+    (folder / "config.toml").write_text(CONFIG.replace('api_key = "key-of-the-shop"', ""))
+    shown = said("check")
+    assert "(BOT_ACCOUNTS__SHOP__MOUSEFLOW__API_KEY)" in shown
+    assert "BOT_MOUSEFLOW__API_KEY" not in shown
 
 
 def test_check_warns_of_the_store_from_before_there_were_several(folder, said):
@@ -143,6 +152,20 @@ def test_tests_of_all_rules_run_once_and_fmt_reads_all_files(folder, said):
 def test_explain_says_whose_rule_it_is(folder, said):
     shown = said("explain", "--account", "outlet", "of-the-shop", "r1", code=1)
     assert shown == "of-the-shop is a rule of the account shop\n"
+
+
+def test_healthcheck_is_well_while_an_account_runs_on_another_host_alone(
+    folder, said, postgres_url
+):
+    own = CONFIG + f'[accounts.outlet.store]\nurl = "{postgres_url}"\n'
+    (folder / "config.toml").write_text(own)
+    with open_store(postgres_url, shared=True), connected(postgres_url) as admin:
+        admin.execute("UPDATE mouseflow_bot_replicas SET host = 'elsewhere'")
+        with store_of(folder, "shop"):
+            shown = said("healthcheck")
+            assert "shop: alive" in shown
+            assert "outlet: unhealthy: no bot on this host shares the store" in shown
+        said("healthcheck", code=1)
 
 
 def test_healthcheck_is_well_while_one_account_runs(folder, said):

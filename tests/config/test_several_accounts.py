@@ -191,8 +191,10 @@ def test_two_accounts_never_share_a_store_or_a_key(tmp_path: Path) -> None:
     assert problems(path, {}) == [
         f"{path}:27:1: accounts.outlet.store.url: is the store of shop; each account needs its own",
     ]
-    other = {"BOT_ACCOUNTS__OUTLET__STORE__URL": "postgresql://bot@db.example.com/outlet"}
-    assert load_accounts(path, other)["shop"].store.url == url.format("secret")
+    database = "postgresql://bot@db.example.com/{}"
+    for own in ("outlet", "bot?options=-csearch_path%3Doutlet"):
+        other = {"BOT_ACCOUNTS__OUTLET__STORE__URL": database.format(own)}
+        assert load_accounts(path, other)["shop"].store.url == url.format("secret")
 
 
 def test_one_account_may_have_a_name_and_several_are_no_single_one(tmp_path: Path) -> None:

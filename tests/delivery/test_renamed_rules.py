@@ -69,6 +69,19 @@ async def test_a_recording_that_matched_before_does_not_match_again(store):
     assert [(match.rule, match.subject_key) for match in found] == [("new", "r2"), ("new", "r1")]
 
 
+async def test_what_another_bot_matched_under_the_old_name_does_not_match_again(store):
+    world, behind = Renaming(store), Renaming(store)
+    await world.use("old")
+    await behind.use("old")
+    await world.use("new", was="old")
+    await behind.matched("r1")  # its rule files come a little later
+    store.sharing.leads = False
+    await behind.use("new", was="old")
+    for bot in (behind, world):
+        await bot.matched("r1")
+    assert [match.rule for match in world.do(matches_of)] == ["new"]
+
+
 async def test_count_goes_on_counting(store):
     world = Renaming(store, "count: {at_least: 3, within: 1h}, do: {tag: seen}")
     await world.use("old")

@@ -36,18 +36,19 @@ class App:
         """The connection, and these accounts at work."""
         tasks = [asyncio.create_task(self.connection.stay_connected())]
         for account in accounts:
-            buttons = Buttons(
-                self.world.poster, self.stores[account],
-                users=(), zone=ZONE, clock=lambda: self.world.now, wake=lambda: None,
-            )  # fmt: skip
-            tasks.append(asyncio.create_task(buttons.receive_presses(self.connection)))
+            receiving = self.buttons(account).receive_presses(self.connection)
+            tasks.append(asyncio.create_task(receiving))
         try:
             await self.until(lambda: self.socket.connected)
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
+
+    def buttons(self, account):
+        return Buttons(
+            self.world.poster, self.stores[account],
+            users=(), zone=ZONE, clock=lambda: self.world.now, wake=lambda: None,
+        )  # fmt: skip
 
     async def until(self, holds) -> None:
         async with asyncio.timeout(60):
@@ -57,6 +58,12 @@ class App:
     def told(self, account):
         store = self.stores[account]
         return [it.text for it in store.do(lambda conn: history(conn, kind="press"))]
+
+
+async def ended(tasks) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -74,6 +81,18 @@ async def test_a_press_is_done_by_the_account_that_posted(app):
         await app.until(lambda: app.told("posted"))
     assert len(app.socket.confirmed) == 1
     assert app.told("other") == []
+
+
+async def test_a_press_that_reaches_a_bot_that_does_not_lead_is_done_by_the_one_that_does(app):
+    app.world.store.sharing.shares = True
+    follower, leader = app.buttons("posted"), app.buttons("posted")
+    tasks = [asyncio.create_task(follower.keep_presses(app.connection))]
+    async with app.running("other"):
+        tasks.append(asyncio.create_task(leader.do_presses()))
+        app.socket.press(app.world.posts()[0], "Not useful")
+        await app.until(lambda: app.told("posted"))
+    await ended(tasks)
+    assert len(app.socket.confirmed) == 1
 
 
 async def test_a_press_that_may_be_for_an_account_that_does_not_run_is_not_confirmed(app):

@@ -35,6 +35,7 @@ class FailingStore:
 
     def __init__(self, store):
         self.store, self.full, self.lost = store, 0, False
+        self.sharing = store.sharing
 
     async def confirm(self):
         await self.store.confirm()

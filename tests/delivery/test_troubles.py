@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from bot.delivery import Drained
 from bot.delivery.causes import cause_of
 from bot.delivery.slack import REMEDIES
+from bot.delivery.worker import Timing
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.errors import (
     BadCredentials,
@@ -218,6 +219,19 @@ async def test_a_receiver_that_is_gone_for_eight_days_leaves_a_bounded_queue(ben
     assert len(bench.told) <= 8
     (lane,) = bench.store.do(lambda conn: failing_lanes(conn, bench.clock()))
     assert lane.cause is Cause.RECEIVER_DOWN
+
+
+async def test_what_expires_for_hours_is_logged_once_an_hour(bench):
+    bench.world.fail("*", *[Unreachable("the connection to host failed")] * FOREVER)
+    delivery = bench.delivery(Timing())
+    with capture_logs() as logs:
+        for n in range(78 * 4):
+            bench.add(match(f"h{n}", Hook(name="x"), at=bench.clock()))
+            await delivery.drain()
+            bench.clock.advance(15 * MINUTE)
+    cut = [each for each in logs if each["event"] == "deliver.queue_cut"]
+    assert 2 <= len(cut) <= 7
+    assert sum(each["expired"] for each in cut) >= 20
 
 
 class Hook(Write):

@@ -9,8 +9,12 @@ from virtual_world import Prompt, World, gaps, virtually
 
 from bot import supervisor
 from bot.config import load
+from bot.config.settings import allowed
 from bot.daemon import Running
 from bot.errors import ConfigError
+from bot.logs import STRUCK, scrubber
+from bot.reload import Reload
+from bot.rule_reader import RuleReader
 from bot.store import in_memory_copy
 
 ENOUGH = {
@@ -252,3 +256,21 @@ def test_budgets_and_pauses_of_one_account_never_touch_the_other(tmp_path):
 def _status(world):
     [site] = world.sim.world.sites.values()
     return site.status
+
+
+async def test_a_secret_at_work_stays_redacted_when_another_account_reads_a_new_one():
+    settings = load(None, ENOUGH | {"BOT_MOUSEFLOW__API_KEY": "key-at-work"})
+    reader = RuleReader(settings.rules.paths, allowed(settings))
+    at_work = Reload(
+        settings, None, None, None, reader=reader, seen=await reader.signature(),
+        reread=lambda: settings, rotate=None, sync=None, wake=None,
+    )  # fmt: skip
+    running = asyncio.create_task(at_work.run(asyncio.Event()))
+    try:
+        await asyncio.sleep(0)
+        scrubber.register(["key-of-the-file"], settings.account)  # as `accounts` of the commands
+        assert scrubber.text("key-at-work, key-of-the-file") == f"{STRUCK}, {STRUCK}"
+    finally:
+        running.cancel()
+        scrubber.register(())
+        scrubber.register((), " at work")

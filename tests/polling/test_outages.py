@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from bot.errors import TryLater
-from bot.polling.outages import MANY, QUIET, Outages, Troubles, account_fails, of_others
+from bot.errors import BadCredentials, BotError, TryLater
+from bot.polling.outages import MANY, QUIET, SITES, Outages, Troubles, account_fails, of_others
 from bot.polling.record_matches import Caught
 from bot.store import open_store
 from bot.store.audit import history
+from bot.store.schema import matches
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AWAY, BUSY = OSError("away"), ValueError("busy")
@@ -110,6 +112,135 @@ def test_a_short_outage_leaves_no_figures_for_the_next_one(log):
     assert outages.caught == {}
 
 
+async def test_the_end_of_two_troubles_answers_both_messages(tmp_path, log):
+    now, name = NOW, "recordings of a"
+    with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
+        troubles = Troubles(store, ops="#ops", wake=lambda: None, clock=lambda: now)
+        for error in (TryLater("away"), TryLater("away"), BadCredentials("rejected")):
+            await troubles.failed(name, error)
+            now += QUIET
+        await troubles.works(name)
+        query = select(matches.c.id, matches.c.continues, matches.c.summary).order_by(matches.c.id)
+        told = store.do(lambda conn: conn.execute(query).all())
+    begun = [row.id for row in told if not row.continues]
+    assert len(begun) == 2
+    assert [row.continues for row in told if row.continues] == begun
+    assert {row.summary for row in told if row.continues} == {
+        "✅ Mouseflow is reachable again after 15 min"
+    }
+
+
+@pytest.fixture
+def shared_by_two(postgres_url):
+    """Two bots on one store, of which the first leads, and what was posted."""
+    with (
+        open_store(postgres_url, shared=True) as first,
+        open_store(postgres_url, shared=True) as second,
+    ):
+        for store in (first, second):
+            turn = store.do(lambda conn, it=store.sharing: it.turn(conn, (), (), ""))
+            store.sharing.use(turn)
+        yield Two(first, second)
+
+
+class Two:
+    """Two bots on one store, at a time that the test sets."""
+
+    def __init__(self, first, second) -> None:
+        self.first, self.second, self.now, self.posted = first, second, NOW, 0
+        self.leads, self.other = (self.troubles(store) for store in (first, second))
+
+    def troubles(self, store) -> Troubles:
+        return Troubles(store, ops="#ops", wake=self._post, clock=lambda: self.now)
+
+    def _post(self) -> None:
+        self.posted += 1
+
+    async def hear(self) -> None:
+        alive = self.first.sharing.alive
+        await self.leads.hear(await self.first.run(lambda conn: of_others(conn, alive(conn))))
+
+    def told(self) -> str:
+        return str(self.first.do(lambda conn: history(conn, kind="notice", limit=1))[0])
+
+    async def other_fails_for_long(self) -> None:
+        """One poll of the other bot fails until people are told."""
+        await self.leads.remember()
+        before = self.posted
+        for _ in range(2):
+            await self.other.failed("recordings of b", BotError("odd"))
+            await self.hear()
+            self.now += QUIET
+        assert self.posted == before + 1
+
+
+async def test_a_failing_website_that_moves_to_another_bot_does_not_work_again(shared_by_two, log):
+    two = shared_by_two
+    await two.other_fails_for_long()
+    await two.other.keep_only(set())  # it polls the website no longer
+    await two.hear()
+    await two.hear()
+    assert two.posted == 1
+    await two.leads.failed("recordings of b", BotError("odd"))
+    await two.leads.works(SITES)
+    assert two.posted == 1
+    await two.leads.works("recordings of b")
+    assert two.posted == 2
+    assert "All polls work again" in two.told()
+
+
+async def test_a_bot_that_ends_while_its_polls_fail_does_not_make_them_work(shared_by_two, log):
+    two = shared_by_two
+    await two.other.failed("recordings of b", BotError("odd before"))
+    await two.other.works("recordings of b")
+    await two.other_fails_for_long()
+    two.second.close()
+    await two.hear()
+    assert two.posted == 1
+
+
+async def test_a_bot_that_comes_to_lead_knows_what_was_told_and_hears_not_itself(
+    shared_by_two, log
+):
+    two = shared_by_two
+    await two.other_fails_for_long()
+    two.first.close()
+    end_of_first(two)
+    two.now += 2 * QUIET
+    await two.other.failed("feedback of b", BotError("odd"))  # before it remembers
+    two.now += 2 * QUIET
+    await two.other.failed("feedback of b", BotError("odd"))
+    assert two.posted == 1
+    await two.other.remember()
+    two.leads, two.first = two.other, two.second
+    await two.hear()
+    assert two.posted == 1
+    for name in ("recordings of b", "feedback of b"):
+        await two.other.works(name)
+    assert two.posted == 2
+    two.now += 2 * QUIET
+    await two.hear()
+    assert two.other.failing == []
+    assert two.posted == 2
+
+
+def end_of_first(two) -> None:
+    """The second bot sees that it leads now."""
+    sharing = two.second.sharing
+    sharing.use(two.second.do(lambda conn: sharing.turn(conn, (), (), "")))
+    assert sharing.leads
+
+
+async def test_what_an_earlier_outage_of_another_bot_brought_counts_once(shared_by_two, log):
+    two = shared_by_two
+    for brought in (Caught(5, 2), Caught(3, 1)):
+        await two.other_fails_for_long()
+        await two.other.works("recordings of b", brought)
+        await two.hear()
+        assert f"{brought.recordings} recordings, {brought.matches} match" in two.told()
+        two.now += 2 * QUIET
+
+
 async def test_of_bots_that_share_a_store_the_one_that_leads_tells_of_all(postgres_url, log):
     now = NOW
     with (
@@ -125,6 +256,7 @@ async def test_of_bots_that_share_a_store_the_one_that_leads_tells_of_all(postgr
                 Troubles(store, ops="#ops", wake=lambda: posted.append(now), clock=lambda: now)
             )
         leads, other = bots
+        await leads.remember()
 
         async def hear() -> None:
             alive = first.sharing.alive

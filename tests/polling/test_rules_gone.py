@@ -11,6 +11,7 @@ from sqlalchemy import select
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.polling.server_facts import earlier_tags
+from bot.store.matches import matches_of
 from bot.store.schema import steps
 from bot.watcher import Watcher
 
@@ -226,4 +227,22 @@ async def test_an_edit_also_counts_for_a_poll_that_began_before_it(tmp_path, edi
     await watched(shop, watcher, minutes=1)
     query = select(steps.c.action, steps.c.params).where(steps.c.state == "pending")
     assert [*map(tuple, shop.store.do(lambda conn: conn.execute(query).all()))] == left
+    shop.close()
+
+
+async def test_what_a_poll_that_began_before_a_rename_matches_does_not_match_again(tmp_path):
+    shop = Account(tmp_path, short("first"))
+    shop.sender = Editing(shop.sender)
+    watcher = watcher_of(shop, short("first"))
+    await watcher.use_rules(watcher.rules)
+    await watcher.find_sites()
+    await watched(shop, watcher, minutes=1)
+    shop.sim.add("myshop.com", "checkout-friction", start=1)
+    await watched(shop, watcher, minutes=10)
+    assert not shop.matched()
+    shop.wait(minutes=50)
+    renamed = short("later").replace("watch:", "was: first\n  watch:")
+    shop.sender.edit = partial(watcher.use_rules, rules(renamed))
+    await watched(shop, watcher, minutes=3)
+    assert [it.rule for it in shop.store.do(matches_of)] == ["later"]
     shop.close()

@@ -182,6 +182,19 @@ async def test_silence_of_a_website_that_records_nobody_is_not_nobody(shop, off,
     ]
 
 
+async def test_silence_while_the_list_of_websites_can_not_be_read_is_unknown(shop):
+    await shop.pass_time(60)
+    shop.sim.intervene("myshop.com", status="Stopped")
+    for _ in range(30):
+        shop.wait(minutes=10)
+        await shop.watcher.poll_recordings(shop.site)
+    assert shop.alerts == []
+    assert await shop.pass_time(60) == []
+    shop.sim.intervene("myshop.com", status="Recording")
+    assert await shop.pass_time(140) == []
+    assert await shop.pass_time(40) == ["slack"]
+
+
 async def test_silence_at_a_rate_that_the_bot_has_lowered_is_not_nobody(shop):
     def lowered(conn):
         own(conn, Ownership(shop.site.id, "recording_rate", "budget:plan", shop.now, "", "25", 100))
@@ -347,7 +360,6 @@ async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, 
     """Judged from the docs alone, by what happened and which polls went well."""
     dice = random.Random(seed)
     shop = Shop(tmp_path)
-    await shop.watcher.find_sites()
     came, well, firing = [], [], False
     for _ in range(70):
         shop.wait(minutes=dice.choice([5, 10, 10, 15]))
@@ -356,7 +368,6 @@ async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, 
             shop.wait(minutes=dice.choice([20, 90]))
             shop.restart()
             shop.begin()
-            await shop.watcher.find_sites()
         if dice.random() < 0.07:
             shop.visit()
             came.append(shop.now)
@@ -366,6 +377,7 @@ async def test_in_random_days_it_fires_when_it_is_known_and_only_then(tmp_path, 
         if 0.03 < trouble < 0.06:
             shop.sim.fail("status", status=503, path="/recordings", times=99)
         before = len(shop.alerts)
+        await shop.watcher.find_sites()
         went_well = await shop.watcher.poll_recordings(shop.site)
         told = shop.alerts[before:]
         if went_well:
@@ -426,3 +438,22 @@ async def test_a_kill_leaves_what_was_read_and_what_was_counted_alike(shop, afte
 
     read, counted = shop.store.do(times)
     assert read == counted
+
+
+EVERYBODY = """
+nobody-at-all:
+  summary: Nobody came
+  watch: recordings
+  when: {duration: {min: 0s}}
+  count: {at_most: 0, within: 2h}
+  do: {slack: {}}
+"""
+WAITS = f"{NOBODY}  not_while: nobody-at-all\n"
+
+
+@pytest.mark.parametrize("text", [EVERYBODY + WAITS, WAITS + EVERYBODY])
+async def test_one_silence_is_told_by_the_rule_that_the_other_one_names(tmp_path, text):
+    shop = Shop(tmp_path, text)
+    assert await shop.pass_time(240) == ["slack"]
+    assert shop.store.do(lambda conn: matches_of(conn, rule="nobody-at-all", limit=9))
+    shop.close()

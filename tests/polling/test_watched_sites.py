@@ -5,10 +5,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import Account
+from structlog.testing import capture_logs
 
 from bot.domain.subjects import Site
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
+from bot.rule_reader import Start
 from bot.rules.files.load import read
 from bot.watched_sites import (
     AT_ONCE,
@@ -105,6 +107,19 @@ async def test_rules_are_prepared_anew_only_if_rules_or_websites_have_changed(ac
     await watcher.use_rules(read([("r.yaml", RULES.replace(b"phone}", b"desktop}"))]))
     assert await prepared() is not first
     assert watcher.watched["new"].rules is watcher.watched[account.site.id].rules
+
+
+async def test_a_bot_that_another_one_leads_logs_what_is_wrong_with_its_rule_files(account):
+    context = PollContext(account.sender, account.store, ZoneInfo(account.zone), account.settle,
+                account.start, Routing("#mouseflow", account.zone))  # fmt: skip
+    account.store.sharing.leads = False
+    rules = read([("r.yaml", RULES)])
+    watcher = Watcher(context, rules, ops="#ops", wake=lambda: None, clock=lambda: account.now)
+    with capture_logs() as logs:
+        await watcher.start_with(Start(rules, (), ("r.yaml:3:1: wrong",)))
+    assert [it["faults"] for it in logs if it["event"] == "rules.reload_failed"] == [
+        ["r.yaml:3:1: wrong"]
+    ]
 
 
 def test_only_rules_that_have_changed_are_prepared_anew():

@@ -7,6 +7,7 @@ import pytest
 from report_world import World
 
 from bot.reports.history import compared_for
+from bot.store.alert_states import note_share
 from bot.store.recordings import set_watermark, watermark
 from bot.store.retention import forget
 from bot.store.rules import resume_rule
@@ -243,6 +244,34 @@ async def test_a_drop_does_not_end_because_the_past_was_low_for_some_hours():
     funnels(world, 10)
     assert await world.looks(20, hours=1) == ["sagging: slack"]
     assert await world.looks(12, hours=1) == ["sagging: resolved"]
+
+
+async def test_a_drop_does_not_end_while_its_beginning_can_not_be_compared():
+    text = """
+emptier:
+  watch: funnels
+  over_last: 1d
+  when: {entered: {drops_by: 50%, against: 3d}}
+  resolved: true
+  do: {slack: {channel: "#ux"}}
+"""
+    world = World("funnels", text)
+
+    def see(status):
+        world.store.do(lambda conn: note_share(conn, "w1", status, 100, world.now))
+
+    see("Recording")
+    for entered, hours in ((1_000, 40), (400, 16), (1_000, 18)):
+        world.api.funnels["f"] = [entered, 10]
+        assert await world.looks(hours, hours=1) == []
+    see("Recording")
+    await world.looks(4, hours=1)
+    world.api.funnels["f"] = [400, 10]
+    assert await world.looks(2, hours=1) == ["emptier: slack"]
+    see("Stopped")  # since an hour that nobody knows: the day before may not be whole
+    world.now += timedelta(minutes=1)
+    see("Recording")
+    assert await world.looks(45, hours=1) == []  # the past was as low for some hours
 
 
 async def test_the_end_of_a_drop_that_is_over_says_nothing_of_the_kind():

@@ -1,5 +1,6 @@
 """The weekly report: what it tells of a website, and that it comes once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -227,3 +228,17 @@ async def test_a_report_that_nobody_wants_any_more_is_not_told_of(surprised):
     surprises.left = False
     await post_reports(world.rules, [SITE], world.context, slack.now)
     assert len(await passes(slack, world, MONDAY + timedelta(hours=1))) == 1
+
+
+async def test_a_report_that_no_longer_covers_a_website_is_told_of_anew(surprised):
+    slack, world, _ = surprised
+    assert len(await passes(slack, world, MONDAY)) == 1
+    (report,) = world.rules.reports
+    every = world.rules
+    world.rules = replace(every, reports=(replace(report, websites=(SITE.name,)),))
+    slack.now = MONDAY + 6 * DAY
+    await passes(slack, world, slack.now + timedelta(minutes=1))
+    world.rules = every
+    slack.now = MONDAY + 7 * DAY - timedelta(hours=2)
+    told = await passes(slack, world, MONDAY + 7 * DAY + timedelta(hours=1))
+    assert [each.partition(" for ")[0] for each in told] == ["🔶 The report weekly failed"] * 2

@@ -183,3 +183,16 @@ async def test_work_that_was_to_read_changes_nothing(tmp_path):
             await store.read(lambda conn: set_watermark(conn, "s", "w", "1", NOW))
         assert await store.read(lambda conn: watermark(conn, "s", "w")) is None
         await store.run(lambda conn: set_watermark(conn, "s", "w", "2", NOW))
+
+
+async def test_what_failed_before_does_not_count_as_written_by_what_comes_after(store_url):
+    def fails(conn) -> None:
+        note(conn)
+        raise StoreError("in trouble")
+
+    with open_store(store_url) as store:
+        for read in (store.read, store.run):
+            with pytest.raises(StoreError):
+                await store.run(fails)
+            assert await read(history) == []
+            assert store.trouble is not None  # only a write says that writing works

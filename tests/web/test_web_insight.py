@@ -226,3 +226,32 @@ def test_a_session_that_is_over_has_no_rule_that_may_still_match():
     near = nearest(rules, visit(), settled=True)
     assert "elsewhere" not in {it.rule for it in near}
     assert not any(it.waits for it in near)
+
+
+MANY_NEAR = "version: 1\nrules:\n" + "".join(
+    f"  r{n}: {{watch: recordings, when: {{saw_page: /, pages: 9{n}}}, do: {{slack: {{}}}}}}\n"
+    for n in range(7)
+)
+
+
+async def test_rules_that_are_not_shown_are_not_said_to_be_far_from_a_match(tmp_path):
+    world = WebWorld(tmp_path, f"{MANY_NEAR}{NEAR.partition('rules:')[2].partition('  error')[0]}")
+    world.write(set_websites, {SITE.id: SITE.name}, {}, NOW)
+    (paid,) = (rule for rule in world.rules.rules if rule.id == "paid")
+    judged = Evaluation(Candidate(visit().recording, settled=True), visit(), (paid,))
+    found = matches_in([judged], NOW, world.rules.rules)
+    outcome = PollOutcome(source="recordings", website=SITE.id, at=NOW)
+    world.write(record_poll, outcome, found, Routing("#mouseflow", "UTC"))
+    async with world.ask() as asking:
+        page = (await asking.get("/recordings/r1")).text
+        shown = (await asking.get("/api/v1/recordings/r1")).json()
+    assert (len(shown["near"]), shown["others"]) == (5, 2)  # of two a part held, too
+    assert "2 other rules not shown: further from a match, not compared" in page
+    assert "1 matched, 5 did not" in page
+
+
+def test_a_rule_that_is_undecided_after_the_session_is_not_one_that_did_not_match():
+    text = "version: 1\nrules: {r: {watch: recordings, when: {friction: 2}, do: {star: true}}}"
+    unknown = msgspec.structs.replace(visit(), friction=None)
+    (near,) = nearest(read([("r.yaml", text.encode())]).rules, unknown, settled=True)
+    assert (near.when.mark, near.waits) == ("unknown", True)

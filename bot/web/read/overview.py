@@ -1,5 +1,6 @@
 """The overview: is all well, and if not, what, since when, and what to do."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -23,6 +24,7 @@ from bot.store.overview import (
     matches_now,
     messages_since,
     newest_recording,
+    recordings_between,
     recordings_by_hour,
 )
 from bot.store.presses import acknowledged
@@ -30,27 +32,28 @@ from bot.store.recordings import all_watermarks, watermark
 from bot.store.sharing import Replica
 from bot.web.facts import Facts
 from bot.web.read.budgets import budget_of
-from bot.web.read.world import DAY, INSTANT, World, match_of, plain, world
-from bot.web.views import Bot, Day, Firing, Overview, Website
+from bot.web.read.world import DAY, INSTANT, Span, World, match_of, plain, world
+from bot.web.views import Bot, Day, Firing, Overview, Paging, Website
 
 LATEST = 8
-MOST_WEBSITES = 100
 
 
-def overview(conn: Connection, facts: Facts) -> Overview:
-    """Read it."""
+def overview(conn: Connection, facts: Facts, span: Span) -> Overview:
+    """Read it with this page of the websites."""
     seen = world(conn, facts)
     polled = last_polls(conn, SOURCE)
     lanes = [lane for lane in lanes_now(conn, seen.now) if service(lane.lane) == "slack"]
     rules = list(seen.rules)
     found = matches_now(conn, rules=rules, limit=LATEST) if rules else []
     marks = budget_marks(conn).items()
+    websites, paging = _websites(seen, polled, span)
     return Overview(
         frame=seen.frame,
         problems=seen.problems,
         firing=tuple(firing_of(each, seen) for each in firing_alerts(conn) if each.rule in rules),
         day=_day(seen),
-        websites=_websites(seen, polled),
+        websites=websites,
+        paging=paging,
         budgets=tuple(budget_of(conn, key, it, seen) for key, it in marks if not it.removed),
         matches=tuple(match_of(each, seen) for each in found),
         rules=len(rules),
@@ -114,7 +117,9 @@ def _day(seen: World) -> Day:
     )
 
 
-def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
+def _websites(
+    seen: World, polled: Mapping[str, datetime], span: Span
+) -> tuple[tuple[Website, ...], Paging]:
     conn = seen.conn
     midnight_here = midnight(seen.now.astimezone(seen.facts.zone).date(), seen.facts.zone)
     marks = {
@@ -128,8 +133,15 @@ def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
         for each in outages.written(watermark(conn, outages.OUTAGES, "")).failing
     }
     known = seen.facts.sites()
+    today = recordings_between(conn, midnight_here, seen.now + INSTANT)
+
+    def worst_first(site: str) -> tuple[bool, int, str]:
+        name = seen.names.get(site, site)
+        return name not in failing, -today.get(site, 0), name
+
+    shown, paging = span.of(sorted(known, key=worst_first))
     found = []
-    for website in sorted(known, key=lambda site: seen.names.get(site, site))[:MOST_WEBSITES]:
+    for website in shown:
         mark = marks.get(website)
         per_hour = recordings_by_hour(conn, website, midnight_here, seen.now + INSTANT)
         found.append(
@@ -148,4 +160,4 @@ def _websites(seen: World, polled: dict[str, datetime]) -> tuple[Website, ...]:
                 error=failing.get(seen.names.get(website, ""), ""),
             )
         )
-    return tuple(found)
+    return tuple(found), paging

@@ -11,17 +11,17 @@ from bot.store import Connection
 from bot.store.dead_letters import dead_groups, queue_figures
 from bot.store.overview import HeldBack, LaneNow, dead_steps, held_back_now, lanes_now, sent_by_lane
 from bot.web.facts import Facts
-from bot.web.read.world import DAY, World, plain, world
+from bot.web.read.world import DAY, Span, World, plain, world
 from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 
 MOST_ITEMS = 500
 MOST_SHOWN = 20
-MOST_LANES, MOST_GROUPS = 60, 20
+MOST_GROUPS = 20
 _SERVICES = {"slack": "Slack", "webhook": "Webhook", "notify": "Notify", "mouseflow": "Mouseflow"}
 
 
-def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
-    """Read it; with `lane` only that one."""
+def queue(conn: Connection, facts: Facts, span: Span, *, lane: str = "") -> Queue:
+    """Read it with this page of the lanes; with `lane` only that one."""
     seen = world(conn, facts)
     figures = queue_figures(conn, seen.now)
     sent = sent_by_lane(conn, seen.now - DAY)
@@ -32,6 +32,7 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
     ]
     lanes = [each for each in lanes if each.id == lane or not lane]
     lanes.sort(key=lambda each: (each.state == "ok", -each.waiting, each.place))
+    shown, paging = span.of(lanes)
     lasting = {each.key for each in seen.troubles}
     return Queue(
         frame=seen.frame,
@@ -39,8 +40,8 @@ def queue(conn: Connection, facts: Facts, *, lane: str = "") -> Queue:
         waiting=figures.pending,
         held=sum(each.posts for some in held.values() for each in some),
         running=figures.sending,
-        lanes=tuple(lanes[:MOST_LANES]),
-        lanes_total=len(lanes),
+        lanes=tuple(shown),
+        paging=paging,
         dead=figures.dead,
         groups_total=len(groups),
         groups=groups[:MOST_GROUPS],

@@ -1,6 +1,7 @@
 """Rules: which one fires, is stuck, snoozed, paused or silent, and what one of them does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Literal
@@ -16,7 +17,7 @@ from bot.reports.absence import last_count
 from bot.rules.explain import Part as Asked
 from bot.rules.explain import written
 from bot.rules.model import Rule as WrittenRule
-from bot.rules.model import applies
+from bot.rules.model import applies, rules_by_website
 from bot.rules.needs import fires_early
 from bot.store import Connection
 from bot.store.audit import history
@@ -36,7 +37,7 @@ from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.facts import Facts
 from bot.web.read.reports import planned
-from bot.web.read.world import DAY, INSTANT, World, match_of, place_of, plain, world
+from bot.web.read.world import DAY, INSTANT, Span, World, match_of, place_of, plain, world
 from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
 
 DAYS = 14
@@ -49,20 +50,25 @@ _States = tuple[Literal["firing", "problem", "snoozed", "paused", "silent", "dis
 STATES = ("firing", "problem", "snoozed", "paused", "silent", "disabled")
 
 
-def rules(conn: Connection, facts: Facts) -> Rules:
-    """Read all of them, problems first, then by their last match, the disabled ones at the end."""
+def rules(conn: Connection, facts: Facts, span: Span, *, state: str = "") -> Rules:
+    """Read a page of those in the state ("" for all).
+
+    Problems first, then by their last match, the disabled ones at the end.
+    """
     seen = world(conn, facts)
-    rows = _rows(seen, facts.rules().written, days_back(seen, DAYS))
+    now = _Now.of(seen, facts.rules().written)
     early = datetime.min.replace(tzinfo=seen.now.tzinfo)
-    rows.sort(key=lambda row: row.last_match_at or early, reverse=True)
-    rows.sort(key=lambda row: min((_ORDER.get(each, 9) for each in row.states), default=9))
+    ordered = sorted(now.rules, key=lambda it: now.last.get(it.id) or early, reverse=True)
+    ordered.sort(key=lambda it: min((_ORDER.get(each, 9) for each in now.states(it)), default=9))
+    shown, paging = span.of([it for it in ordered if not state or state in now.states(it)])
     waiting, oldest = _waiting(seen)
     settles = oldest + facts.settings.poll.settle if oldest else None
     return Rules(
         frame=seen.frame,
-        total=len(rows),
-        rules=tuple(rows),
-        counts={name: sum(name in row.states for row in rows) for name in STATES},
+        total=len(ordered),
+        rules=tuple(_rows(seen, shown, now, days_back(seen, DAYS))),
+        paging=paging,
+        counts={name: sum(name in now.states(it) for it in ordered) for name in STATES},
         waiting_sessions=waiting,
         next_settled_at=settles,
         file_errors=tuple(map(plain, seen.rejected.faults)) if seen.rejected else (),
@@ -77,7 +83,7 @@ def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
     if about is None:
         return None
     edges = days_back(seen, LONG)
-    (row,) = _rows(seen, [about], edges)
+    (row,) = _rows(seen, [about], _Now.of(seen, [about]), edges)
     zone = facts.zone
     edits = history(conn, kind="rule.edited", rule=key, since=edges[0], limit=LONG)
     per_day = dict(zip((edge.astimezone(zone).date() for edge in edges), row.per_day, strict=False))
@@ -121,27 +127,50 @@ def days_back(seen: World, days: int) -> list[datetime]:
     return [*(midnight(first + timedelta(days=n), zone) for n in range(days)), seen.now + INSTANT]
 
 
-def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> list[RuleRow]:
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """How all of some rules are: when each matched last, what fires, what can't be delivered."""
+
+    rules: Sequence[WrittenRule]
+    last: Mapping[str, datetime]
+    firing: Mapping[str, Sequence[FiringAlert]]
+    stuck: Mapping[str, str]
+    found: Mapping[str, tuple[State, str, datetime | None, _States]]
+
+    @classmethod
+    def of(cls, seen: World, about: Sequence[WrittenRule]) -> "_Now":
+        """Read it."""
+        last = last_matches(seen.conn, [rule.id for rule in about])
+        firing: dict[str, list[FiringAlert]] = {}
+        for alert in firing_alerts(seen.conn):
+            firing.setdefault(alert.rule, []).append(alert)
+        waits = waiting_rules(seen.conn).items()
+        stuck = {rule: key for key, waiting in waits for rule in waiting}
+        found = {it.id: _state(it, seen, firing, stuck, last.get(it.id)) for it in about}
+        return cls(about, last, firing, stuck, found)
+
+    def states(self, rule: WrittenRule) -> _States:
+        """All states of the rule that hold."""
+        return self.found[rule.id][3]
+
+
+def _rows(
+    seen: World, about: Sequence[WrittenRule], at: _Now, edges: list[datetime]
+) -> list[RuleRow]:
     conn, now = seen.conn, seen.now
-    about = list(about)
     ids = [rule.id for rule in about]
     per_day = counts_between(conn, ids, edges, seen.facts.counted)
     lately = counts_between(conn, ids, [now - DAY, now + INSTANT])
-    last = last_matches(conn, ids)
-    firing: dict[str, list[FiringAlert]] = {}
-    for alert in firing_alerts(conn):
-        firing.setdefault(alert.rule, []).append(alert)
     costs: dict[str, int] = {}
     for _website, counts in costs_since(conn, now - DAY):
         for key, count in counts.items():
             costs[key] = costs.get(key, 0) + count
-    stuck = {rule: key for key, waiting in waiting_rules(conn).items() for rule in waiting}
-    live = live_sessions(conn)
+    live = _waiting_for(about, seen)
     useful = precision(conn)
     rows = []
     for each in about:
-        state, text, until, states = _state(each, seen, firing, stuck, last.get(each.id))
-        waiting, oldest = _waiting_for(each, seen, live)
+        state, text, until, states = at.found[each.id]
+        waiting, oldest = live.get(each.id, (0, None))
         rows.append(
             RuleRow(
                 id=each.id,
@@ -153,10 +182,10 @@ def _rows(seen: World, about: Iterable[WrittenRule], edges: list[datetime]) -> l
                 state_text=text,
                 states=states,
                 state_until=until,
-                state_reason=_reason(each, seen, text, firing, stuck),
+                state_reason=_reason(each, seen, text, at.firing, at.stuck),
                 per_day=tuple(per_day[each.id]),
                 last_24h=lately[each.id][0],
-                last_match_at=last.get(each.id),
+                last_match_at=at.last.get(each.id),
                 requests_per_hour=costs.get(each.id, 0) / 24,
                 waiting_sessions=waiting,
                 next_settled_at=oldest + seen.facts.settings.poll.settle if oldest else None,
@@ -253,13 +282,19 @@ def _sites(rule: WrittenRule, seen: World) -> list[Site]:
 
 
 def _waiting_for(
-    rule: WrittenRule, seen: World, live: Mapping[str, tuple[int, datetime]]
-) -> tuple[int, datetime | None]:
-    """How many sessions must be over before the rule judges them, and since when the first was."""
-    if rule.disabled or rule.watch != SOURCE or fires_early(rule):
-        return 0, None
-    found = [live[site.id] for site in _sites(rule, seen) if site.id in live]
-    return sum(count for count, _ in found), min((at for _, at in found), default=None)
+    about: Iterable[WrittenRule], seen: World
+) -> dict[str, tuple[int, datetime | None]]:
+    """How many sessions must be over before each rule judges them, and since when the first was."""
+    live = live_sessions(seen.conn)
+    late = [it for it in about if not it.disabled and it.watch == SOURCE and not fires_early(it)]
+    sites = [Site(it, seen.names.get(it, it)) for it in seen.facts.sites() if it in live]
+    found: dict[str, tuple[int, datetime | None]] = {}
+    for website, watching in rules_by_website(late, sites).items():
+        count, oldest = live[website]
+        for rule in watching:
+            before, since = found.get(rule.id, (0, None))
+            found[rule.id] = before + count, min(since or oldest, oldest)
+    return found
 
 
 def _limits(rule: WrittenRule, seen: World) -> Iterable[Limit]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
@@ -23,10 +23,15 @@ from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_state
 from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
 from bot.web.pages import address
-from bot.web.views import Frame, Match, MatchAction, Problem, State
+from bot.web.views import Frame, Match, MatchAction, Paging, Problem, State
 from mouseflow import __version__
 
+T = TypeVar("T")
+
 DAY = timedelta(days=1)
+
+ROWS = 50
+"""How many websites, rules or lanes are on a page."""
 
 INSTANT = timedelta(milliseconds=1)
 """What is added to now, so that an interval up to it includes what happens now."""
@@ -85,6 +90,21 @@ def world(conn: Connection, facts: Facts) -> World:
     return World(
         conn, facts, now, names, states, rejected, tuple(lasting_troubles), tuple(severe), frame
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which page of a list is asked for, from 1 on, and how many rows a page has at most."""
+
+    page: int = 1
+    limit: int = ROWS
+
+    def of(self, rows: Sequence[T]) -> tuple[Sequence[T], Paging]:
+        """The rows of the page; those of the last one if there are not so many."""
+        pages = max(1, -(-len(rows) // self.limit))
+        page = min(self.page, pages)
+        end = page * self.limit
+        return rows[end - self.limit : end], Paging(page=page, pages=pages, total=len(rows))
 
 
 def plain(text: str) -> str:
