@@ -33,7 +33,7 @@ It is asked again after this long, for prompt matches, and once more when the se
 """
 
 PATIENCE = timedelta(hours=1)
-"""How long to wait for one recording's detail while other details can be read."""
+"""How long to wait for one recording's detail if other details can be read then."""
 
 LONGEST_WAIT = timedelta(days=1)
 """How long to wait for a recording's detail at most, even if no detail can be read."""
@@ -74,14 +74,16 @@ class MissingDetail:
         """Whether to try again now."""
         return now - self.since < EAGER or now - self.tried >= RETRY
 
-    def hopeless(self, now: datetime, read: datetime | None) -> bool:
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether to give up, if others can be read now."""
+        return now - self.since >= PATIENCE
+
+    def hopeless(self, now: datetime, others: bool) -> bool:
         """Whether to give up and close the recording without its detail.
 
-        `read` is when any detail was read last. Before that was after the first failure, they
-        may all be away.
+        `others`: the details of other recordings can be read now. Else all may be away.
         """
-        alone = read is not None and read >= self.first
-        return now - self.first >= LONGEST_WAIT or (alone and now - self.since >= PATIENCE)
+        return now - self.first >= LONGEST_WAIT or (others and self.is_overdue(now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,27 +253,36 @@ def _final(row: Recording, session: LiveSession) -> Candidate:
     return Candidate(row, True, visitor_type=session.visitor_type)
 
 
+def some_overdue(live: LiveSessions, result: Result, now: datetime) -> bool:
+    """Whether a recording is to be given up if the details of others can be read now."""
+    if result.outage is not None:
+        return False
+    known = live.without_detail
+    keys = (each.candidate.row.id for each in result.evaluations if each.open)
+    return any(key in known and known[key].is_overdue(now) for key in keys)
+
+
 def missing_details(
-    evaluations: Sequence[Evaluation], live: LiveSessions, result: Result, now: datetime
+    live: LiveSessions, result: Result, others: bool, now: datetime
 ) -> tuple[dict[str, MissingDetail], frozenset[str]]:
     """The recordings that wait for their detail, and those that are given up now.
 
-    When the first detail can be read again, all are due.
+    `others`: the details of other recordings can be read. When the first detail can be read
+    again, all are due.
     """
-    read = now if result.details_read else live.detail_read
     waiting = {
         key: replace(it, since=now) if result.details_read and all_failed(it, live) else it
         for key, it in live.without_detail.items()
     }
     given_up = set()
-    for each in evaluations:
+    for each in result.evaluations:
         key = each.candidate.row.id
         known = waiting.pop(key, None)
         if not each.open:
             continue
         first, since = (known.first, known.since) if known else (now, now)
         missing = MissingDetail(first, now if result.outage else since, now)
-        if missing.hopeless(now, read):
+        if missing.hopeless(now, others):
             given_up.add(key)
         else:
             waiting[key] = missing

@@ -17,7 +17,7 @@ import structlog
 from bot.domain.alert_state import GAP
 from bot.domain.calendar import Days
 from bot.domain.subjects import Site
-from bot.errors import BotError, GiveUp, TryLater
+from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
 from bot.polling.filter_checks import Filter, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
@@ -40,6 +40,7 @@ from bot.polling.live_sessions import (
     ending_depth,
     missing_details,
     places,
+    some_overdue,
 )
 from bot.polling.page_views import contradicts, without_untagged
 from bot.polling.record_matches import (
@@ -77,6 +78,7 @@ from bot.store.recordings import (
     set_watermark,
     watermark,
 )
+from mouseflow.recordings import detail
 
 log = structlog.get_logger(__name__)
 
@@ -241,7 +243,10 @@ async def poll(
         details_read=result.details_read or late.details_read,
     )
     vanished = await _vanished(seen, site, context.store)
-    waiting, given_up = missing_details(result.evaluations, live, result, now)
+    others = result.details_read or (
+        some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
+    )
+    waiting, given_up = missing_details(live, result, others, now)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
@@ -395,6 +400,25 @@ async def _late_marks(
         total=total,
     )
     return await evaluate(some, done.knowledge, scope), live
+
+
+async def _another_is_read(
+    scope: Scope, live: LiveSessions, result: Result, seen: ListReading
+) -> bool:
+    """Whether the detail of a recording that does not wait for its own can be read now."""
+    waiting = live.without_detail.keys() | {
+        each.candidate.row.id for each in result.evaluations if each.open
+    }
+    key = next((row.id for row in seen.listing.rows if row.id not in waiting), None)
+    if key is None:
+        return False
+    try:
+        await scope.mouseflow.send(detail(scope.site.id, key))
+    except BadCredentials:
+        raise
+    except (GiveUp, TryLater):
+        return False
+    return True
 
 
 def _back_to(before: Watermark | None, live: LiveSessions, since: datetime) -> datetime:

@@ -13,6 +13,7 @@ from bot.store.rules import rule_states
 from mouseflow.errors import TooLarge
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import session
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=12), timedelta(days=3)], ids=str)
@@ -40,6 +41,71 @@ async def test_one_recording_whose_detail_is_refused_stops_no_other(account, sta
     other = shop.sim.add("myshop.com", "checkout-friction", start=-300)
     await shop.poll()
     assert shop.matched() == {("checkout-friction", other)}
+
+
+LEFT = """
+left:
+  watch: recordings
+  when: {exit_page: /cart}
+  do: {star: true}
+"""
+
+
+async def visit(shop) -> str:
+    """A session that has just ended, and a poll that decides it if its detail can be read."""
+    who = shop.sim.add("myshop.com", session([("/", 20), ("/cart", 20)]), start=1)
+    shop.wait(minutes=40)
+    await shop.poll()
+    return who
+
+
+def given_up(shop) -> list[str]:
+    return [it.subject for it in shop.store.do(lambda conn: history(conn, kind="poll.undetailed"))]
+
+
+async def test_one_detail_is_not_given_up_while_all_are_away(account):
+    shop = account(LEFT, expand=False)
+    await shop.poll()
+    early = await visit(shop)
+    shop.sim.fail("status", status=503, times=10_000, path="/recordings/")
+    waits = await visit(shop)
+    for _ in range(4):
+        shop.wait(minutes=2)
+        await shop.poll()
+    shop.sim.faults.clear()
+    shop.sim.fail("status", status=503, times=10_000, path=f"/recordings/{waits}")
+    later = await visit(shop)
+    assert shop.matched() == {("left", early), ("left", later)}
+    shop.sim.faults.clear()
+    shop.sim.fail("status", status=503, times=10_000, path="/recordings/")
+    for _ in range(60):
+        shop.wait(minutes=2)
+        await shop.poll()
+    shop.sim.faults.clear()
+    for _ in range(6):
+        shop.wait(minutes=2)
+        await shop.poll()
+    assert given_up(shop) == []
+    assert ("left", waits) in shop.matched()
+
+
+async def test_one_detail_is_given_up_after_an_hour_in_which_it_alone_failed(account):
+    shop = account(LEFT, expand=False)
+    await shop.poll()
+    early = await visit(shop)
+    broken = shop.sim.add("myshop.com", session([("/", 20), ("/cart", 20)]), start=1)
+    shop.sim.fail("status", status=503, times=10_000, path=f"/recordings/{broken}")
+    for _ in range(45):
+        shop.wait(minutes=2)
+        await shop.poll()
+    assert given_up(shop) == []
+    before = sum(path.endswith(early) for path in shop.calls)
+    for _ in range(40):
+        shop.wait(minutes=2)
+        await shop.poll()
+    assert given_up(shop) == [broken]
+    assert sum(path.endswith(early) for path in shop.calls) == before + 1  # others can be read
+    assert shop.matched() == {("left", early)}
 
 
 async def test_a_safety_counts_the_matches_of_its_own_rule_alone(account):

@@ -23,6 +23,10 @@ LATE_ROWS = 5 * MINUTE
 """An alert about too few sessions waits so long for rows that come late."""
 
 
+QUIET, OVER = "while it was quiet", " · over after "
+"""How messages after a quiet time begin, and what lines of alerts say that ended in it."""
+
+
 def unsaid(told: History) -> Iterator[Difference]:
     """Where posts and promises differ."""
     for name, spans in told.rules.items():
@@ -130,14 +134,13 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
                 yield "the bot has not watched for so long", bot
         fires = False
         for each in posts:
-            if QUIET in each.text.partition("\n")[0]:  # what was so before it
-                fires = OVER not in each.text
-                continue
-            resolved = "Resolved" in each.text.partition("\n")[0]
-            if resolved and not fires:
-                yield "an end of nothing", _line(each)
-            if not resolved and fires:
-                yield "an alert fires once", _line(each)
+            head = each.text.partition("\n")[0]
+            if QUIET not in head:  # else it tells of what was so before it
+                resolved = "Resolved" in head
+                if resolved and not fires:
+                    yield "an end of nothing", _line(each)
+                if not resolved and fires:
+                    yield "an alert fires once", _line(each)
             fires = not _ends(each)
         quiet = told.quiet and rule.get("severity") != "critical"
         if len(names) > 1 or quiet or heeded_never(told, rule) or not watches(rule, names[0], site):
@@ -152,9 +155,6 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
                     yield f"nobody came from {_time(since)} to {_time(end)}", "no alert"
 
 
-QUIET, OVER = "while it was quiet", " · over after "
-
-
 def _fires(posts: list[Said], at: float) -> bool:
     """Whether the last post before that moment says that the alert fires."""
     before = [each for each in posts if each.at <= at]
@@ -165,7 +165,7 @@ def _ends(said: Said) -> bool:
     """Whether it tells of an end, or after a quiet time of what began and ended in it."""
     head, *lines = said.text.split("\n")
     told = [line for line in lines if line.startswith("• ")]
-    passed = "while it was quiet" in head and all("over after" in line for line in told)
+    passed = QUIET in head and all(OVER in line for line in told)
     return passed or "Resolved" in head
 
 
