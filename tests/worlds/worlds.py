@@ -229,6 +229,7 @@ class World(Process):
         self.history.matches = [
             Match(it.rule, it.subject, it.at.timestamp(), bool(it.details["steps"]))
             for it in entries
+            if not any("-resolved/" in key for key in it.details["steps"])  # the end of an alert
         ]
         for call in self.sim.calls:
             if call.method == "POST" and call.path.endswith("/tag") and call.status in (0, 200):
