@@ -262,7 +262,7 @@ def _troubles(days: int) -> Iterator[tuple[float, str, str]]:
             yield begin + 8, "rules", f"# changed on day {day}"
         if day % 9 == 4:
             yield begin + 9, "rules", "  broken: {watch: recordings, wen: {}}"
-            yield begin + 11, "rules", f"# mended on day {day}"
+            yield begin + 11, "rules", f"# fixed on day {day}"
         if day % 10 == 5:
             step = (2, -2, 72, -72)[day // 10 % 4]
             yield begin + 12, "clock", str(step)
@@ -564,7 +564,7 @@ def _disturb(sim, folder: Path, turn: int) -> None:
         (folder / "rules" / "soak.yaml").write_text(f"{RULES}\n# changed {turn}\n")
 
 
-# What is told
+# Messages
 
 
 @dataclass(frozen=True)

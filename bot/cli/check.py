@@ -86,7 +86,7 @@ def run(args: Namespace) -> int:
 def _check_several(
     args: Namespace, accounts: "Mapping[str, Settings]", problems: "Sequence[str | Fault]"
 ) -> int:
-    """Check each account; what is wrong with rule files is told once."""
+    """Check each account; an error in a rule file that several of them use is listed once."""
     from bot.cli import output
 
     found = {name: _check(args, settings, ()) for name, settings in accounts.items()}

@@ -79,7 +79,7 @@ NOBODY = Ops()
 
 
 class Tended(NamedTuple):
-    """The `trouble_key` of each lane that fails, and how many steps were ended unperformed."""
+    """The `trouble_key` of each lane that fails, and how many steps were given up or not kept."""
 
     failing: frozenset[str]
     expired: int = 0

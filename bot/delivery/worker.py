@@ -96,7 +96,7 @@ TEND = timedelta(seconds=5)
 """How often the failing lanes are looked at if nothing happens."""
 
 CUT_AGAIN = timedelta(hours=1)
-"""How often the log says at most that steps were ended unperformed."""
+"""How often at most the log says that steps were given up or not kept."""
 
 MOST_REASONS = 5
 """How many reasons of one outage the log names."""
@@ -395,7 +395,7 @@ class Delivery:
         self._log_cut(done, now)
 
     def _log_cut(self, done: Tended, now: datetime) -> None:
-        """Log what was ended unperformed, once an hour: it may go on for days."""
+        """Log what was given up or not kept, at most once an hour: it may go on for days."""
         self._expired += done.expired
         self._dropped += done.dropped
         if (self._expired or self._dropped) and not timedelta() <= now - self._cut < CUT_AGAIN:

@@ -85,7 +85,7 @@ def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
 
 
 def in_words(week: Week, zone: str) -> tuple[str, tuple[str, ...]]:
-    """The headline and the lines of the report; what each rule matched is told beside them."""
+    """The headline and the lines of the report; what each rule matched follows."""
     total = sum(each.matches for each in week.rules)
     before = [each.before for each in week.rules if each.before is not None]
     change = _change(total, sum(before)) if before else ""

@@ -377,7 +377,7 @@ class Troubles:
         for what in ended & caught.keys():
             await self.works(what, caught[what])
         gone = self._outages.keep_only(self._outages.failing.keys() - (ended - caught.keys()))
-        # One of each kind: it stands for all that fail alike.
+        # One of each kind: the others fail in the same way.
         messages = [
             self._outages.to_announce(what, now)
             for what in {it.trouble: what for what, it in failing.items()}.values()

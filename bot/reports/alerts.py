@@ -309,7 +309,7 @@ def found_by(
     reasons: tuple[str, ...],
     look: Look,
 ) -> Found | None:
-    """What people are told of the event, if anything."""
+    """The message about the event, if there is one."""
     match event:
         case "fired":
             return Found(

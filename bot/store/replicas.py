@@ -20,9 +20,8 @@ from sqlalchemy import Connection
 
 from bot import __version__
 from bot.domain.pulse import Sign
-from bot.domain.shares import fair_part, share
 from bot.errors import StoreLost, StoreTaken
-from bot.store.sharing import Lanes, Replica, Turn
+from bot.store.sharing import Lanes, Replica, Turn, fair_part, share
 from bot.store.statements import Value, execute
 
 SEEN = 2.0

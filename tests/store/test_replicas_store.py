@@ -7,13 +7,12 @@ from postgres_proxy import Proxy
 from postgres_server import connected, end_sessions
 from store_samples import NOW, match, poll, step
 
-from bot.domain.shares import fair_part, share
 from bot.errors import StoreHeld, StoreLost, StoreTaken
 from bot.store import open_store, place_of, postgres, replicas
 from bot.store.audit import Note, history, record
 from bot.store.lanes import due_lanes
 from bot.store.matches import commit_poll
-from bot.store.sharing import Alone
+from bot.store.sharing import Alone, fair_part, share
 
 SITES = [f"w{number}" for number in range(7)]
 

@@ -224,7 +224,56 @@ class Bounds(FigureOperator):
 
 
 @dataclass(frozen=True, slots=True)
-class Versions(TextOperator):
+class TextBounds(TextOperator):
+    """Bounds of texts that have an order of their own. Its dataclass has a field for each key."""
+
+    wrong: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def bound(written: str) -> Any:
+        """The bound as written; None for what is none, which `wrong` says."""
+
+    @property
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether nothing lies within."""
+
+    @classmethod
+    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
+        values: dict[str, Any] = {}
+        for entry in entries:
+            here = place.at(entry.key, entry)
+            written = text(entry.node, here)
+            if written is None:
+                continue
+            bound = cls.bound(written)
+            if bound is None:
+                here.on(entry.node).fault(cls.wrong)
+            else:
+                values[entry.key] = bound
+        if not entries or len(values) != len(entries):
+            return None
+        bounds = cls(**values)
+        if bounds.is_empty:
+            last = entries[-1]
+            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
+        return bounds
+
+    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
+        return TextTest(each=(self.has,))
+
+    @abstractmethod
+    def has(self, text: str) -> bool:
+        """Whether the text lies within."""
+
+    def reason(self, about: Field, value: Any, shown: str) -> str:
+        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Versions(TextBounds):
     """The version lies within, compared part by part, as far as the bound goes.
 
     So `max: 17` takes 17.4 and `over: 17` begins with 18. A text that begins with no number is
@@ -238,32 +287,16 @@ class Versions(TextOperator):
 
     keys: ClassVar[Mapping[str, str]] = Bounds.keys
     instead_of: ClassVar[type[Operator] | None] = Bounds
+    wrong: ClassVar[str] = "write a version as numbers and dots, such as 17.4"
 
     @classmethod
     def fits(cls, about: Field) -> bool:
         return about.type == "text" and about.text is TextKind.VERSION
 
-    @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
-        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
-        values: dict[str, Version] = {}
-        for entry in entries:
-            here = place.at(entry.key, entry)
-            written = text(entry.node, here)
-            if written is None:
-                continue
-            bound = version(written)
-            if bound is None or ".".join(map(str, bound)) != written.strip():
-                here.on(entry.node).fault("write a version as numbers and dots, such as 17.4")
-            else:
-                values[entry.key] = bound
-        if not entries or len(values) != len(entries):
-            return None
-        bounds = cls(**values)
-        if bounds._is_empty:
-            last = entries[-1]
-            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
-        return bounds
+    @staticmethod
+    def bound(written: str) -> Version | None:
+        bound = version(written)
+        return bound if bound and ".".join(map(str, bound)) == written.strip() else None
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
@@ -272,16 +305,13 @@ class Versions(TextOperator):
         return dict.fromkeys(cls.keys, bound)
 
     @property
-    def _is_empty(self) -> bool:
+    def is_empty(self) -> bool:
         low, high = self.min or self.over, self.max or self.under
         if low is None or high is None:
             return False
         return _cut(low, high) > high or (self.under is not None and _cut(low, high) == high)
 
-    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
-        return TextTest(each=(self._has,))
-
-    def _has(self, text: str) -> bool:
+    def has(self, text: str) -> bool:
         seen = version(text)
         return seen is not None and (
             (self.min is None or _cut(seen, self.min) >= self.min)
@@ -300,9 +330,6 @@ class Versions(TextOperator):
         said = [f"{word} {'.'.join(map(str, it))}" for word, it in named if it is not None]
         return " and ".join(said) or "anything"
 
-    def reason(self, about: Field, value: Any, shown: str) -> str:
-        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
-
 
 def _cut(seen: Version, bound: Version) -> Version:
     """As many parts of the version as the bound has; those it lacks are 0."""
@@ -310,7 +337,7 @@ def _cut(seen: Version, bound: Version) -> Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments(TextOperator):
+class Moments(TextBounds):
     """The moment lies within: at `after` or later, and earlier than `before`."""
 
     after: str = ""
@@ -319,31 +346,22 @@ class Moments(TextOperator):
     keys: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"after": "at this moment or later", "before": "earlier than this moment"}
     )
+    wrong: ClassVar[str] = (
+        "write a day or a moment of the account's clock, such as 2026-05-01 09:30"
+    )
 
     @classmethod
     def fits(cls, about: Field) -> bool:
         return about.type == "text" and about.text is TextKind.MOMENT
 
-    @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
-        entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
-        values: dict[str, str] = {}
-        for entry in entries:
-            here = place.at(entry.key, entry)
-            written = text(entry.node, here)
-            bound = None if written is None else moment_of(written)
-            if bound is not None:
-                values[entry.key] = moment_text(bound)
-            elif written is not None:
-                words = "write a day or a moment of the account's clock, such as 2026-05-01 09:30"
-                here.on(entry.node).fault(words)
-        if not entries or len(values) != len(entries):
-            return None
-        bounds = cls(**values)
-        if bounds.before and bounds.before <= bounds.after:
-            last = entries[-1]
-            place.at(last.key, last).warn("never-holds", f"nothing is {bounds.words(about)}")
-        return bounds
+    @staticmethod
+    def bound(written: str) -> str | None:
+        bound = moment_of(written)
+        return None if bound is None else moment_text(bound)
+
+    @property
+    def is_empty(self) -> bool:
+        return bool(self.before) and self.before <= self.after
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
@@ -351,19 +369,13 @@ class Moments(TextOperator):
         bound: Schema = {"type": "string", "pattern": pattern}
         return dict.fromkeys(cls.keys, bound)
 
-    def over_texts(self, about: Field, *, empty_is_data: bool) -> TextTest:
-        return TextTest(each=(self._has,))
-
-    def _has(self, text: str) -> bool:
+    def has(self, text: str) -> bool:
         return self.after <= text and (not self.before or text < self.before)
 
     def words(self, about: Field) -> str:
         named = (("from", self.after), ("before", self.before))
         said = [f"{word} {_brief(it)}" for word, it in named if it]
         return " and ".join(said) or "anything"
-
-    def reason(self, about: Field, value: Any, shown: str) -> str:
-        return f"{about.why_label} {shown}, {self.words(about)}".lstrip()
 
 
 def _brief(moment: str) -> str:
