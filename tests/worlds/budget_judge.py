@@ -140,6 +140,8 @@ class Judge:
             yield from self.undone(shop)
         yield from self.posts()
         yield from self.levels()
+        yield from self.stopped()
+        yield from self.weekly()
 
     def switched(self, shop: Shop, it: Switch) -> Iterator[tuple[str, str]]:
         """A switch by the bot has a reason."""
@@ -151,8 +153,11 @@ class Judge:
         if self.read_only(shop, it.at - 1, it.at) and self.read_only(shop, it.at - 60, it.at - 60):
             yield "false", f"{text}: it is read-only"
         if it.what == "Stopped":
-            if not any(step.get("recording") == "stop" for step in steps):
+            mine = any(step.get("recording") == "stop" for step in steps)
+            if not mine and not self.rule_stops(shop, it.at):
                 yield "false", f"{text}: no step calls for that"
+            if not mine:
+                return
             begin = max(self.begins(each, it.at) for each in around if each) if any(around) else 0
             stops = [n for n, each in enumerate(before) if each.who == "bot"
                      and each.what == "Stopped" and each.at >= begin]  # fmt: skip
@@ -166,6 +171,8 @@ class Judge:
             last = [each for each in before if isinstance(each.what, str)][-1:]
             if not last or (last[0].who, last[0].what) != ("bot", "Stopped"):
                 yield "false", f"{text}: the bot had not stopped it"
+            elif not self.by_budget(shop, last[0].at):
+                yield "false", f"{text}: a rule had stopped it at {clock(last[0].at)}"
             elif not any(each and each.get("resume") for each in around):
                 yield "false", f"{text}: the budget has no resume"
             elif all(
@@ -221,6 +228,8 @@ class Judge:
         last = [each for each in shop.switches if each.at <= at and isinstance(each.what, str)]
         if not last or (last[-1].who, last[-1].what) != ("bot", "Stopped"):
             return
+        if self.rule_stops(shop, last[-1].at):
+            return
         always = self.budgets(last[-1].at - LAG, at)
         if not all(
             each and each.get("resume") and shop.name in each["websites"] for each in always
@@ -231,6 +240,65 @@ class Judge:
         if self.people(shop, last[-1].at, at, str):
             return
         yield "missed", f"{shop.name} is still stopped at {clock(at)}: nothing calls for that"
+
+    def by_budget(self, shop: Shop, at: float) -> bool:
+        """Whether a step may have stopped the website at that moment."""
+        calls = [self.calls(each, shop.name, at) for each in self.budgets(at - LAG, at)]
+        return any(
+            step.get("recording") == "stop" for each in calls for step in each["perhaps"].values()
+        )
+
+    def rule_stops(self, shop: Shop, at: float) -> bool:
+        """Whether the rule that stops websites may have stopped this one at that moment."""
+        return self.today(shop, at)[1] if "r3" in self.told.rules else False
+
+    def today(self, shop: Shop, at: float) -> tuple[bool, bool]:
+        """Whether the rule that stops websites surely, or perhaps, calls for that."""
+        most = self.told.rules["r3"][0].what["when"]["recordings_today"]["min"]
+        zone = ZoneInfo(self.told.zone)
+        begin = midnight(datetime.fromtimestamp(at, zone).date(), zone)
+        return shop.count(begin, at - LAG) >= most, shop.count(begin, at + 60) >= most
+
+    def stopped(self) -> Iterator[tuple[str, str]]:
+        """The rule on `stopped_by` fires while a website is stopped by that one, not otherwise."""
+        wanted = str(self.told.rules["r2"][0].what["when"]["stopped_by"])
+        for shop in self.told.shops:
+            said = [
+                it for it in self.told.said
+                if it.channel == "#r2" and first(it).endswith(f" · {shop.name}")
+            ]  # fmt: skip
+            for each in said:
+                times = [each.at - 2 * POLL + 60 * n for n in range(int(POLL / 30) + 1)]
+                if not any(self.by(shop, at, wanted) is not False for at in times) and (
+                    "Resolved" not in first(each)
+                ):
+                    yield "false", f"{line(each)}: it is not stopped by {wanted}"
+            at = self.told.well[0].start
+            while (at := at + POLL) < self.told.end:
+                since = at - 4 * POLL
+                if not self.well(since, at):
+                    continue
+                so = {self.by(shop, when, wanted) for when in (since, at)}
+                if any(since < it.at <= at for it in shop.switches) or len(so) > 1:
+                    continue
+                last = [it for it in said if it.at <= at][-1:]
+                fires = bool(last) and "Resolved" not in first(last[0])
+                if so == {not fires}:
+                    yield "missed", f"r2 {fires=} for {shop.name} at {clock(at)}"
+                    return
+
+    def by(self, shop: Shop, at: float, wanted: str) -> bool | None:
+        """Whether that one has stopped the website; None where it may be another."""
+        last = [it for it in shop.switches if it.at <= at and isinstance(it.what, str)][-1:]
+        if not last or last[0].what != "Stopped":
+            return False
+        who = wanted.partition(" ")[0]
+        if who in ("bot", "person") or last[0].who != "bot":
+            return last[0].who == who
+        both = self.rule_stops(shop, last[0].at), self.by_budget(shop, last[0].at)
+        if all(both) or len(self.told.edits) > 1:
+            return None
+        return both[0] if who == "rule" else both[1]
 
     def posts(self) -> Iterator[tuple[str, str]]:
         """Each step is posted once a period, with a figure that is right and never falls."""
@@ -320,6 +388,51 @@ class Judge:
                 if self.used(budget, since)[0] > share * budget["recordings"] and not fires:
                     yield "missed", f"{name} does not fire for {shop.name} at {clock(at)}"
                     return
+
+    def weekly(self) -> Iterator[tuple[str, str]]:
+        """A report of each website comes exactly once, at its time or when the bot is back."""
+        due = self.due()
+        ran = [
+            max(due, span.start) for span in self.told.well
+            if (span.end or self.told.end) > max(due, span.start) + 900
+        ]  # fmt: skip
+        reports = [each for each in self.told.said if each.channel == "#weekly"]
+        for shop in self.told.shops:
+            ours = [each for each in reports if first(each).endswith(f" · {shop.name}")]
+            if len(ours) > 1:
+                yield "false", f"{line(ours[1])}: the second report of a week"
+            if ran and not ours:
+                yield "missed", f"no report of {shop.name}, due at {clock(due)}"
+            for each in ours:
+                if not ran or not due <= each.at <= ran[0] + 900:
+                    yield "false", f"{line(each)}: it was due at {clock(due)}"
+                yield from self.reported(shop, each, due)
+
+    def due(self) -> float:
+        """When the report comes first."""
+        zone, (day, clock_time) = ZoneInfo(self.told.zone), self.told.report.split()
+        start = datetime.fromtimestamp(self.told.well[0].start, zone)
+        at = datetime.combine(start.date(), time.fromisoformat(clock_time), zone)
+        while at <= start or at.strftime("%a").lower() != day:
+            at = datetime.combine(at.date() + timedelta(days=1), at.time(), zone)
+        return at.timestamp()
+
+    def reported(self, shop: Shop, report: Said, due: float) -> Iterator[tuple[str, str]]:
+        """It has the number of matches, and how much of the budget is used."""
+        fired = sum(
+            it.channel.startswith("#r") and it.at < due - 60 and first(it).endswith(shop.name)
+            and "Resolved" not in first(it)
+            for it in self.told.said
+        )  # fmt: skip
+        found = re.search("([0-9]+) match", first(report))
+        if (int(found[1]) if found else 0) != fired and self.well(due - 60, due + 60):
+            yield "false", f"{line(report)}: {fired} alerts fired"
+        budget, told = self.budget(due), re.search(r"\(([0-9,]+) of", report.text)
+        steady = len({str(it) for it in self.budgets(due - LAG, report.at)}) == 1
+        if budget and told and steady and self.well(due - LAG, due):
+            low, high = self.used(budget, due - 1200)[0], self.used(budget, report.at)[1]
+            if not low <= int(told[1].replace(",", "")) <= high:
+                yield "false", f"{line(report)}: {told[0]}, {low} to {high} are used"
 
     def said(self) -> list[Said]:
         return [each for each in self.told.said if each.channel == "#budget"]

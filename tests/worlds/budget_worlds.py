@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from world_history import Said, Span
 from world_process import Process, exactly, now
@@ -57,7 +58,8 @@ class BudgetHistory:
     zone: str
     rules: dict[str, list[Span]]
     well: list[Span]
-    shops: list[Shop] = field(default_factory=list)
+    shops: list[Shop]
+    report: str  # when the weekly report comes
     edits: list[tuple[float, dict[str, Any] | None]] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     end: float = 0
@@ -84,9 +86,10 @@ class BudgetWorld(Process):
             )
             for n, name in enumerate(NAMES)
         ]  # fmt: skip
-        self.history = BudgetHistory(
-            seed, zone, self.in_force_since, self.well, [Shop(name) for name in NAMES]
-        )
+        soon = self.began.astimezone(ZoneInfo(zone)) + timedelta(hours=chance.randint(1, 26))
+        shops = [Shop(name) for name in NAMES]
+        report = f"{soon:%a %H:%M}".lower()
+        self.history = BudgetHistory(seed, zone, self.in_force_since, self.well, shops, report)
         self.names = ["credits"]
         self.budget: dict[str, Any] | None = self._budget()
         for n, share in enumerate(chance.sample([50, 80, 95], 2)):
@@ -100,6 +103,14 @@ class BudgetWorld(Process):
             "when": {"stopped_by": chance.choice(["bot", "person", "budget credits"])},
             "do": {"slack": {"channel": "#r2"}},
         }  # fmt: skip
+
+        if chance.random() < 0.4:
+            self.rules["r3"] = {
+                "summary": "Rule r3", "watch": "websites",
+                "when": {"recordings_today": {"min": chance.choice([100, 250, 600])}},
+                "do": {"recording": "stop", "slack": {"channel": "#r3"}},
+            }  # fmt: skip
+            self.rules["r2"]["when"] = {"stopped_by": chance.choice(["bot", "rule r3", "person"])}
 
     def _budget(self) -> dict[str, Any]:
         chance = self.chance
@@ -124,7 +135,9 @@ class BudgetWorld(Process):
     def write_rules(self) -> None:
         """Write rules and budget as JSON, which is YAML."""
         budgets = {"budgets": {self.names[-1]: self.budget}} if self.budget else {}
-        text = json.dumps({"version": 1, "rules": self.rules} | budgets)
+        report = {"at": self.history.report, "do": {"slack": {"channel": "#weekly"}}}
+        whole = {"version": 1, "rules": self.rules, "reports": {"weekly": report}}
+        text = json.dumps(whole | budgets)
         (self.folder / "rules.yaml").write_text(text)
         self.reader.written.append(disk.signature(self.reader.paths))
         self.in_force(self.rules)

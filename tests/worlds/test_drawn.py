@@ -35,9 +35,8 @@ EXCUSED = {
     "action variables": "as `untag`",
     "action share": "as `untag`",
     "action delete": "as `untag`",
-    "action recording": "budgets switch here; rules do in tests/reports/test_own_switches.py",
-    "action recording_rate": "as `recording`",
-    "action enabled": "as `recording`",
+    "action recording_rate": "budgets set rates; rules do in tests/reports/test_own_switches.py",
+    "action enabled": "as `recording_rate`",
     "action notify": "as `slack`, to other places: tests/delivery",
     "action webhook": "as `slack`, to other places: tests/delivery",
 }
