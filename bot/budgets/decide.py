@@ -247,6 +247,12 @@ def _why_unchanged(
     return state.status
 
 
+def _holds(status: BudgetStatus) -> bool:
+    """Whether the budget has stopped one of its websites."""
+    held = (status.context.owned.get((site.id, "recording")) for site in status.sites)
+    return any(each is not None and each.owner == status.owner for each in held)
+
+
 def _post_step(
     conn: Connection,
     status: BudgetStatus,
@@ -255,7 +261,8 @@ def _post_step(
     said: Sequence[str | Awaited],
 ) -> None:
     posts = [action for action in step.do if action.posts]
-    if any(each.recording == "stop" for each in status.steps if each.at <= step.at):
+    stops = any(each.recording == "stop" for each in status.steps if each.at <= step.at)
+    if stops and (_holds(status) or any(isinstance(each, Awaited) for each in said)):
         why = [texts.stopped_until(status.budget, status.period)]
     else:
         now, zone = status.context.now, status.context.zone

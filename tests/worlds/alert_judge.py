@@ -271,7 +271,7 @@ def compared(
         elif not event.optional:
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
-        if not any(span.start <= each.at <= (span.end or 0) + 600 for span in quiet):
+        if not any(span.start <= each.at <= afterwards(told, span) for span in quiet):
             yield "false", f"at {when(each.at)}: {each.text!r}"
     for span in quiet:
         for each in said:
@@ -321,6 +321,13 @@ def soon(told: AlertHistory, at: float) -> float:
             later = [it.start for it in told.well if it.start >= span.end]
             return min(later, default=told.end) + SOON
     return until
+
+
+def afterwards(told: AlertHistory, quiet: Span) -> float:
+    """Until when what waited for the end of a quiet time is posted, if need be after a restart."""
+    end = quiet.end or 0
+    runs = [span.start for span in told.well if (told.end if span.end is None else span.end) > end]
+    return max(end, min(runs, default=end)) + 600
 
 
 def counted(told: AlertHistory) -> Counter[str]:

@@ -25,6 +25,7 @@ NUMBERS = {
     "recording_rate",
     "responses",
     "impressions",
+    "response_rate",
     "friction",
     "duration",
     "pages",
@@ -158,6 +159,8 @@ def same(field: str, wanted: Any, value: Any) -> bool:
         return wanted is value
     if field in NUMBERS:
         return figure(wanted) == figure(value)
+    if field == "search":
+        return str(wanted).casefold() in str(value).casefold()
     return bool(value) and like(shape(field, wanted), shape(field, value))
 
 
@@ -200,11 +203,15 @@ def listed(value: Any) -> list[Any]:
 # true; any other waits until the session is over".
 
 CHANGED_BY_PEOPLE = {"watched", "starred", "shared", "visitor_name"}
+GROWING = {"exit_page"}
+"""What a session may still change, so that a rule that groups by it waits."""
 LATE, EITHER, EARLY = "waits", "either", "early"
 
 
 def phase(rule: dict[str, Any]) -> str:
     """Whether the rule must wait for the session's end, must not, or the docs leave it open."""
+    if GROWING & {*rule.get("once_per", {}), rule.get("count", {}).get("by")}:
+        return LATE
     found = {each for key, test in rule["when"].items() for each in phases(key, test)}
     found |= {
         each for key, test in rule.get("except", {}).items() for each in phases(key, test, no=True)
@@ -226,7 +233,7 @@ def phases(key: str, test: Any, *, no: bool = False) -> Iterator[str]:
         for inner, wanted in test.items():
             yield from (phases(inner, wanted) if inner not in ("path", "title") else (EARLY,))
         yield LATE if no else EARLY
-    elif key in ("exit_page", "variables"):
+    elif key in ("exit_page", "variables", "search"):
         yield LATE
     elif key in CHANGED_BY_PEOPLE:
         yield EITHER

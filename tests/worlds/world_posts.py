@@ -80,13 +80,35 @@ def _posts(
             yield f"digests tell of {least} to {most} matches", f"{total} in digests"
         return
     sure = [it for it in made if it.at < told.end - WRITES - 12 * MINUTE and _up(told, it.at)]
-    if "at_most" not in post:
+    yield from _out_of_hours(told, rule, said)
+    waits = {"at_most", "active", "after_downtime"} & {*post, *rule}
+    if not waits:
         for it in sure:
             if it.recording not in own:
                 yield "each match is posted", f"no post of {it.recording}, matched {_time(it.at)}"
         return
-    if len(sure) == len(made) and len(own) + total != len(made):
+    ended = "active" not in rule or in_hours(told, rule["active"], told.end - WRITES)
+    if ended and len(sure) == len(made) and len(own) + total != len(made):
         yield f"{len(made)} matches are posted or in digests", f"{len(own)} posts, {total} more"
+
+
+def _out_of_hours(
+    told: History, rule: dict[str, Any], said: list[Said]
+) -> Iterator[tuple[str, str]]:
+    """Outside its hours a rule posts nothing; a minute at their edges is open."""
+    for each in said if "active" in rule else ():
+        if not any(in_hours(told, rule["active"], each.at + step) for step in (-MINUTE, MINUTE)):
+            yield f"posts in {rule['active']} alone", _line(each)
+
+
+def in_hours(told: History, hours: str, at: float) -> bool:
+    """Whether a rule with these hours may post at that moment."""
+    local = datetime.fromtimestamp(at, ZoneInfo(told.zone))
+    if "-" not in hours:
+        return local.strftime("%a").lower() == hours
+    start, end = (time.fromisoformat(each) for each in hours.split("-"))
+    clock = local.time()
+    return start <= clock < end if start < end else clock >= start or clock < end
 
 
 def _up(told: History, at: float) -> bool:
