@@ -254,8 +254,9 @@ def compared(
     quiet = [] if critical else told.quiet
     left = [each for each in said if kind_of(each) != "still"]
     for event in walk.events.get((name, subject.name), []):
-        if any(span.start - SOON <= event.at <= (span.end or 0) for span in quiet):
-            continue
+        either = event.optional or any(
+            span.start - SOON <= event.at <= (span.end or 0) for span in quiet
+        )
         until = soon(told, event.at)
         found = next(
             (it for it in left if kind_of(it) == event.kind and event.at - 2 <= it.at <= until),
@@ -266,9 +267,9 @@ def compared(
             rule = walk.rule(name, event.at)
             icon = ICONS[rule.get("severity", "warning")] if rule else ""
             news = rule is not None and "new_responses" in rule["when"]
-            if event.kind == "fired" and not news and not found.text.startswith(icon):
+            if event.kind == "fired" and not (news or either) and not found.text.startswith(icon):
                 yield "false", f"{icon} was meant at {when(event.at)}: {found.text!r}"
-        elif not event.optional:
+        elif not either:
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
         if not any(span.start <= each.at <= (span.end or 0) + 600 for span in quiet):
