@@ -272,7 +272,7 @@ def compared(
         elif not either:
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
-        if not any(span.start <= each.at <= (span.end or 0) + 600 for span in quiet):
+        if not any(span.start <= each.at <= speaks(told, span.end or 0) + 600 for span in quiet):
             yield "false", f"at {when(each.at)}: {each.text!r}"
     for span in quiet:
         for each in said:
@@ -322,6 +322,14 @@ def soon(told: AlertHistory, at: float) -> float:
             later = [it.start for it in told.well if it.start >= span.end]
             return min(later, default=told.end) + SOON
     return until
+
+
+def speaks(told: AlertHistory, at: float) -> float:
+    """When the bot can post what waited until then: at once, or after its next start."""
+    begins = (
+        max(at, it.start) for it in told.well if (it.end or told.end) - max(at, it.start) > SOON
+    )
+    return next(begins, told.end)
 
 
 def counted(told: AlertHistory) -> Counter[str]:
