@@ -278,12 +278,11 @@ def compared(
         for each in said:
             if span.start + SOON < each.at < (span.end or 0) - 1:
                 yield "false", f"in a quiet time, at {when(each.at)}: {each.text!r}"
-    if not quiet:
-        yield from reminders(told, walk, name, subject, said)
+    yield from reminders(told, walk, name, subject, said, quiet=bool(quiet))
 
 
 def reminders(
-    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said]
+    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said], *, quiet: bool
 ) -> Iterator[tuple[str, str]]:
     """Reminders come while an alert lasts, never more often than `remind`, and never too late."""
     spans = told.rules[name]
@@ -299,7 +298,7 @@ def reminders(
             elif each.at - last.at < every - SOON:
                 yield "false", f"a reminder at {when(each.at)}, the last post was {when(last.at)}"
         last = each
-    if len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
+    if quiet or len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
         return
     every = figure(spans[0].what["remind"]) or 0
     polls = walk.true.get((name, subject.name), [])
