@@ -158,6 +158,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
         holidays=tuple(map(days_of, settings.rules.holidays)),
+        quiet=settings.quiet.calendar(zone),
     )
 
 

@@ -455,7 +455,7 @@ class Watcher:
         def record(conn: Connection, polled: recordings.Polled) -> Recorded:
             if not rules:
                 return Recorded()
-            look = Look(watched.site, now, context.zone, context.gap)
+            look = Look(watched.site, now, context.zone, context.gap, quiet=context.quiet)
             others = waits_for(all_rules)
             return record_absences(
                 conn, rules, polled, look, context.settle, context.routing, others

@@ -33,7 +33,7 @@ from bot.delivery.causes import without_request
 from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, Tended, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
-from bot.domain.calendar import Calendar
+from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -171,7 +171,7 @@ async def drain(
     chance: Callable[[], float] = random.random,
     timing: Timing = DEFAULT_TIMING,
     checkpoint: Callable[[str], None] = no_checkpoint,
-    calendar: Calendar = outbox.EVERY_DAY,
+    calendar: Calendar = ALWAYS_LOUD,
 ) -> Drained:
     """Perform everything that is due and can be performed now, then return.
 
@@ -219,7 +219,7 @@ class Delivery:
         paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
-        calendar: Calendar = outbox.EVERY_DAY,
+        calendar: Calendar = ALWAYS_LOUD,
     ) -> None:
         self._confirm, self._sharing = store.confirm, store.sharing
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)

@@ -23,6 +23,7 @@ from bot.reports.alerts import (
     Move,
     condition_id,
     found_by,
+    is_time_to_remind,
     move_to,
 )
 from bot.reports.history import NOT_RECORDED
@@ -217,8 +218,9 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     holds = counted.too_few
     ended = None if holds is None else not holds
     after, event = advance(
-        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
-    )
+        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held),
+        remind=is_time_to_remind(rule, known.level, look),
+    )  # fmt: skip
     why = (_in_words(rule, counted),)
     found = found_by(conn, rule, website, known.level, event, why, look) if event else None
     state = KeptLevel(after, website if after.lives else None, condition)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, assert_never, cast
 
-from bot.actions.notifier import Notifier
+from bot.actions.notifier import Notifier, ToPeople
 from bot.domain.alert_state import (
     REMINDED,
     RESOLVED,
@@ -117,7 +117,7 @@ def _moved(
         rule.held_for or timedelta(),
         gap=look.gap,
         paused=paused,
-        remind=rule.remind,
+        remind=is_time_to_remind(rule, before, look),
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -127,6 +127,22 @@ def _moved(
     move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
     untold = replace(state, level=replace(after, told=after.told and not fires))
     return replace(move, untold=untold, undone=_undone(rule, known, before))
+
+
+def is_time_to_remind(rule: Rule, before: Level, look: Look) -> bool:
+    """Whether people are to be reminded of an alert that still holds.
+
+    Where the rule's posts wait in quiet times, people know since the end of that time.
+    """
+    last = before.reminded or before.fired
+    if rule.remind is None or last is None:
+        return False
+    posts = all(isinstance(each, ToPeople) for each in rule.do if isinstance(each, Notifier))
+    if posts and rule.severity != "critical":
+        if look.quiet.quiet_until(look.now):
+            return False
+        last = look.quiet.quiet_until(last) or last
+    return look.now - last >= rule.remind
 
 
 def move_to(

@@ -82,7 +82,7 @@ async def poll(
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
-    look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    look = Look(site, now, context.zone, context.gap, kept, context.holidays, context.quiet)
     if any(usuals_asked(rule) or changes_asked(rule) for rule in watching):
         share = await context.store.run(partial(recorded_share, website=site.id))
         look = replace(look, recorded=share)

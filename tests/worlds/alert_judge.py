@@ -254,8 +254,9 @@ def compared(
     quiet = [] if critical else told.quiet
     left = [each for each in said if kind_of(each) != "still"]
     for event in walk.events.get((name, subject.name), []):
-        if any(span.start - SOON <= event.at <= (span.end or 0) for span in quiet):
-            continue
+        either = event.optional or any(
+            span.start - SOON <= event.at <= (span.end or 0) for span in quiet
+        )
         until = soon(told, event.at)
         found = next(
             (it for it in left if kind_of(it) == event.kind and event.at - 2 <= it.at <= until),
@@ -266,23 +267,22 @@ def compared(
             rule = walk.rule(name, event.at)
             icon = ICONS[rule.get("severity", "warning")] if rule else ""
             news = rule is not None and "new_responses" in rule["when"]
-            if event.kind == "fired" and not news and not found.text.startswith(icon):
+            if event.kind == "fired" and not (news or either) and not found.text.startswith(icon):
                 yield "false", f"{icon} was meant at {when(event.at)}: {found.text!r}"
-        elif not event.optional:
+        elif not either:
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
-        if not any(span.start <= each.at <= afterwards(told, span) for span in quiet):
+        if not any(span.start <= each.at <= speaks(told, span.end or 0) + 600 for span in quiet):
             yield "false", f"at {when(each.at)}: {each.text!r}"
     for span in quiet:
         for each in said:
             if span.start + SOON < each.at < (span.end or 0) - 1:
                 yield "false", f"in a quiet time, at {when(each.at)}: {each.text!r}"
-    if not quiet:
-        yield from reminders(told, walk, name, subject, said)
+    yield from reminders(told, walk, name, subject, said, quiet=bool(quiet))
 
 
 def reminders(
-    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said]
+    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said], *, quiet: bool
 ) -> Iterator[tuple[str, str]]:
     """Reminders come while an alert lasts, never more often than `remind`, and never too late."""
     spans = told.rules[name]
@@ -298,7 +298,7 @@ def reminders(
             elif each.at - last.at < every - SOON:
                 yield "false", f"a reminder at {when(each.at)}, the last post was {when(last.at)}"
         last = each
-    if len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
+    if quiet or len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
         return
     every = figure(spans[0].what["remind"]) or 0
     polls = walk.true.get((name, subject.name), [])
@@ -323,11 +323,12 @@ def soon(told: AlertHistory, at: float) -> float:
     return until
 
 
-def afterwards(told: AlertHistory, quiet: Span) -> float:
-    """Until when what waited for the end of a quiet time is posted, if need be after a restart."""
-    end = quiet.end or 0
-    runs = [span.start for span in told.well if (told.end if span.end is None else span.end) > end]
-    return max(end, min(runs, default=end)) + 600
+def speaks(told: AlertHistory, at: float) -> float:
+    """When the bot can post what waited until then: at once, or after its next start."""
+    begins = (
+        max(at, it.start) for it in told.well if (it.end or told.end) - max(at, it.start) > SOON
+    )
+    return next(begins, told.end)
 
 
 def counted(told: AlertHistory) -> Counter[str]:
