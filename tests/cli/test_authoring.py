@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree as Xml
 
+import bot_process
 import jsonschema
 import pytest
 
@@ -438,7 +439,7 @@ class Simulation:
     """`mouseflow-bot simulate` as a process of its own, on free ports."""
 
     def __init__(self, directory: Path, *words: str) -> None:
-        self._process = subprocess.Popen(
+        self._process = bot_process.Popen(
             [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0", *words],
             cwd=directory,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},

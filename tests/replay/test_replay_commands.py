@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bot_process
 import pytest
 
 from bot.cli.main import main
@@ -64,7 +65,7 @@ class Place:
             monkeypatch.setenv(name, value)
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return bot_process.Popen(
             [sys.executable, "-m", "bot", *arguments],
             cwd=self.directory, env=self.environ | environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
