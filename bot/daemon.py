@@ -48,7 +48,8 @@ from bot.config.settings import allowed, channels
 from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
-from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
+from bot.delivery.slack import SLACK, SlackPoster
+from bot.delivery.slack_channels import SlackLookup
 from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack_channels import SlackLookup
 from bot.errors import OddAnswer
 from bot.ports import CannotLook, NoChannel
 from bot.store import open_store

@@ -8,7 +8,8 @@ from aiohttp import web
 from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
-from bot.delivery.slack import EVENT, MOVING, REMEDIES, SlackPoster, WebhookPoster
+from bot.delivery.slack import EVENT, SlackPoster, WebhookPoster
+from bot.delivery.slack_errors import MOVING, REMEDIES
 from bot.errors import GiveUp, OddAnswer, TryLater
 from bot.ports import CannotLook, NoChannel, SlackPost
 
