@@ -217,7 +217,7 @@ class SlackPoster:
                 await self._prove(search)
             return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Check the latest messages: the bot may read them and sees their keys.
 
         Raises what `find` raises.
@@ -405,7 +405,7 @@ class WebhookPoster:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 

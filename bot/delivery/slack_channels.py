@@ -66,7 +66,7 @@ class SlackLookup:
         blind, failing = set(self._blind).intersection(self._channels()), dict[str, str]()
         for channel in channels:
             try:
-                await self._slack.look(channel)
+                await self._slack.check_channel(channel)
             except NoChannel as error:
                 blind.discard(channel)
                 failing[channel] = self._warn("slack.no_channel", channel, str(error))

@@ -379,7 +379,7 @@ class PostgresSession:
         """Do nothing: the server says so if the connection is gone."""
 
     def is_usable(self, driver: _Connection) -> bool:
-        """Whether the connection still stands."""
+        """Whether the connection is still alive."""
         return not driver.closed
 
     def prepare(self, conn: Connection) -> None:
