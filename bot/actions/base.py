@@ -23,14 +23,6 @@ SETTLING = timedelta(seconds=10)
 """How long a post whose outcome is unknown may still turn up in the channel."""
 
 
-_FROZEN = ConfigDict(
-    frozen=True,
-    extra="forbid",
-    hide_input_in_errors=True,
-    defer_build=True,  # a daemon uses few of them
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Later:
     """A step that follows later, such as ending a share."""
@@ -66,9 +58,7 @@ class Action(BaseModel):
     `model_validate_json`).
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: ClassVar[str]
     rank: ClassVar[Rank] = Rank.WRITE
     posts: ClassVar[bool] = False
@@ -141,9 +131,7 @@ class Spec:
 class Written(BaseModel):
     """A mapping as written in a rule file."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _duration(value: Any) -> Any:
