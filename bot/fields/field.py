@@ -298,7 +298,7 @@ class Field:
 
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
-    another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
+    another value for them, `text_meaning` explains it. `label` precedes a value in *Why*
     lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
     value in words, which need no label (None: it is not well-known); a flag is `true` or `false`.
     """
@@ -409,7 +409,7 @@ class Field:
 
     @property
     def why_label(self) -> str:
-        """What stands before the value in a *Why* line."""
+        """What precedes the value in a *Why* line."""
         return self.name if self.label is None else self.label
 
     @property
@@ -433,9 +433,9 @@ class Field:
 def _problems(field: Field) -> Iterator[str]:
     """What is wrong with a declaration."""
     if field.raw is _undeclared:
-        yield "say where its value stands (at), or how to read it (raw)"
+        yield "say where its value is (at), or how to read it (raw)"
     if field.give is _undeclared:
-        yield "say where its value stands (at), or how a rule's test writes it (give)"
+        yield "say where its value is (at), or how a rule's test writes it (give)"
     if len(field.meaning) < 5:
         yield "say what it means"
     if (field.source is Source.SERVER) is (field.asked_by is None):
@@ -460,7 +460,7 @@ def _problems(field: Field) -> Iterator[str]:
             yield f"SessionFilters has no {', '.join(sorted(strange))}"
         yield from _contrast_problems(field, field.api_filter)
     if field.thresholds and not (field.api_filter and field.api_filter.is_range):
-        yield "tune counts by a range of the API, so thresholds want such an api_filter"
+        yield "tune counts by a range of the API, so thresholds need such an api_filter"
 
 
 def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:

@@ -66,8 +66,7 @@ def regex_problem(regex: str) -> str | None:
     try:
         search(regex)
     except BadRegex as error:
-        said = error.args[0] if error.args else ""
-        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        words = str(error)
         return _PERL if words.startswith("invalid perl operator") else words
     return None
 
