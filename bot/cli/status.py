@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bot.store.lanes import LaneState
     from bot.store.presses import Precision
     from bot.store.recordings import OnHold
-    from bot.store.rules import RejectedRules, RuleState
+    from bot.store.rules import BrokenConfiguration, RejectedRules, RuleState
     from bot.store.sharing import Replica
     from bot.store.troubles import Trouble
 
@@ -96,6 +96,7 @@ class Status:
     failing: "Sequence[Failing]"
     failing_total: int
     rejected_rules: "RejectedRules | None"
+    broken_configuration: "BrokenConfiguration | None"
     at_least_once: Sequence[str]
     on_hold: "Sequence[OnHold]"
     watermarks: "Sequence[Watermark]"
@@ -249,7 +250,13 @@ def gather(
         watermark,
         website_names,
     )
-    from bot.store.rules import MatchCounts, match_counts, rejected_rules, rule_states
+    from bot.store.rules import (
+        MatchCounts,
+        broken_configuration,
+        match_counts,
+        rejected_rules,
+        rule_states,
+    )
     from bot.store.troubles import troubles
 
     names = website_names(conn)
@@ -282,6 +289,7 @@ def gather(
         failing=kept.failing,
         failing_total=kept.things,
         rejected_rules=rejected_rules(conn),
+        broken_configuration=broken_configuration(conn) if runs else None,
         at_least_once=blind_channels(conn),
         on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
@@ -375,6 +383,7 @@ def show(status: Status) -> None:
 
     now = status.now
     output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
+    show_configuration(status)
     show_failing(status)
     show_troubles(status)
     output.line()
@@ -468,6 +477,16 @@ def show_troubles(status: Status) -> None:
         output.line(f"{what(it.cause, it.place)}: {waits} waiting")
         since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
         output.table(((since, it.reason, it.remedy),))
+
+
+def show_configuration(status: Status) -> None:
+    """Print why the configuration could not be read again."""
+    from bot.cli import output
+
+    if broken := status.broken_configuration:
+        since = output.ago(broken.since, status.now)
+        output.line(f"configuration not reloaded {since}: it has errors; the previous one is used")
+        output.table((line,) for line in broken.reason.splitlines())
 
 
 def show_rules(status: Status) -> None:

@@ -30,6 +30,7 @@ def rule(name: str, matches: int) -> RuleLine:
 def report(*, dead: int = 0, **changes: Any) -> Report:
     status = Status(
         now=NOW, daemon="alive", failing=[], failing_total=0, rejected_rules=None,
+        broken_configuration=None,
         at_least_once=[], on_hold=[], watermarks=[], rules=changes.pop("lines", []),
         queue=QueueFigures(
             pending=changes.pop("pending", 0), due=0, sending=0, dead=dead, oldest=None,

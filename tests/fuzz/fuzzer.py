@@ -50,8 +50,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.new = 0
-        self._reached: dict[CodeType, set[int]] = {}
-        self._ours: dict[CodeType, bool] = {}
+        self._unreached: dict[CodeType, set[int]] = {}
 
     def __enter__(self) -> "Lines":
         sys.settrace(self._called)
@@ -62,18 +61,17 @@ class Lines:
 
     def _called(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
-        ours = self._ours.get(code)
-        if ours is None:
-            name = code.co_filename
-            ours = name.startswith((f"{ROOT}/bot/", f"{ROOT}/mouseflow/"))
-            self._ours[code] = ours
-            self._reached[code] = set()
-        return self._line if ours else None
+        unreached = self._unreached.get(code)
+        if unreached is None:
+            ours = code.co_filename.startswith((f"{ROOT}/bot/", f"{ROOT}/mouseflow/"))
+            lines = {line for *_, line in code.co_lines() if line} if ours else set()
+            self._unreached[code] = unreached = lines - {code.co_firstlineno}
+        return self._line if unreached else None  # to follow each line is what takes the time
 
     def _line(self, frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
-        reached = self._reached[frame.f_code]
-        if event == "line" and frame.f_lineno not in reached:
-            reached.add(frame.f_lineno)
+        unreached = self._unreached[frame.f_code]
+        if event == "line" and frame.f_lineno in unreached:
+            unreached.remove(frame.f_lineno)
             self.new += 1
         return self._line
 
@@ -168,7 +166,7 @@ def fuzz(name: str, target: Target, seconds: float, seed: int, build: Path) -> l
     chance, lines = random.Random(seed), Lines()
     corpus, finds = Corpus(build / name), dict[str, Path]()
     corpus.load(target.seeds())
-    tries, begun = 0, time.monotonic()
+    tries, begun, worked = 0, time.monotonic(), time.process_time()
     known = list(corpus.inputs)
     while time.monotonic() - begun < seconds:
         first = known.pop() if known else None
@@ -192,7 +190,8 @@ def fuzz(name: str, target: Target, seconds: float, seed: int, build: Path) -> l
             print(f"FIND {name}: {why} in {finds[why]}\n{shown}", flush=True)
         if not why and first is None and lines.new > before:
             corpus.add(data)
-    print(f"{name}: {tries:,} inputs in {time.monotonic() - begun:.0f} s, {lines.new:,} lines,"
+    print(f"{name}: {tries:,} inputs in {time.monotonic() - begun:.0f} s,"
+          f" {time.process_time() - worked:.0f} s of processor time, {lines.new:,} lines,"
           f" {len(corpus.inputs):,} inputs kept, {len(finds)} finds", flush=True)  # fmt: skip
     return list(finds.values())
 
@@ -214,5 +213,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path[1:1] = [str(ROOT), str(ROOT / "tests" / "mouseflow")]
+    sys.path[1:1] = [
+        str(ROOT),
+        *(str(ROOT / "tests" / name) for name in ("mouseflow", "end_to_end")),
+    ]
     sys.exit(main())
