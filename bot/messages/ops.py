@@ -7,7 +7,7 @@ from typing import assert_never
 
 from bot.domain.causes import Cause
 from bot.domain.press import Offer
-from bot.messages.text import counted, lasting, number
+from bot.messages.text import counted, lasting, number, without_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def began(fault: Fault, patience: timedelta) -> Notice:
     return Notice(
         f"{icon} {what(fault.cause, fault.place)}: {waits}",
         (
-            *(() if fault.cause in _SAID else (_sentence(fault.reason),)),
+            *(() if fault.cause in _SAID else (_sentence(without_answer(fault.reason)),)),
             f"{remedy}What waits goes out by itself when it works again.",
             f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
         ),

@@ -72,6 +72,15 @@ def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
     return _GUARD + text if text[:1] in ("!", "@", "#") else text
 
 
+def without_answer(reason: str) -> str:
+    """Why a call failed, without its path (which has ids) and what the other side wrote."""
+    return _ANSWER.sub(r"\1", _CALL.sub("", reason))
+
+
+_CALL = re.compile(r"^[A-Z]+ /\S*: ")
+_ANSWER = re.compile(r"^(\d{3}\b[^(:;]*?) \(.*?\)(?=; |$)", re.DOTALL)
+
+
 def size(text: str) -> int:
     """The length as Slack may count it: in UTF-16 units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
