@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.domain.press import Button
-from bot.messages.message import Line, Message, Part, grey, rest
-from bot.messages.presses import LABELS
+from bot.messages.message import ENDED, Line, Message, Part, grey, rest
+from bot.messages.presses import LABELS, SHORT
 from bot.messages.text import cut_mrkdwn, mrkdwn, size
 
 Block = Mapping[str, Any]
@@ -26,7 +26,8 @@ def blocks(message: Message, key: str = "") -> tuple[Block, ...]:
     """
     body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
     listed = [f"• {_line(item)}" for item in message.items]
-    items = "\n".join((*listed, rest(message))).rstrip()
+    left = rest(message)
+    items = "\n".join((*listed, *((f"_{left}_",) if left else ())))
     end = grey(message)
     return (
         _section(body),
@@ -117,7 +118,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         {
             **_button(label, "open" if place == 0 else f"open_{place}"),
             "url": url,
-            **({"style": "primary"} if place == 0 else {}),
+            **({"style": "primary"} if place == 0 and _calls(message) else {}),
         }
         for place, (label, url) in enumerate(fit)
     ]
@@ -132,7 +133,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         return ({"type": "actions", "elements": elements},) if elements else ()
     elements += [
         {
-            **_button(message.label or LABELS[each], each),
+            **_button(message.label or SHORT.get(each, LABELS[each]), each),
             "value": f"{each}:{key}",
             **_asked_first(each),
         }
@@ -145,6 +146,11 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         elements.append({"type": "overflow", "action_id": "more", "options": [*options, *whys]})
     named = {"block_id": f"do.{key}.{message.edits}"} if message.buttons or message.menu else {}
     return ({"type": "actions", **named, "elements": elements},) if elements else ()
+
+
+def _calls(message: Message) -> bool:
+    """Whether it calls for somebody: nothing has ended, and nobody has acknowledged it."""
+    return message.icon != ENDED and "unack" not in message.buttons
 
 
 def _asked_first(button: Button) -> Block:
