@@ -11,7 +11,7 @@ from typing import Any
 from bot.domain.press import Button
 from bot.messages.message import ENDED, Line, Message, Part, grey, rest
 from bot.messages.presses import LABELS, SHORT
-from bot.messages.text import cut_mrkdwn, mrkdwn, size
+from bot.messages.text import cut_mrkdwn, mrkdwn, size, without_emoji
 
 Block = Mapping[str, Any]
 
@@ -45,12 +45,13 @@ def notification(message: Message) -> str:
     if message.own:
         return cut_mrkdwn(message.own, TEXT)
     first = "".join(part.text for part in message.why[0]) if message.why else ""
-    told = (f"{message.icon} {message.headline}".strip(), message.place, first)
-    return mrkdwn(" · ".join(part for part in told if part), NOTIFICATION)
+    rest_of_it = map(without_emoji, (message.place, first))
+    told = (f"{message.icon} {message.headline}".strip(), *rest_of_it)
+    return mrkdwn(" · ".join(part for part in told if part), NOTIFICATION, emoji=True)
 
 
 def _headline(message: Message) -> str:
-    title = mrkdwn(message.headline) or "–"
+    title = mrkdwn(message.headline, emoji=True) or "–"
     linked = _link(message.url, title) if message.url else title
     place = f" · {mrkdwn(message.place)}" if message.place else ""
     return f"{message.icon} *{linked}*{place}".lstrip()

@@ -22,7 +22,7 @@ EVERY = 5.0
 RETRY = 3_000
 """Milliseconds after which a browser connects again."""
 
-IDLE = 6
+IDLE = 12
 """A page is rendered after so many looks at the latest, and as soon as the audit log has an entry.
 
 Polls alone change little else than when they were, and rendering would cost more than they do.
