@@ -165,7 +165,7 @@ def ops_of(settings: Settings) -> Ops:
     def tell(conn: Connection, notice: Notice, now: datetime) -> None:
         announce(
             conn, notice.title, notice.lines, now, channel, page="queue", offer=notice.offer,
-            about=notice.about, ends=notice.ends,
+            about=notice.about, ends=notice.ends, grey=notice.grey,
         )  # fmt: skip
 
     return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)

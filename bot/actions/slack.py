@@ -348,6 +348,7 @@ class Notice(_Post):
     about: str = ""
     title: str
     lines: tuple[str, ...] = ()
+    grey: str = ""
     page: str = ""
     button: Button | None = None
     acts_on: str = ""
@@ -364,7 +365,9 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
-        told = compose.notice(self.title, self.lines, page, task.now, addresses.zone, offer)
+        told = compose.notice(
+            self.title, self.lines, page, task.now, addresses.zone, offer, self.grey
+        )
         account = addresses.account
         return replace(told, headline=f"{account}: {told.headline}") if account else told
 

@@ -436,6 +436,7 @@ def _due(step: "StepState", now: datetime) -> str:
 def show_failing(status: Status) -> None:
     """Print the polls whose last try failed."""
     from bot.cli import output
+    from bot.messages.text import without_answer
 
     if not status.failing:
         return
@@ -446,15 +447,11 @@ def show_failing(status: Status) -> None:
         cause = it.reason if it.trouble == "other" else f"{it.trouble} {it.kind}"
         causes.setdefault(cause, []).append(it)
     some = list(causes.values())[:_MOST_LISTED]
-    output.table(
-        (
-            _polls([it.what for it in alike]),
-            f"since {output.moment(since)} ({output.ago(since, status.now)})",
-            alike[0].reason,
-        )
-        for alike in some
-        for since in [min(it.since for it in alike)]
-    )
+    for alike in some:
+        since = min(it.since for it in alike)
+        output.line(f"  {_polls([it.what for it in alike])}")
+        output.line(f"    since {output.moment(since)} ({output.ago(since, status.now)})")
+        output.line(f"    {without_answer(alike[0].reason)}")
     left = status.failing_total - sum(map(len, some))
     if left:
         output.line(f"  and {left} more")

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import structlog
 
-from bot.delivery.causes import without_request
 from bot.domain.causes import (
     PASSING,
     Cause,
@@ -23,6 +22,7 @@ from bot.domain.causes import (
 )
 from bot.messages import ops as messages
 from bot.messages.ops import Fault, Notice
+from bot.messages.text import without_answer
 from bot.store import Connection
 from bot.store.recordings import website_names
 from bot.store.schema import ms
@@ -119,7 +119,7 @@ def _fault(lanes: Sequence[FailingLane], names: dict[str, str]) -> Fault:
     return Fault(
         cause=first.cause,
         place=_place(first.cause, first.lane, names),
-        reason=without_request(first.reason),
+        reason=without_answer(first.reason),
         remedy=first.remedy,
         since=first.since,
         waiting=sum(lane.waiting for lane in lanes),
@@ -265,7 +265,7 @@ def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
 
 
 def _group(action: str, cause: Cause, reason: str) -> tuple[str, Cause, str]:
-    return action, cause, without_request(reason)
+    return action, cause, without_answer(reason)
 
 
 def _announce(conn: Connection, notice: Notice, now: datetime, ops: Ops) -> None:

@@ -26,21 +26,24 @@ def notice(
     about: str = "",
     ends: bool = False,
     begun: datetime | None = None,
+    grey: str = "",
 ) -> NewMatch:
     """A notice as a match with one post; the same notice within one second is the same.
 
-    `page` is the path of a page of the status page that says more, `offer` what can be pressed.
+    `page` is the path of a page of the status page that says more, `offer` what can be pressed,
+    `grey` the last line: since when, which rules.
     `about` names the trouble of which it tells the beginning or (`ends`) the end: that answers
     the message of `begun`, which then says so too.
     """
     where = site or Site(id="", name="")
-    said = _hashed("\n".join((title, *lines, *filter(None, (about,)))))
+    said = _hashed("\n".join((title, *lines, *filter(None, (grey, about)))))
     end = RESOLVED if ends else ""
     key = f"{OWN_RULE}/{where.id}/{now:%Y%m%dT%H%M%S}/{said}{end}"
     subject = WebsiteSubject(website=where)
     action = Notice(
         title=title,
         lines=tuple(lines),
+        grey=grey,
         channel=channel,
         page=page,
         button=offer.button if offer else None,
@@ -102,6 +105,7 @@ def announce(
     offer: Offer | None = None,
     about: str = "",
     ends: bool = False,
+    grey: str = "",
 ) -> None:
     """Write the message into the audit log and, if there is a channel, into the outbox.
 
@@ -109,8 +113,14 @@ def announce(
     names the trouble that begins or `ends`.
     """
     website = site.id if site else ""
-    note = Note(kind="notice", website=website, text=title, details={"lines": list(lines)})
+    note = Note(
+        kind="notice",
+        website=website,
+        text=title,
+        details={"lines": [*lines, *filter(None, (grey,))]},
+    )
     record(conn, now, [note])
     if channel is not None:
         begun = begun_at(conn, OWN_RULE, website, _hashed(about)) if ends else None
-        add_match(conn, notice(title, lines, now, channel, site, page, offer, about, ends, begun))
+        told = notice(title, lines, now, channel, site, page, offer, about, ends, begun, grey)
+        add_match(conn, told)

@@ -360,7 +360,7 @@ def reminder(
         rule=rule,
         subject=subject,
         happened=now,
-        why=(f"It has lasted {lasted}", *reasons),
+        why=reasons,
         episode=f"{episode_name(now)}{REMINDED}",
         actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
         summary=f"Still firing after {lasted}: {rule.summary or rule.id}",

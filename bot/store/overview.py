@@ -46,6 +46,7 @@ _AT_ONCE = 500
 class StepNow:
     """A step of a match as it is now."""
 
+    key: str
     action: str
     rank: int
     state: StepStatus
@@ -509,6 +510,7 @@ def _steps_of(conn: Connection, ids: Sequence[int]) -> dict[int, list[StepNow]]:
     for start in range(0, len(ids), _AT_ONCE):
         for row in conn.execute(query.where(steps.c.match_id.in_(ids[start : start + _AT_ONCE]))):
             step = StepNow(
+                key=row.key,
                 action=row.action,
                 rank=row.rank,
                 state=StepStatus(row.state),

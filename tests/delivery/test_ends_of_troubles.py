@@ -77,7 +77,7 @@ async def test_a_lane_that_works_again_says_so_on_the_message_of_its_trouble():
         world.store.do(lambda conn: tend(conn, world.now, ops))
         await world.deliver()
         first, answer = world.posts("ops")
-        assert first.text.startswith("✅ Over after 2 h: Slack channel #ux is archived")
+        assert first.text.startswith("✅ Slack channel #ux works again after 2 h")
         assert answer.thread_ts == first.ts
 
 

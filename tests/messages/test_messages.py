@@ -304,7 +304,7 @@ def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
     ]
     section = blocks(message)[1]["text"]["text"]
     assert section.startswith(f"• <{PLAY}|/checkout/pay> · myshop.com")
-    assert section.endswith("\nand 4,997 more")
+    assert section.endswith("\n_and 4,997 more_")
 
 
 def test_a_notice_has_one_icon_and_lists_its_lines():

@@ -417,7 +417,7 @@ async def test_what_lasts_is_told_again_so_often_and_no_more():
         found += await world.looked(hours=1)
         world.restart()
     assert found == ["dip: slack"] * 3
-    assert world.why()[0].startswith("It has lasted 2 d")
+    assert world.why()[0] == "conversion 10 %, under 20 %"
     world.api.funnels["f0"] = [100, 50]
     assert await world.looks(30, hours=1) == ["dip: resolved"]
 
