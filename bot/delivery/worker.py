@@ -70,6 +70,10 @@ class RetryingStore:
         """The same, in one transaction with others of the kind that wait."""
         return await self._retried(lambda: self._store.run_together(work))
 
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The same for work that only reads."""
+        return await self._retried(lambda: self._store.read(work))
+
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
         failed = False
         while True:
@@ -365,15 +369,15 @@ class Delivery:
         A lane with a backlog waits until it is folded, and the others don't wait for that.
         """
         now = self._clock()
-        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         busy = frozenset(self._lanes)
 
-        def look(conn: Connection) -> tuple[list[str], Lanes]:
+        def look(conn: Connection) -> tuple[Mapping[str, int], list[str], Lanes]:
+            folding = _tidy_queue(conn, now)
             due = due_lanes(conn, now)
-            return due, self._sharing.lanes(conn, due, busy)
+            return folding, due, self._sharing.lanes(conn, due, busy)
 
-        every, ours = await self._store.run(look)
+        self._folding, every, ours = await self._store.run(look)
         self._sharing.use_lanes(ours)
         due, self._elsewhere = ours.due, frozenset(every).difference(ours.due)
         ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
@@ -416,7 +420,7 @@ class Delivery:
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
         busy = frozenset((*self._lanes, *self._resting, *self._elsewhere))
-        due = await self._store.run(lambda conn: next_due(conn, busy))
+        due = await self._store.read(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
         return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 
