@@ -30,6 +30,11 @@ FREE = (
 )
 """That nothing is in flight that a step (of `steps` and `matches`) must come after: on a website's
 lane a step of the same recording, or for what is of no recording another such one."""
+KIND_FAILS = (
+    "EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = steps.lane || ' ' || steps.action"
+    " AND lanes.failures > 0)"
+)
+"""Whether steps of that kind have a lane apart, on which the last attempt failed."""
 _FREE_STEPS = (
     "FROM steps JOIN matches ON matches.id = steps.match_id"
     f" WHERE steps.state = 'pending' AND {FREE}"
@@ -170,11 +175,6 @@ def set_apart(conn: Connection, lane: str, action: str) -> str:
         conn.execute(upsert(lanes).values(lane=apart).on_conflict_do_nothing())
         execute(conn, _SET_APART, {"lane": lane, "action": action, "apart": apart})
     return apart
-
-
-def is_failing(conn: Connection, lane: str) -> bool:
-    """Whether the last attempt on this lane failed."""
-    return execute(conn, _FAILED, {"lane": lane}).fetchone() is not None
 
 
 def lane_states(conn: Connection, now: datetime) -> list[LaneState]:

@@ -22,18 +22,17 @@ from bot.domain.step import Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.digests import (
-    SELECT_DUE_STEP,
     DueStep,
+    due_steps,
     erase_digest,
-    erase_ended,
     receipt,
+    step_ended,
 )
 from bot.store.lanes import (
     FREE,
+    KIND_FAILS,
     failures_if_open,
     has_free_step,
-    is_failing,
-    lane_of_kind,
     lane_works,
     set_apart,
 )
@@ -43,7 +42,6 @@ from bot.store.matches import (
     add_steps,
     forget_insights,
     release_awaiting,
-    release_next,
     told_of_awaited,
 )
 from bot.store.posts import keep_posts, post_of
@@ -106,7 +104,7 @@ class Claim:
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _DUE = (
-    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{due_steps(KIND_FAILS)} WHERE steps.lane = :lane AND steps.due <= :now"
     f" AND steps.state = 'pending' AND {FREE} ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
@@ -121,12 +119,18 @@ _UNFINISHED = (
 
 
 def claim(
-    conn: Connection, lane: str, now: datetime, token: str, calendar: Calendar = ALWAYS_LOUD
+    conn: Connection,
+    lane: str,
+    now: datetime,
+    token: str,
+    calendar: Calendar = ALWAYS_LOUD,
+    *,
+    beside: bool = True,
 ) -> Claim | None:
     """The lane's first due step, marked `sending` under `token`; None if there is none.
 
     None while the lane is paused, too. On a website's lane writes of several recordings may be in
-    flight side by side, those of one recording never.
+    flight side by side, those of one recording never; `beside` asks whether there is another one.
 
     Posts that must not go out now are folded into their digest or withheld.
     """
@@ -137,14 +141,14 @@ def claim(
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
             return None
-        row = DueStep(*found)
-        apart = lane_of_kind(lane, row.action)
-        if row.rank != Rank.POST and apart != lane and is_failing(conn, apart):
+        row, kind_fails = DueStep(*found[:-1]), found[-1]
+        if kind_fails and row.rank != Rank.POST:
             set_apart(conn, lane, row.action)
             continue
         if not held_back(conn, row, now, calendar):
             sent = _sent(conn, row, now, token)
-            return replace(sent, more=not failures and has_free_step(conn, lane, now))
+            more = beside and not failures and has_free_step(conn, lane, now)
+            return replace(sent, more=True) if more else sent
     return None
 
 
@@ -359,10 +363,9 @@ def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
 
 
 def _after(conn: Connection, claimed: Claim) -> None:
-    release_next(conn, claimed.match)
+    step_ended(conn, claimed.match)
     if claimed.rule.startswith(BUDGET):
         release_awaiting(conn, claimed.rule)
-    erase_ended(conn, claimed.match)
 
 
 def _record(

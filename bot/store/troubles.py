@@ -11,8 +11,7 @@ from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
-from bot.store.digests import erase_ended
-from bot.store.matches import release_next
+from bot.store.digests import step_ended
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
 from bot.store.statements import upsert
@@ -326,8 +325,7 @@ def _end(
     for step in ids:
         row = conn.execute(_ABOUT.where(steps.c.id == step)).one()
         conn.execute(update(steps).where(steps.c.id == step).values(ended=ms(now), **values))
-        release_next(conn, row.match_id)
-        erase_ended(conn, row.match_id)
+        step_ended(conn, row.match_id)
         said = values.get("fault") or "too many dead letters: its data was erased"
         note = Note(
             kind=kind,
