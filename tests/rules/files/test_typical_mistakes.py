@@ -1,0 +1,149 @@
+"""Typical slips in a rule file: told once, where a person would point, with one remedy."""
+
+import pytest
+
+from bot.errors import RuleErrors
+from bot.rules.files.load import read
+
+GOOD = """version: 1
+rules:
+  rage:
+    summary: Rage in the checkout
+    watch: recordings
+    websites: [myshop.com]
+    when:
+      friction: {min: 2}
+      saw_page: /checkout*
+    except:
+      tags:
+        - internal
+        - load-test
+    do:
+      tag: [friction]
+      slack:
+        channel: "#ux"
+        at_most: 10 per hour
+"""
+UNREAD = "; the rest of this rule was not checked"
+
+
+def said(text):
+    try:
+        read([("r.yaml", text.encode())])
+    except RuleErrors as error:
+        return [f"{it.line}:{it.column} {it.message.removesuffix(UNREAD)}" for it in error.faults]
+    return []
+
+
+def test_the_file_without_a_slip_is_good():
+    assert said(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        # A tab, or a space that is none.
+        ("    watch: rec", "\twatch: rec", "5:1 indent with spaces, not tabs"),
+        ("      friction:", "    \tfriction:", "8:5 indent with spaces, not tabs"),
+        (
+            "    watch:",
+            "\u00a0   watch:",
+            "5:1 this invisible character (U+00A0) is no space; indent with plain spaces",
+        ),
+        # A colon.
+        ("    when:\n", "    when\n", "7:5 add a colon after the key"),
+        ("watch: rec", "watch rec", "5:5 add a colon after the key"),
+        ("watch: rec", "watch:rec", "5:11 add a space after the colon"),
+        ("saw_page: /", "saw_page:/", "9:16 add a space after the colon"),
+        ("watch: rec", "watch = rec", "5:11 write a colon instead of ="),
+        ("watch: rec", "watch:\n    rec", "6:5 indent this line more: it is the value of watch"),
+        # A dash.
+        ("        - load", "        load", "13:9 start the item with a dash: - load-test"),
+        ("        - load", "        -load", "13:9 add a space after the dash: - load-test"),
+        (
+            "        - internal\n        - load-test",
+            "        -internal\n        -load-test",
+            "12:9 add a space after the dash: - internal",
+        ),
+        (
+            "        - load-test",
+            "          - load-test",
+            "13:11 this line continues the text above; indent its dash as far as the others",
+        ),
+        ("        - int", "        -int", "12:9 add a space after the dash: - internal"),
+        ("        - load", "      - load", "13:7 indent this line with 8 spaces, as line 12"),
+        # Depth.
+        (
+            "    watch: rec",
+            "     watch: rec",
+            "5:6 this line is indented too far: line 4 already has a value",
+        ),
+        ("    watch: rec", "   watch: rec", "5:4 indent this line with 4 spaces, as line 4"),
+        ("      saw_page:", "       saw_page:", "9:8 indent this line with 6 spaces, as line 8"),
+        ("      saw_page:", "     saw_page:", "9:6 indent this line with 6 spaces, as line 8"),
+        ("      friction:", "       friction:", "8:8 indent this line with 6 spaces, as line 9"),
+        (
+            "        channel: ",
+            "      channel: ",
+            "18:9 this line is indented too far: line 17 already has a value",
+        ),
+        # A key under the wrong parent.
+        (
+            "      friction: {min: 2}\n      saw_page: /checkout*",
+            "    friction: {min: 2}\n    saw_page: /checkout*",
+            "8:5 friction belongs under when; indent it more than when",
+        ),
+        (
+            "    do:",
+            "      do:",
+            "14:7 do is a key of a rule; indent it as far as the rule's other keys",
+        ),
+        (
+            "    do:",
+            "  do:",
+            "14:3 do is a key of a rule; indent it as far as the rule's other keys",
+        ),
+        # A quote or bracket.
+        ('"#ux"', '"#ux', "17:18 this quote is not closed"),
+        ("[myshop.com]", "[myshop.com", "6:15 this [ is not closed"),
+        ("[myshop.com]", "[myshop.com}", "6:26 } closes the [ of column 15; write ]"),
+        ("{min: 2}", "{min: 2", "8:17 this { is not closed"),
+        ("{min: 2}", "{min: 2}}", "8:25 one } too many; remove it"),
+        ("{min: 2}", "{min: 2 max: 3}", "8:25 add a comma before max"),
+        # Twice.
+        ("    do:", "    watch: x\n    do:", "14:5 duplicate key watch; it is already on line 5"),
+        (
+            "    when:",
+            "<<<<<<< HEAD\n    when:",
+            "7:1 a merge conflict is left in this file; resolve it",
+        ),
+    ],
+)  # fmt: skip
+def test_one_slip_is_one_error_at_its_place_with_one_remedy(old, new, told):
+    assert GOOD.count(old) == 1
+    assert said(GOOD.replace(old, new)) == [told]
+
+
+def test_a_rule_whose_keys_are_not_indented_is_one_error():
+    text = (
+        "version: 1\nrules:\n  rage:\n  watch: recordings\n  when: {tags: a}\n  do: {star: true}\n"
+    )
+    assert said(text) == ["4:3 watch is a key of a rule; indent it more than rage"]
+    assert said(text.replace("star", "stra")) == [
+        "4:3 watch is a key of a rule; indent it more than rage",
+        "6:8 unknown action; did you mean star?",
+    ]
+
+
+def test_rules_that_are_not_indented_are_one_error():
+    text = "version: 1\nrules:\nrage:\n  watch: recordings\n  when: {tags: a}\n  do: {star: true}\n"
+    assert said(text) == ["3:1 indent rage more than rules:"]
+    assert said(text + text.partition("rules:\n")[2].replace("rage", "more")) == [
+        "3:1 indent rage more than rules:"
+    ]
+
+
+def test_texts_with_a_dash_are_texts_where_they_mean_something():
+    assert said(GOOD.replace("- load-test", "- -5")) == []
+    assert said(GOOD.replace("Rage in the checkout", "Rage - in\n      the checkout")) == []
+    assert said(GOOD.replace("{min: 2}", "\n        min:\n          2")) == []
