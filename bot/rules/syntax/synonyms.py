@@ -18,6 +18,11 @@ NO_SUCH: Final = MappingProxyType({
 _WHICH_SITE = "write websites: beside when; for an address, entry_url"
 _WHEN = "the start of a session is in created, weekday and hour"
 _MARK = "Mouseflow notes it as a tag of the session, such as tags: click-rage"
+_RETURNING = "write visitor_type: returning"
+_FIRST = "write visitor_type: first"
+_PHONE = "write device: phone"
+_BOUNCE = "write pages: 1"
+_TIME_ON_PAGE = "write page: {path: /checkout*, engagement: {over: 60s}}"
 _IN_URL = 'write entry_url: "*name=value*"'
 NO_FIELD: Final = MappingProxyType({
     "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
@@ -26,6 +31,10 @@ NO_FIELD: Final = MappingProxyType({
     "day": _WHEN, "start_time": _WHEN,
     "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
     "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,
+    "returning": _RETURNING, "returning_visitor": _RETURNING, "returning_visitors": _RETURNING,
+    "new_visitor": _FIRST, "new_visitors": _FIRST, "first_visit": _FIRST,
+    "mobile": _PHONE, "is_mobile": _PHONE, "bounce": _BOUNCE, "bounced": _BOUNCE,
+    "time_on_page": _TIME_ON_PAGE, "page_time": _TIME_ON_PAGE, "utm": _IN_URL,
     "query": _IN_URL, "utm_source": _IN_URL, "utm_medium": _IN_URL, "utm_campaign": _IN_URL,
 })  # fmt: skip
 """Words for a field that does not exist, and what to write instead."""
@@ -49,7 +58,12 @@ _MEANT: Final = MappingProxyType({
     "more_than_usual": "above_usual", "anomaly": "below_usual",
     "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
     "visited": "saw_page", "landing_page": "entry_page", "score": "friction",
-    "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text", "limit": "at_most",
+    "visitor": "visitor_type", "page_count": "pages", "page_views": "pages",
+    "time_on_site": "duration", "session_length": "duration", "session_duration": "duration",
+    "ip_address": "ip", "user_id": "visitor_id", "email": "visitor_name",
+    "username": "visitor_name", "user_name": "visitor_name", "customer": "visitor_name",
+    "first_page": "entry_page", "last_page": "exit_page", "exit_url": "exit_page",
+    "rate": "recording_rate", "message": "text", "limit": "at_most",
     "mobile": "phone", "smartphone": "phone", "pc": "desktop", "computer": "desktop",
     "new": "first", "repeat": "returning", "recurring": "returning", "returned": "returning",
     "search": "searchengines", "google": "searchengines", "bing": "searchengines",
@@ -69,7 +83,8 @@ _ALSO: Final = MappingProxyType({
     "on": ("start",), "off": ("stopped",), "min": ("at_least",), "limit": ("recordings",),
     "max": ("at_most",), "when": ("given",), "then": ("expect",), "if": ("given",),
     "url": ("path",), "name": ("funnel", "form", "campaign", "path"),
-    "session": ("visitor",), "rate": ("at_most",), "enabled": ("recording",),
+    "session": ("visitor",), "user": ("visitor_id",), "rate": ("at_most",),
+    "enabled": ("recording",),
 })  # fmt: skip
 """What they can mean elsewhere in a rule."""
 

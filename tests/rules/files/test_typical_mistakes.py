@@ -147,3 +147,32 @@ def test_texts_with_a_dash_are_texts_where_they_mean_something():
     assert said(GOOD.replace("- load-test", "- -5")) == []
     assert said(GOOD.replace("Rage in the checkout", "Rage - in\n      the checkout")) == []
     assert said(GOOD.replace("{min: 2}", "\n        min:\n          2")) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("visitor", "did you mean visitor_type?"),
+        ("returning", "write visitor_type: returning"),
+        ("returning_visitor", "write visitor_type: returning"),
+        ("new_visitor", "write visitor_type: first"),
+        ("mobile", "write device: phone"),
+        ("bounce", "write pages: 1"),
+        ("bounced", "write pages: 1"),
+        ("page_count", "did you mean pages?"),
+        ("time_on_site", "did you mean duration?"),
+        ("time_on_page", "write page: {path: /checkout*, engagement: {over: 60s}}"),
+        ("session_length", "did you mean duration?"),
+        ("ip_address", "did you mean ip?"),
+        ("user_id", "did you mean visitor_id?"),
+        ("user", "did you mean visitor_id?"),
+        ("email", "did you mean visitor_name?"),
+        ("first_page", "did you mean entry_page?"),
+        ("last_page", "did you mean exit_page?"),
+        ("exit_url", "did you mean exit_page?"),
+        ("utm", 'write entry_url: "*name=value*"'),
+    ],
+)
+def test_a_word_of_other_tools_is_told_with_the_field_to_write(word, told):
+    (line,) = said(GOOD.replace("friction: {min: 2}", f"{word}: {{min: 2}}"))
+    assert line == f"8:7 unknown field; {told}"
