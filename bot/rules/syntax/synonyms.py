@@ -109,6 +109,7 @@ LANGUAGES: Final = MappingProxyType({
 _COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
 _WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}
 _RANGE = re.compile(r"(\d[\d.]*)\s*(?:-|\.\.\.?|–|to)\s*(\d[\d.]*)")
+_AT_LEAST = re.compile(r"(\d[\d.]*) ?(?:\+|or more)")
 _REGEX = re.compile(r"^/?\^|\$/?$|(?:^|[/)\]])\.[*+]|\\[dwsb.]|\[[^]]+\][*+?]|\([^)]*\|[^)]*\)")
 _GROUPED = re.compile(r"\d{1,3}([.,_' ]\d{3})+")
 _THOUSANDS = re.compile(r"(\d{1,6}) ?[kK]")
@@ -133,6 +134,8 @@ def comparison(text: str) -> str | None:
     if found := _COMPARED.fullmatch(text.strip()):
         word = _WORDS.get(found[1])
         return f"{{{word}: {found[2]}}}" if word else found[2]
+    if found := _AT_LEAST.fullmatch(text.strip()):
+        return f"{{min: {found[1]}}}"
     if found := _RANGE.fullmatch(text.strip()):
         return f"{{min: {found[1]}, max: {found[2]}}}"
     return None

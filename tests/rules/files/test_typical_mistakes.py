@@ -176,3 +176,18 @@ def test_texts_with_a_dash_are_texts_where_they_mean_something():
 def test_a_word_of_other_tools_is_told_with_the_field_to_write(word, told):
     (line,) = said(GOOD.replace("friction: {min: 2}", f"{word}: {{min: 2}}"))
     assert line == f"8:7 unknown field; {told}"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("pages: 5 pages", "8:14 pages has no unit; write 5"),
+        ("pages: {min: 3 pages}", "8:20 pages has no unit; write 3"),
+        ("pages: {over: 60s}", "8:21 pages has no unit; write 60; for a time write duration"),
+        ("friction: 50%", "8:17 friction has no unit; write 50"),
+        ("pages: 3+", "8:14 a comparison is written in words: {min: 3}"),
+        ("pages: 3 or more", "8:14 a comparison is written in words: {min: 3}"),
+    ],
+)
+def test_a_unit_where_there_is_none_is_told(value, told):
+    assert said(GOOD.replace("friction: {min: 2}", value)) == [told]
