@@ -22,6 +22,7 @@ from bot.fields.normal import (
     folded,
     folded_address,
     folded_path,
+    folded_words,
     language,
     page,
     referrer_word,
@@ -184,9 +185,10 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             | TextKind.TAG
             | TextKind.VERSION
             | TextKind.MOMENT
-            | TextKind.SEARCH
         ):
             return folded
+        case TextKind.SEARCH:
+            return folded_words
         case _:
             assert_never(kind)
 
