@@ -78,6 +78,25 @@ def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:
     return _read(conn.execute(just_now.order_by(_table.c.at.desc()).limit(1)).first())
 
 
+def posts_of(
+    conn: Connection, rule: str, subject_key: str, matched: datetime
+) -> list[tuple[int, str, Posted]]:
+    """The messages of what the rule matched then, each with its match and lane."""
+    query = (
+        select(_table)
+        .join(matches, matches.c.id == _table.c.match_id)
+        .where(
+            matches.c.rule == rule,
+            matches.c.subject_key == subject_key,
+            matches.c.matched == ms(matched),
+        )
+    )
+    return [
+        (row.match_id, row.lane, Posted(row.key, row.channel, row.stamp, row.shows))
+        for row in conn.execute(query)
+    ]
+
+
 def _edits(params: str) -> str | None:
     try:
         return msgspec.json.decode(params, type=_Edits).post
