@@ -39,6 +39,13 @@ NO_FIELD: Final = MappingProxyType({
 })  # fmt: skip
 """Words for a field that does not exist, and what to write instead."""
 
+NO_FIELD_OF: Final = MappingProxyType({
+    "rage_clicks": ("views", "write visitors: {tags: click-rage} beside when, and views"),
+    "rage_click": ("views", "write visitors: {tags: click-rage} beside when, and views"),
+    "start_time": ("submits", "write field: {start: {over: 10s}}"),
+})  # fmt: skip
+"""The same for one kind alone: that which has this field."""
+
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
     "where": "when", "unless": "except", "exclude": "except", "except_when": "except",
@@ -62,6 +69,10 @@ _MEANT: Final = MappingProxyType({
     "time_on_site": "duration", "session_length": "duration", "session_duration": "duration",
     "ip_address": "ip", "user_id": "visitor_id", "email": "visitor_name",
     "username": "visitor_name", "user_name": "visitor_name", "customer": "visitor_name",
+    "landing": "entry_page", "landing_url": "entry_page", "exit": "exit_page", "tag": "tags",
+    "masking": "disable_keystrokes", "mask_keystrokes": "disable_keystrokes",
+    "ip_masking": "anonymize_ips", "mask_ips": "anonymize_ips", "mask_ip": "anonymize_ips",
+    "anonymize": "anonymize_ips", "anonymise_ips": "anonymize_ips",
     "first_page": "entry_page", "last_page": "exit_page", "exit_url": "exit_page",
     "rate": "recording_rate", "message": "text", "limit": "at_most",
     "mobile": "phone", "smartphone": "phone", "pc": "desktop", "computer": "desktop",

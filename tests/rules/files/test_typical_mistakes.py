@@ -191,3 +191,36 @@ def test_a_word_of_other_tools_is_told_with_the_field_to_write(word, told):
 )
 def test_a_unit_where_there_is_none_is_told(value, told):
     assert said(GOOD.replace("friction: {min: 2}", value)) == [told]
+
+
+@pytest.mark.parametrize(
+    ("watch", "word", "told"),
+    [
+        ("pages", "rage_clicks", "write visitors: {tags: click-rage} beside when, and views"),
+        ("forms", "start_time", "write field: {start: {over: 10s}}"),
+        (
+            "funnels",
+            "date",
+            "known here: funnel, entered, completed, conversion, step, any, all, not",
+        ),
+        ("websites", "ip_masking", "did you mean anonymize_ips?"),
+        ("websites", "mask_ips", "did you mean anonymize_ips?"),
+        ("websites", "keystrokes", "did you mean disable_keystrokes?"),
+        ("websites", "masking", "did you mean disable_keystrokes?"),
+    ],
+)
+def test_a_word_of_other_tools_is_told_with_what_the_watched_kind_has(watch, word, told):
+    text = (
+        f"version: 1\nrules:\n  one:\n    watch: {watch}\n    when: {{{word}: {{min: 2}}}}\n"
+        '    do: {slack: {channel: "#ux"}}\n'
+    )
+    assert said(text) == [f"5:12 unknown field; {told}"]
+
+
+def test_the_apis_names_of_filters_name_the_filter_to_write():
+    text = GOOD.replace("recordings\n", "funnels\n    visitors: {landing: /a, exit: /b, tag: x}\n")
+    assert said(text)[:3] == [
+        "6:16 unknown key; did you mean entry_page?",
+        "6:29 unknown key; did you mean exit_page?",
+        "6:39 unknown key; did you mean tags?",
+    ]
