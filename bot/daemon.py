@@ -67,7 +67,7 @@ from bot.errors import (
 from bot.health import Health
 from bot.messages.ops import Notice
 from bot.other_bots import OtherBots
-from bot.polling.ops_messages import announce
+from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -168,7 +168,11 @@ def ops_of(settings: Settings) -> Ops:
             about=notice.about, ends=notice.ends, grey=notice.grey,
         )  # fmt: skip
 
-    return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
+    def change(conn: Connection, notice: Notice, now: datetime) -> None:
+        zone = settings.mouseflow.time_zone
+        amend(conn, notice.title, notice.lines, now, zone, notice.about)
+
+    return Ops(f"slack:{channel or ''}", tell, change, account_fails)
 
 
 async def run(

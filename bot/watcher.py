@@ -37,6 +37,7 @@ from bot.polling.server_facts import earlier_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
+from bot.reports.fetch import note_switches
 from bot.reports.look import Look
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import RuleSet, waits_for
@@ -367,6 +368,8 @@ class Watcher:
         caught = Caught(
             earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
         )
+        if polled.recorded.unconfirmed:
+            polled = await self._confirm_silence(watched, polled, now)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -394,6 +397,19 @@ class Watcher:
             )
 
         return record
+
+    async def _confirm_silence(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> recordings.Polled:
+        """Tell of a silence, once the website is seen to record; else ask at the next poll."""
+        try:
+            await note_switches(watched.site, self.context, now)
+        except BotError as error:
+            log.warning("poll.silence_unconfirmed", website=watched.site.name, reason=str(error))
+            return polled
+        tell = self._absences(watched, now)
+        told = await self.context.store.run(lambda conn: tell(conn, polled))
+        return replace(polled, recorded=polled.recorded.beside(told))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""

@@ -241,9 +241,9 @@ def _show(
         )  # fmt: skip
         return
     output.line(f"{output.moment(span.since)} to {output.moment(span.until)}")
+    told = "no rules have run yet, so everything is new"
+    output.line(rule_diff.differing(changes) if running.digests else told)
     output.table(rule_diff.rows(changes))
-    if not running.digests:
-        output.line("no rules have run yet, so everything is new")
     if earlier:
         matches = output.counted(earlier, "match", "matches")
         output.line(

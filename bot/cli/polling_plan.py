@@ -167,8 +167,11 @@ def show_plan(polling: PollingPlan) -> None:
         )
         if now.slow:
             output.line(f"  {slow_poll_lines(now)[0]}")
-        for text in interval_lines(polling.intervals, now.wished):
+        chosen = [it for it in polling.intervals if it.every == now.wished]
+        for text in interval_lines(chosen, now.wished):
             output.line(f"  {text}")
+        if chosen:
+            output.line("  mouseflow-bot check --cost compares intervals")
     for plan, sites in polling.plans.items():
         output.line(f"  {some([site.name for site in sites])}")
         for text in lines(plan):

@@ -142,6 +142,11 @@ def folded(value: str) -> str:
     return normalize("NFC", bare)
 
 
+def folded_words(value: str) -> str:
+    """A text for the API's search as it is compared: one space between words."""
+    return folded(" ".join(value.split()))
+
+
 def folded_path(value: str) -> str:
     """A page or a page pattern as it is compared."""
     return folded(path(value))

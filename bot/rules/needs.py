@@ -117,14 +117,14 @@ def asks_search(rule: Rule) -> bool:
 
 
 def searches(rules: Iterable[Rule]) -> tuple[str, ...]:
-    """The texts that rules have the API search for: one query each."""
+    """The texts that rules have the API search for: one query for all that are alike."""
     found = {
-        text
+        field_of(test, rule.watch).normal(text): " ".join(text.split())
         for rule in rules
         for test in _tests(rule, AskedBy.SEARCH)
         for text in test.operator.spelled
     }
-    return tuple(sorted(found))
+    return tuple(sorted(found.values()))
 
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
