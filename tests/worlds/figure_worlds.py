@@ -133,8 +133,8 @@ class FigureWorld(Process):
         self.app = Listener(self.sim.mouseflow_app, told.answers)
         self.prepare(told.zone, BOT_POLL__REPORTS=f"{POLL:.0f}s", BOT_POLL__RECORDINGS="1h")
         await self.start()
-        for _ in range(chance.randint(7, 10)):
-            await exactly(chance.uniform(0.5, 9) * 3600)
+        for _ in range(chance.randint(6, 9)):
+            await exactly(chance.uniform(0.5, 8) * 3600)
             await chance.choice(ACTS)(self)
         self.sim.faults.clear()
         await exactly(3 * 3600)
