@@ -293,6 +293,11 @@ class Judge:
         if not last or last[0].what != "Stopped":
             return False
         who = wanted.partition(" ")[0]
+        since = self.budgets(last[0].at, at)
+        same = len({it.get("resume") for it in since if it}) == 1
+        covered = all(it and shop.name in it["websites"] for it in since)
+        if last[0].who == "bot" and not (same and covered):
+            return None  # given up, and perhaps taken back
         if who in ("bot", "person") or last[0].who != "bot":
             return last[0].who == who
         both = self.rule_stops(shop, last[0].at), self.by_budget(shop, last[0].at)
