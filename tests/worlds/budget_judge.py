@@ -154,10 +154,10 @@ class Judge:
             yield "false", f"{text}: it is read-only"
         if it.what == "Stopped":
             mine = any(step.get("recording") == "stop" for step in steps)
-            if not mine and not self.rule_stops(shop, it.at):
-                yield "false", f"{text}: no step calls for that"
-            if not mine:
+            if self.rule_stops(shop, it.at):
                 return
+            if not mine:
+                yield "false", f"{text}: no step calls for that"
             begin = max(self.begins(each, it.at) for each in around if each) if any(around) else 0
             stops = [n for n, each in enumerate(before) if each.who == "bot"
                      and each.what == "Stopped" and each.at >= begin]  # fmt: skip
