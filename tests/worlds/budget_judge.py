@@ -154,10 +154,10 @@ class Judge:
             yield "false", f"{text}: it is read-only"
         if it.what == "Stopped":
             mine = any(step.get("recording") == "stop" for step in steps)
-            if not mine and not self.rule_stops(shop, it.at):
-                yield "false", f"{text}: no step calls for that"
-            if not mine:
+            if self.rule_stops(shop, it.at):
                 return
+            if not mine:
+                yield "false", f"{text}: no step calls for that"
             begin = max(self.begins(each, it.at) for each in around if each) if any(around) else 0
             stops = [n for n, each in enumerate(before) if each.who == "bot"
                      and each.what == "Stopped" and each.at >= begin]  # fmt: skip
@@ -293,6 +293,11 @@ class Judge:
         if not last or last[0].what != "Stopped":
             return False
         who = wanted.partition(" ")[0]
+        since = self.budgets(last[0].at, at)
+        same = len({it.get("resume") for it in since if it}) == 1
+        covered = all(it and shop.name in it["websites"] for it in since)
+        if last[0].who == "bot" and not (same and covered):
+            return None  # given up, and perhaps taken back
         if who in ("bot", "person") or last[0].who != "bot":
             return last[0].who == who
         both = self.rule_stops(shop, last[0].at), self.by_budget(shop, last[0].at)

@@ -161,11 +161,11 @@ class BudgetWorld(Process):
             shop.read_only.append((now(), False))
         self.prepare(told.zone, BOT_POLL__REPORTS=f"{POLL:.0f}s", BOT_POLL__RECORDINGS="1h")
         await self.start()
-        for _ in range(chance.randint(6, 9)):
-            await exactly(chance.uniform(0.5, 10) * 3600)
+        for _ in range(chance.randint(6, 8)):
+            await exactly(chance.uniform(0.5, 6) * 3600)
             await chance.choice(ACTS)(self)
         self.sim.faults.clear()
-        await exactly(chance.uniform(3, 12) * 3600)
+        await exactly(chance.uniform(3, 8) * 3600)
         await self.end(kill=False)
         self.kept.close()
         told.said, told.end = self.wall.said, now()

@@ -18,6 +18,18 @@ def fallen(*shares: str) -> Test:
     return draw
 
 
+def unusual(chance: random.Random) -> Any:
+    """A share or an average against the usual of the weekday and hour."""
+    return chance.choice([{"below_usual": f"{chance.choice([50, 80, 95])}%"},
+                          {"above_usual": f"{chance.choice([105, 120, 200])}%"}])  # fmt: skip
+
+
+def averages(*values: Any) -> Test:
+    """An average or a share: now a bound, now against the usual."""
+    plain = bounds(*values)
+    return either(plain, either(plain, unusual))
+
+
 def counts(*values: Any) -> Test:
     """A count: now a bound, now against the past."""
     plain = bounds(*values)
@@ -35,7 +47,7 @@ FUNNELS: dict[str, Test] = {
     "funnel": texts("Checkout", "Land*", "f1", regex="^(check|land)"),
     "entered": counts(5, 40, 120),
     "completed": counts(1, 8, 30),
-    "conversion": either(SHARES, fallen("10%", "20%")),
+    "conversion": either(SHARES, either(unusual, fallen("10%", "20%"))),
     "step": parts(
         {
             "name": texts("Cart", "Pay*", "Checkout"),
@@ -52,7 +64,7 @@ FORMS: dict[str, Test] = {
     "interactions": counts(5, 30, 100),
     "submits": bounds(1, 20, 60),
     "success": bounds(1, 20, 60),
-    "completion": either(SHARES, fallen("10%", "20%")),
+    "completion": either(SHARES, either(unusual, fallen("10%", "20%"))),
     "field": parts(
         {
             "name": texts("email", "pho*", "nobody"),
@@ -70,11 +82,11 @@ PAGES: dict[str, Test] = {
     "path": texts("/cart", "/checkout*", "/products/*", "/nowhere", regex="^/(cart|search)$"),
     "title": texts("Your cart*", "*MyShop", "nothing"),
     "views": counts(5, 40, 150),
-    "visit_time": bounds("10s", "25s", "40s"),
+    "visit_time": averages("10s", "25s", "40s"),
     "engagement_time": bounds("5s", "14s", "25s"),
     "clicks": bounds(20, 100, 400),
-    "render_time": bounds("1s", "2s", "3s"),
-    "scroll": bounds("30%", "55%", 60),
+    "render_time": averages("1s", "2s", "3s"),
+    "scroll": averages("30%", "55%", 60),
     "fold": bounds(750, 850),
     "height": bounds(2000, 4000),
     "size": bounds(10_000, 25_000),

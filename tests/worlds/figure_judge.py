@@ -25,6 +25,9 @@ ANOTHER_ALERT = ("when", "except", "over_last", "visitors")
 ENOUGH = 10
 """With so many visitors it is certain that a filter can be proved."""
 
+PROVED = 3600 + 2 * POLL
+"""A filter that could not be proved is asked again each hour."""
+
 FILTERS = {
     "device": "device", "browser": "browser", "os": "os", "country": "country",
     "screen": "screenres", "referrer_type": "referrer", "visitor_type": "visitortype",
@@ -32,6 +35,7 @@ FILTERS = {
 }  # fmt: skip
 BOUNDS = {"friction": "friction", "duration": "visit", "pages": "pages"}
 PAST = ("drops_by", "rises_by")
+USUAL = ("below_usual", "above_usual")
 
 Verdict = bool | None
 Possible = frozenset[Verdict]
@@ -53,11 +57,12 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One poll as a rule saw it: its subjects by their ids, and how many visitors there were."""
+    """One poll as a rule saw it: its subjects by their ids, now and in the last four weeks."""
 
     at: float
     rule: dict[str, Any]
     subjects: dict[str, View]
+    weeks: tuple[dict[str, View], ...] = ()
 
     @property
     def visitors(self) -> int:
@@ -84,16 +89,17 @@ def query(rule: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def asked(rule: dict[str, Any], answer: Answer, zone: ZoneInfo) -> bool:
-    """Whether this is an answer to the question that the rule asks."""
+def asked(rule: dict[str, Any], answer: Answer, zone: ZoneInfo, weeks: int = 0) -> bool:
+    """Whether this is an answer to the question that the rule asks, or did so many weeks ago."""
     given = {key: value.casefold() for key, value in answer.query.items() if key != "limit"}
     since, until = given.pop("fromdate", None), given.pop("todate", None)
     if given != {key: value.casefold() for key, value in query(rule).items()}:
         return False
     if since is None:
-        return "over_last" not in rule
+        return "over_last" not in rule and not weeks
     today = datetime.fromtimestamp(answer.at, zone).date()
     days = timedelta(seconds=figure(rule.get("over_last", "30d")) or 0)
+    today -= timedelta(weeks=weeks)
     tomorrow = (today + timedelta(days=1)).isoformat()
     return date.fromisoformat(since) == today - days and until in (None, tomorrow)
 
@@ -163,20 +169,27 @@ def looks(told: FigureHistory, name: str) -> list[Look]:
             continue
         if found and answer.at - found[-1].at < 60 and found[-1].rule is span.what:
             continue  # asked again within the same poll
-        match answer.kind:
-            case "funnels":
-                views = {row["funnelId"]: funnel(row) for row in answer.body}
-            case "forms":
-                reports = {
-                    it.one: it.body for it in told.answers
-                    if it.one and answer.at <= it.at < answer.at + 60
-                    and asked(span.what, it, zone)
-                }  # fmt: skip
-                views = {row["formId"]: form(row, reports) for row in answer.body}
-            case _:
-                views = {row["displayUrl"]: page(row) for row in answer.body["pages"]}
-        found.append(Look(answer.at, span.what, views))
+        rule, weeks = span.what, tuple[dict[str, View], ...]()
+        if [*comparisons(rule["when"], USUAL), *comparisons(rule.get("except", {}), USUAL)]:
+            weeks = tuple(week(told, rule, answer.at, number) for number in range(1, 5))
+        found.append(Look(answer.at, rule, subjects(told, answer, rule), weeks))
     return found
+
+
+def subjects(told: FigureHistory, answer: Answer, rule: dict[str, Any]) -> dict[str, View]:
+    """The subjects of an answer by their ids, with the reports that came beside it."""
+    zone = ZoneInfo(told.zone)
+    match answer.kind:
+        case "funnels":
+            return {row["funnelId"]: funnel(row) for row in answer.body}
+        case "forms":
+            reports = {
+                it.one: it.body for it in told.answers
+                if it.one and answer.at <= it.at < answer.at + 60 and asked(rule, it, zone)
+            }  # fmt: skip
+            return {row["formId"]: form(row, reports) for row in answer.body}
+        case _:
+            return {row["displayUrl"]: page(row) for row in answer.body["pages"]}
 
 
 # Conditions: yes, no or unknown
@@ -215,7 +228,7 @@ def entry(key: str, test: Any, view: View, past: dict[str, Verdict]) -> Verdict:
         if view[key] is None:
             return None
         return one_of([mapping(test, item, past) for item in view[key]])
-    if any(name in PAST for name in test) if isinstance(test, dict) else False:
+    if isinstance(test, dict) and any(name in PAST + USUAL for name in test):
         return past[f"{key} {test}"]
     if key not in view:
         return False
@@ -226,15 +239,17 @@ def entry(key: str, test: Any, view: View, past: dict[str, Verdict]) -> Verdict:
     return some(key, test, view[key])
 
 
-def comparisons(condition: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All tests against the past."""
+def comparisons(
+    condition: dict[str, Any], names: tuple[str, ...] = PAST + USUAL
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All tests against the past or the usual."""
     for key, test in condition.items():
         if key in ("any", "all"):
             for each in test:
-                yield from comparisons(each)
+                yield from comparisons(each, names)
         elif key == "not":
-            yield from comparisons(test)
-        elif isinstance(test, dict) and any(name in PAST for name in test):
+            yield from comparisons(test, names)
+        elif isinstance(test, dict) and any(name in names for name in test):
             yield key, test
 
 
@@ -266,13 +281,42 @@ def against(
     return frozenset(found)
 
 
+def unusual(key: str, test: dict[str, Any], who: str, look: Look) -> Verdict:
+    """What a comparison with the usual says: the median of the same days of the last four weeks."""
+    value = look.subjects[who][key]
+    past = sorted(
+        views[who][key] for views in look.weeks if views.get(who, {}).get(key) is not None
+    )
+    if value is None or len(past) < 3:
+        return None
+    middle = past[1:3] if len(past) == 4 else past[1:2]
+    share = (figure(test.get("below_usual", test.get("above_usual"))) or 0) / 100
+    so = {value <= share * it if "below_usual" in test else value >= share * it for it in middle}
+    return so.pop() if len(so) == 1 else None
+
+
+def week(told: FigureHistory, rule: dict[str, Any], at: float, weeks: int) -> dict[str, View]:
+    """What the API answered on that day, until then, about the same days so many weeks before."""
+    zone = ZoneInfo(told.zone)
+    day = datetime.fromtimestamp(at, zone).date()
+    answers = [
+        it for it in told.answers
+        if at - DAY < it.at <= at + 60 and it.kind == rule["watch"] and not it.one
+        and asked(rule, it, zone, weeks) and datetime.fromtimestamp(it.at, zone).date() == day
+    ]  # fmt: skip
+    return subjects(told, answers[-1], rule) if answers else {}
+
+
 def possible(
     rule: dict[str, Any], who: str, look: Look, seen: list[Look], *, earlier: bool
 ) -> Possible:
     """What the condition may be at that look, for one subject."""
     tests = [*comparisons(rule["when"]), *comparisons(rule.get("except", {}))]
     options = {
-        f"{key} {test}": against(key, test, who, look, seen, earlier=earlier) for key, test in tests
+        f"{key} {test}": frozenset({unusual(key, test, who, look)})
+        if any(name in USUAL for name in test)
+        else against(key, test, who, look, seen, earlier=earlier)
+        for key, test in tests
     }
     view = look.subjects[who]
     return frozenset(
@@ -397,12 +441,17 @@ def walked(told: FigureHistory, name: str) -> dict[str, Walk]:
                 same = [it for it in seen[:n] if query(it.rule) == query(rule)
                         and it.rule.get("over_last") == rule.get("over_last")]  # fmt: skip
                 holds = possible(rule, who, look, same, earlier=shared_past(told, look, same))
-            few = look.visitors < ENOUGH and ("visitors" in rule or "over_last" in rule)
+            filtered = "visitors" in rule or "over_last" in rule
+            few = filtered and any(
+                it.visitors < ENOUGH for it in seen[: n + 1] if it.at >= look.at - PROVED
+            )
             if on_hold(told, rule):
                 holds = UNKNOWN
             elif few:
                 holds |= UNKNOWN
-            if walk.fires and [*comparisons(rule["when"]), *comparisons(rule.get("except", {}))]:
+            if walk.fires and any(
+                [*comparisons(rule[key], PAST)] for key in ("when", "except") if key in rule
+            ):
                 holds |= {False, None}  # its end compares with what was before the alert
             ours = [
                 (k, each) for k, each in enumerate(said)

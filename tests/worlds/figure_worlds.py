@@ -102,14 +102,13 @@ class FigureWorld(Process):
             for day in (today + timedelta(days=n) for n in (-1, 1, 2))
             if chance.random() < 0.4
         )
-        self.site = website(
-            "site-0", HOST,
-            plan=Plan(
-                per_day=chance.choice([40, 150]), since=today - timedelta(days=12),
-                surges=surges, kinds=chance.choice([15, 40]),
-            ),
-            seed=chance.randrange(1000),
-        )  # fmt: skip
+        plan = Plan(
+            per_day=chance.choice([40, 150]),
+            since=today - timedelta(days=chance.choice([12, 50])),
+            surges=surges,
+            kinds=chance.choice([15, 40]),
+        )
+        self.site = website("site-0", HOST, plan=plan, seed=chance.randrange(1000))
         for key, (name, steps) in FUNNELS.items():
             self.site.funnels[key] = Funnel(key, name, [*steps])
         for key, (url, name, fields) in FORMS.items():
@@ -134,8 +133,8 @@ class FigureWorld(Process):
         self.app = Listener(self.sim.mouseflow_app, told.answers)
         self.prepare(told.zone, BOT_POLL__REPORTS=f"{POLL:.0f}s", BOT_POLL__RECORDINGS="1h")
         await self.start()
-        for _ in range(chance.randint(7, 10)):
-            await exactly(chance.uniform(0.5, 9) * 3600)
+        for _ in range(chance.randint(6, 9)):
+            await exactly(chance.uniform(0.5, 8) * 3600)
             await chance.choice(ACTS)(self)
         self.sim.faults.clear()
         await exactly(3 * 3600)

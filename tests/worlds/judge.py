@@ -8,7 +8,9 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import datetime
+from datetime import time as clock
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ruamel.yaml import YAML
 
@@ -193,6 +195,20 @@ def figure(value: Any) -> float | None:
     if re.fullmatch(r"([0-9.]+(ms|[smhdw]))+", text):
         return sum(float(n) * UNITS[u] for n, u in re.findall(r"([0-9.]+)(ms|[smhdw])", text))
     return None
+
+
+def in_hours(zone: str, hours: str, at: float) -> bool:
+    """Whether the moment lies in these hours: days, times of the day, or both."""
+    local = datetime.fromtimestamp(at, ZoneInfo(zone))
+    *days, times = hours.split(" ") if ":" in hours else [hours, "00:00-00:00"]
+    start, end = (clock.fromisoformat(each) for each in times.split("-"))
+    inside = start <= local.time() < end if start < end else not end <= local.time() < start
+    names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    found = names if not days else list[str]()
+    for part in days[0].split(",") if days else ():
+        first, _, last = part.partition("-")
+        found = [*found, *names[names.index(first) : names.index(last or first) + 1]]
+    return inside and names[local.weekday()] in found
 
 
 def listed(value: Any) -> list[Any]:

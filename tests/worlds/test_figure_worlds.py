@@ -8,7 +8,7 @@ from collections import Counter
 from figure_judge import counted, wrongs
 from figure_worlds import FigureWorld
 
-IN_CI = 32
+IN_CI = 20
 
 
 def test_figures_are_judged_as_the_docs_say(seed, tmp_path, record_property):

@@ -393,6 +393,7 @@ KEYS: dict[str, list[Any]] = {
     "severity": ["info", "warning", "critical"],
     "for": ["8m", "13m", "28m"],
     "remind": ["33m", "1h7m"],
+    "active": ["08:00-20:00", "20:00-08:00", "mon-fri 06:00-18:00", "sat,sun"],
     "owner": ["Ops"],
     "runbook": ["https://wiki.example/x"],
 }

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from judge import figure, watches
+from judge import figure, in_hours, watches
 from world_history import History, Match, Said, Span
 from world_verdicts import MINUTE, Difference, heeded_never, well
 
@@ -87,7 +87,7 @@ def _posts(
             if it.recording not in own:
                 yield "each match is posted", f"no post of {it.recording}, matched {_time(it.at)}"
         return
-    ended = "active" not in rule or in_hours(told, rule["active"], told.end - WRITES)
+    ended = "active" not in rule or in_hours(told.zone, rule["active"], told.end - WRITES)
     if ended and len(sure) == len(made) and len(own) + total != len(made):
         yield f"{len(made)} matches are posted or in digests", f"{len(own)} posts, {total} more"
 
@@ -97,18 +97,10 @@ def _out_of_hours(
 ) -> Iterator[tuple[str, str]]:
     """Outside its hours a rule posts nothing; a minute at their edges is open."""
     for each in said if "active" in rule else ():
-        if not any(in_hours(told, rule["active"], each.at + step) for step in (-MINUTE, MINUTE)):
+        if not any(
+            in_hours(told.zone, rule["active"], each.at + step) for step in (-MINUTE, MINUTE)
+        ):
             yield f"posts in {rule['active']} alone", _line(each)
-
-
-def in_hours(told: History, hours: str, at: float) -> bool:
-    """Whether a rule with these hours may post at that moment."""
-    local = datetime.fromtimestamp(at, ZoneInfo(told.zone))
-    if "-" not in hours:
-        return local.strftime("%a").lower() == hours
-    start, end = (time.fromisoformat(each) for each in hours.split("-"))
-    clock = local.time()
-    return start <= clock < end if start < end else clock >= start or clock < end
 
 
 def _up(told: History, at: float) -> bool:
