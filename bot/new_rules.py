@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 
-from bot.budgets.step_aside import follow_files
+from bot.budgets.changed_by_others import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.polling.record_matches import posting
 from bot.polling.recordings import PollContext
