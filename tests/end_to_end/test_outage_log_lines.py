@@ -1,11 +1,13 @@
 """A day without Mouseflow, Slack or the store writes fewer than 20 lines into the log."""
 
 import asyncio
+import os
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 
 import pytest
+from postgres_proxy import Proxy
 from structlog.testing import capture_logs
 from virtual_world import World, virtually
 
@@ -13,6 +15,7 @@ from bot import health, reload
 from bot.delivery import worker
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.errors import TryLater
+from bot.store import open_store
 
 RULES = """
 version: 1
@@ -27,6 +30,8 @@ budgets:
   credits: {websites: ["*"], recordings: 100000, period: month, steps: {80%: {slack: {}}}}
 """
 WEBSITES, DAY = 5, 24
+HOURS = int(os.environ.get("HOURS", "4"))
+"""Without PostgreSQL: each failed attempt to connect takes real time."""
 WORK = ("poll.decided", "poll.backfilled", "deliver.done")
 
 
@@ -67,18 +72,34 @@ def no_store(world):
 
 @pytest.mark.parametrize("outage", [no_mouseflow, no_slack, no_store])
 def test_a_day_of_it_writes_few_lines(tmp_path, monkeypatch, outage):
+    lasts(DAY, tmp_path, monkeypatch, outage)
+
+
+def test_hours_without_postgresql_write_few_lines(tmp_path, monkeypatch, postgres_url):
+    network = Proxy(postgres_url)
+
+    @contextmanager
+    def no_postgresql(_world):
+        network.cut()
+        yield
+        network.heal()
+
+    with open_store(network.url) as store:
+        lasts(HOURS, tmp_path, monkeypatch, no_postgresql, store)
+    network.close()
+
+
+def lasts(hours, folder, monkeypatch, outage, store=None):
+    """Work before it, during it and after it; all is done once, and little is logged."""
     # Nothing here needs files, queue and heartbeat to be looked at sooner.
     for module, name in ((reload, "CHECK_FILES"), (health, "BEAT"), (worker, "TEND")):
         monkeypatch.setattr(module, name, timedelta(minutes=5))
     world = World(
-        tmp_path,
-        RULES,
-        websites=WEBSITES,
-        BOT_POLL__RECORDINGS="10m",
-        BOT_POLL__REPORTS="1h",
-        BOT_POLL__FEEDBACK="1h",
-    )
+        folder, RULES, websites=WEBSITES, store=store, BOT_POLL__RECORDINGS="10m",
+        BOT_POLL__REPORTS="1h", BOT_POLL__FEEDBACK="1h",
+    )  # fmt: skip
     world.slack = Slack(DryRunLog())
+    world.store.beat = lambda _pulse: None  # which has a thread of its own
     planted = []
 
     def visit(number):
@@ -90,7 +111,7 @@ def test_a_day_of_it_writes_few_lines(tmp_path, monkeypatch, outage):
             visit(0)
             await asyncio.sleep(1200)
             with capture_logs() as logged, outage(world):
-                for hour in range(DAY):
+                for hour in range(hours):
                     if hour < 3:
                         visit(hour)
                     await asyncio.sleep(3600)
