@@ -536,11 +536,14 @@ class Daemon:
 
     async def _share(self) -> None:
         """Divide the work with the other bots on the store, without end; raises StoreTaken."""
+        leads = False
         while True:
             try:
                 await self._look_at_others()
                 if self._store.sharing.leads and not self._leading.is_set():
-                    log.warning("replica.leads")
+                    if not leads:
+                        log.warning("replica.leads")
+                    leads = True
                     await self._watcher.lead()
                     self._leading.set()
                     if self._started.is_set():
@@ -594,6 +597,7 @@ class Daemon:
             await watcher.keep_troubles()
         if self._leading.is_set():
             await watcher.troubles.hear(others)
+        await watcher.tell_own_faults()
         self._delivery.wake()  # other bots add steps, and leave lanes
 
     async def _watch(self) -> None:
