@@ -59,11 +59,14 @@ class OtherBots:
 
     async def run(self) -> None:
         """Divide the work again and again; raises StoreLost and StoreTaken."""
+        leads = False
         while True:
             try:
                 await self.divide()
                 if self._store.sharing.leads and not self.leading.is_set():
-                    log.warning("replica.leads")
+                    if not leads:
+                        log.warning("replica.leads")
+                    leads = True
                     await self._watcher.lead()
                     self.leading.set()
                     if self._started.is_set():
@@ -117,4 +120,5 @@ class OtherBots:
             await watcher.keep_troubles()
         if self.leading.is_set():
             await watcher.troubles.hear(others)
+        await watcher.tell_own_faults()
         self._wake()  # other bots add steps, and leave lanes

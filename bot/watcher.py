@@ -30,6 +30,7 @@ from bot.notices import Notices
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
+from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import NOTHING, Caught, Recorded
 from bot.polling.recordings import PollContext, stop_reading
@@ -45,6 +46,7 @@ from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.recordings import (
     on_hold,
+    set_watermark,
     watermark,
 )
 from bot.store.rules import (
@@ -121,6 +123,8 @@ class Watcher:
         self._load, self._edited = 0, dict[str, int]()
         self._accepted: Accepted | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
+        self._own_faults: Sequence[str] = ()
+        self._own_since: datetime | None = None
 
     async def find_sites(self) -> Sequence[Site]:
         """Fetch the account's websites and watch those that some rule or budget needs.
@@ -171,6 +175,42 @@ class Watcher:
         self._watching = None
         await self.start_with(self._newest)
         await self.troubles.remember()
+        self._own_faults = ()
+
+    async def tell_own_faults(self) -> None:
+        """Tell people once of errors in the files of a bot that does not lead, and of their end.
+
+        Not of those that the bot that leads has, too: it tells them itself, perhaps a bit later.
+        """
+        faults, now = tuple(self._newest.errors), self._clock()
+        if self._sharing.leads or faults == self._own_faults:
+            self._own_since = None
+            return
+        since = self._own_since = self._own_since or now
+        if faults and now - since < OWN_FAULTS:
+            return
+
+        def work(conn: Connection) -> bool | None:
+            rejected = rejected_rules(conn)
+            if rejected is not None and tuple(rejected.faults) == faults:
+                return None
+            if "\n".join(faults) == (watermark(conn, OWN_RULES, "") or ""):
+                return False
+            set_watermark(conn, OWN_RULES, "", "\n".join(faults), now)
+            bots = {f"r{it.id}": it.name for it in self._sharing.replicas(conn)}
+            name = bots.get(self._sharing.mark, "that does not lead")
+            title = f"Rule files of the bot {name} are fixed. It uses them now."
+            if faults:
+                title = f"Rule files of the bot {name} have errors. It uses its previous rules."
+            announce(conn, title, _some(faults, 5), now, self._ops)
+            return True
+
+        self._own_since = None
+        told = await self.context.store.run(work)
+        if told:
+            self._wake()
+        if told is not None:  # else it looks again: the bot that leads may be fixed first
+            self._own_faults = faults
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already.
@@ -600,6 +640,12 @@ class Watcher:
         if paused:
             self._wake()
 
+
+OWN_FAULTS = timedelta(seconds=30)
+"""After how long people hear of errors in the rule files of a bot that does not lead."""
+
+OWN_RULES = "rules-of-one-bot"
+"""The source under which the store keeps which of those they were told."""
 
 MOST_FAULTS = 50
 """Lines of errors in rule files that are logged and stored."""

@@ -365,7 +365,7 @@ def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: 
     output.line(f"{output.counted(len(replicas), 'bot')} on this store")
     output.table(
         (
-            f"{it.process} on {it.host}",
+            it.name,
             "leads" if it.leads else "",
             f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
             f"{output.counted(len(it.websites), 'website')}: "

@@ -31,8 +31,8 @@ FREE = (
 """That nothing is in flight that a step (of `steps` and `matches`) must come after: on a website's
 lane a step of the same recording, or for what is of no recording another such one."""
 KIND_FAILS = (
-    "EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = steps.lane || ' ' || steps.action"
-    " AND lanes.failures > 0)"
+    "EXISTS (SELECT 1 FROM lanes AS apart WHERE apart.lane = steps.lane || ' ' || steps.action"
+    " AND apart.failures > 0)"
 )
 """Whether steps of that kind have a lane apart, on which the last attempt failed."""
 _FREE_STEPS = (
@@ -47,7 +47,6 @@ _NEXT = text(
     "SELECT lane, paused_until, (SELECT steps.due"  # noqa: S608
     f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1) AS due FROM lanes"
 )
-_PAUSE = "SELECT failures, paused_until FROM lanes WHERE lane = :lane"
 _FREE_STEP = f"SELECT 1 {_FREE_STEPS} AND steps.lane = :lane AND steps.due <= :now LIMIT 1"
 _FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
@@ -72,12 +71,6 @@ class LaneFault:
 def due_lanes(conn: Connection, now: datetime) -> list[str]:
     """The lanes that are not paused and have a due step."""
     return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
-
-
-def failures_if_open(conn: Connection, lane: str, now: datetime) -> int | None:
-    """How many attempts on this lane have failed in a row; None while it is paused."""
-    failed, until = execute(conn, _PAUSE, {"lane": lane}).fetchone() or (0, 0)
-    return int(failed) if until <= ms(now) else None
 
 
 def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:

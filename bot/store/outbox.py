@@ -31,7 +31,6 @@ from bot.store.digests import (
 from bot.store.lanes import (
     FREE,
     KIND_FAILS,
-    failures_if_open,
     has_free_step,
     lane_works,
     set_apart,
@@ -104,7 +103,9 @@ class Claim:
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _DUE = (
-    f"{due_steps(KIND_FAILS)} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{due_steps('coalesce(lanes.failures, 0)', KIND_FAILS)}"
+    " LEFT JOIN lanes ON lanes.lane = steps.lane"
+    " WHERE steps.lane = :lane AND coalesce(lanes.paused_until, 0) <= :now AND steps.due <= :now"
     f" AND steps.state = 'pending' AND {FREE} ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
@@ -134,14 +135,12 @@ def claim(
 
     Posts that must not go out now are folded into their digest or withheld.
     """
-    failures = failures_if_open(conn, lane, now)
-    if failures is None:
-        return None
     for _ in range(AT_ONCE):
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
             return None
-        row, kind_fails = DueStep(*found[:-1]), found[-1]
+        *columns, failures, kind_fails = found
+        row = DueStep(*columns)
         if kind_fails and row.rank != Rank.POST:
             set_apart(conn, lane, row.action)
             continue
@@ -222,9 +221,10 @@ def complete(
     `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
     the messages that it posted or changed. `works` says that its lane works now.
     """
-    if not _end(
+    lane_failed = _ended(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
-    ):
+    )
+    if lane_failed is None:
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
@@ -234,7 +234,7 @@ def complete(
         forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
-    if works:
+    if works and lane_failed:
         lane_works(conn, claimed.lane)
     _after(conn, claimed)
     _record(conn, claimed, now, "step.done", note)
@@ -354,12 +354,19 @@ def _ending(*columns: str) -> str:
     return (
         f"UPDATE steps SET token = NULL, {new}"  # noqa: S608
         " WHERE id = :step AND token = :ours AND state = 'sending'"
+        " RETURNING EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = :lane AND lanes.failures > 0)"
     )
 
 
+def _ended(conn: Connection, claimed: Claim, **values: Value) -> bool | None:
+    """Whether the last attempt on its lane failed; None if the step is no longer this bot's."""
+    ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token, "lane": claimed.lane}
+    found = execute(conn, _ending(*values), ours | values).fetchone()
+    return None if found is None else bool(found[0])
+
+
 def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
-    ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token}
-    return execute(conn, _ending(*values), ours | values).rowcount == 1
+    return _ended(conn, claimed, **values) is not None
 
 
 def _after(conn: Connection, claimed: Claim) -> None:

@@ -32,6 +32,11 @@ class Replica:
     websites: Sequence[str] = ()
     lanes: Sequence[str] = ()
 
+    @property
+    def name(self) -> str:
+        """The process and its host."""
+        return f"{self.process} on {self.host}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:

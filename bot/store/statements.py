@@ -54,6 +54,10 @@ def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> Rows:
 
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
     """Run one statement that returns nothing, for each of the rows."""
+    rows = [*rows]
+    if len(rows) == 1:  # a cursor of its own costs more
+        execute(conn, sql, rows[0])
+        return
     driver: Any = conn.connection.driver_connection
     cursor = driver.cursor()
     try:
