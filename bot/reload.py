@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from bot.config import Settings
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack_channels import SlackLookup
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError, internal_error
 from bot.logs import scrubber
 from bot.rule_reader import RuleReader

@@ -68,7 +68,7 @@ ASCII = str.maketrans({
     "✓": "+", "✗": "x", "…": "...", "·": "-", "×": "x", "→": "->", "•": "*", "█": "#", "─": "-",
     "│": "|", "┌": "+", "└": "+", "∗": "*", "≥": ">=", "–": "-", "’": "'",
 })  # fmt: skip
-"""What stands in for a symbol where the output's encoding lacks it."""
+"""What replaces a symbol that the output's encoding lacks."""
 
 _OUTSIDE = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,

@@ -392,10 +392,13 @@ _OVER = text(
 )
 
 
+_SNOOZED = "SELECT snoozed_until FROM rule_states WHERE rule = :rule"
+
+
 def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     """When the rule's snooze ends or ended; None if it never had one."""
-    query = select(_table.c.snoozed_until).where(_table.c.rule == rule)
-    return moment_or_none(conn.execute(query).scalar_one_or_none())
+    found = execute(conn, _SNOOZED, {"rule": rule}).fetchone()
+    return moment_or_none(found[0]) if found else None
 
 
 def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:

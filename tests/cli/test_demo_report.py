@@ -63,9 +63,8 @@ What the bot did
 
 Rule by rule (mouseflow-bot status)
 ───────────────────────────────────
-2 rules
-  checkout-friction  3 matches  3 in the last 24 h
-  quiet              0 matches  0 in the last 24 h
+  checkout-friction  3 matches
+  1 other rule       no match
 actions
   checkout-friction  tag: 3 done, slack: 1 done, 1 failed
 

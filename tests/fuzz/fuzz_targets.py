@@ -377,7 +377,7 @@ async def _calls(exchange: Exchange) -> None:
         lambda: poster.find("#alerts", "other", NOW),
         lambda: poster.find("#alerts", "k", NOW, thread="1443002768.0001"),
         lambda: poster.update(post, "1443002768.0001"),
-        lambda: poster.look("#b"),
+        lambda: poster.check_channel("#b"),
         lambda: poster.is_member("C1", "U2"),
         lambda: poster.whisper("C1", "U1", "no"),
         poster.identity,
