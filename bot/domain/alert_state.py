@@ -21,6 +21,9 @@ RESOLVED = "-resolved"
 USUAL_NOW = " is usual now"
 """Says why an alert about a change has ended though its figure is not back."""
 
+UNKNOWN_NOW = ": not known to be back"
+"""Says that it has ended though nobody knows whether its figure is back."""
+
 GAP = timedelta(hours=1)
 """A longer time without a poll is not time in which a condition held."""
 

@@ -10,6 +10,7 @@ from bot.actions.notifier import Notifier, ToPeople
 from bot.domain.alert_state import (
     REMINDED,
     RESOLVED,
+    UNKNOWN_NOW,
     USUAL_NOW,
     Counter,
     Effect,
@@ -30,7 +31,7 @@ from bot.rules.explain import why
 from bot.rules.model import Rule
 from bot.rules.needs import asks_for_news, changes_asked, lasting, news
 from bot.rules.units import seen
-from bot.rules.value_tests import Answer, opposite
+from bot.rules.value_tests import Answer
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
 from bot.store.matches import reached_people
@@ -196,8 +197,11 @@ def _ended(
         return answer(rule.until, judged, past)
     if holds is False and before.fired is not None:
         compared = max((ago for _, ago in changes_asked(rule)), default=0)
-        caught_up = past.now - before.fired >= timedelta(milliseconds=compared)
-        return caught_up or opposite(_stays(rule, judged, before.fired, past))
+        lasted, span = past.now - before.fired, timedelta(milliseconds=compared)
+        stays = _stays(rule, judged, before.fired, past)
+        if stays is None:  # as long as that can still become known
+            return True if lasted >= 2 * span else None
+        return lasted >= span or not stays
     return None if holds is None else not holds
 
 
@@ -360,7 +364,7 @@ def reminder(
         rule=rule,
         subject=subject,
         happened=now,
-        why=(f"It has lasted {lasted}", *reasons),
+        why=reasons,
         episode=f"{episode_name(now)}{REMINDED}",
         actions=tuple(action for action in rule.do if isinstance(action, Notifier)),
         summary=f"Still firing after {lasted}: {rule.summary or rule.id}",
@@ -369,16 +373,21 @@ def reminder(
 
 
 def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Iterator[str]:
-    """Figures that have not come back: the past with which they are compared has caught up."""
+    """Figures that have not come back, or are not known to be: the past has caught up."""
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    if _stays(rule, subject, before.fired, past) is not True:
+    stays = _stays(rule, subject, before.fired, past)
+    if stays is False:
         return
     then = replace(past, now=before.fired)
     for name, ago in asked.items():
         about = field(rule.watch, name)
         was = then(name, ago)
+        if stays is None:
+            now = seen(about, about.get(subject))
+            yield f"{name} {now} can't be compared with before{UNKNOWN_NOW}"
+            continue
         before_it = "" if was is None else f"; it was {seen(about, was)}"
         yield f"{name} {seen(about, about.get(subject))}{USUAL_NOW}{before_it}"
 

@@ -10,6 +10,7 @@ from bot.domain.alert_state import GAP
 from bot.domain.calendar import Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import TryLater
+from bot.new_rules import fingerprint
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.reports.fetch import LevelMemory
@@ -21,7 +22,6 @@ from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
 from bot.store.rules import rules_loaded
-from bot.watcher import fingerprint
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 SITE = Site("w1", "myshop.com")

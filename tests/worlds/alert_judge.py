@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alert_worlds import POLL, AlertHistory, Subject
-from judge import View, figure, listed, matches
+from judge import View, figure, in_hours, listed, matches
 from world_history import Said, Span
 
 SOON = 90.0
@@ -251,9 +251,13 @@ def compared(
 ) -> Iterator[tuple[str, str]]:
     """Each expected message has one, each message was expected; reminders keep their distance."""
     critical = all(span.what.get("severity") == "critical" for span in told.rules[name])
-    quiet = [] if critical else told.quiet
+    closed = off_hours(told, name)
+    quiet = closed if critical else [*told.quiet, *closed]
     left = [each for each in said if kind_of(each) != "still"]
+    alone = True  # the beginning was posted by itself, not in a digest
     for event in walk.events.get((name, subject.name), []):
+        if event.kind == "fired":
+            alone = not any(span.start - SOON <= event.at <= (span.end or 0) for span in closed)
         either = event.optional or any(
             span.start - SOON <= event.at <= (span.end or 0) for span in quiet
         )
@@ -269,7 +273,7 @@ def compared(
             news = rule is not None and "new_responses" in rule["when"]
             if event.kind == "fired" and not (news or either) and not found.text.startswith(icon):
                 yield "false", f"{icon} was meant at {when(event.at)}: {found.text!r}"
-        elif not either:
+        elif not either and (alone or event.kind == "fired"):
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
         if not any(span.start <= each.at <= speaks(told, span.end or 0) + 600 for span in quiet):
@@ -329,6 +333,21 @@ def speaks(told: AlertHistory, at: float) -> float:
         max(at, it.start) for it in told.well if (it.end or told.end) - max(at, it.start) > SOON
     )
     return next(begins, told.end)
+
+
+def off_hours(told: AlertHistory, name: str) -> list[Span]:
+    """Times outside the rule's hours, in which what it has to say waits for a digest."""
+    hours = {str(span.what["active"]) for span in told.rules[name] if "active" in span.what}
+    found: list[Span] = []
+    at = told.well[0].start - 60
+    while hours and (at := at + 60) < told.end:
+        if in_hours(told.zone, min(hours), at):
+            continue
+        if found and at - (found[-1].end or 0) < 90:
+            found[-1] = Span(found[-1].start, "closed", at + 60)
+        else:
+            found.append(Span(at, "closed", at + 60))
+    return found
 
 
 def counted(told: AlertHistory) -> Counter[str]:
