@@ -1,4 +1,4 @@
-"""What each budget does in one poll: act on steps, step aside, undo, and pace."""
+"""What each budget does in one poll: act on steps, leave what others changed, undo, and pace."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,13 @@ from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.budgets import texts
+from bot.budgets.changed_by_others import (
+    NOT_CALLED_FOR,
+    act_again,
+    left_alone,
+    mark_of,
+    respect_changes,
+)
 from bot.budgets.members import remembered
 from bot.budgets.state import (
     BudgetContext,
@@ -23,7 +30,6 @@ from bot.budgets.state import (
     set_budget_mark,
     step_of,
 )
-from bot.budgets.step_aside import NOT_CALLED_FOR, act_again, left_alone, mark_of, step_aside
 from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
@@ -54,7 +60,7 @@ def decide(conn: Connection, context: BudgetContext) -> None:
         _note_changes(conn, each)
         _say_renamed(conn, each)
         _say_late_outcomes(conn, each)
-    step_aside(conn, context, budgets)
+    respect_changes(conn, context, budgets)
     for each in budgets:
         _take_back_waiting(conn, each, budgets)
     for each in budgets:

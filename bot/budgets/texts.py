@@ -208,4 +208,4 @@ def stays(owned: Ownership) -> str:
 def had_set(owned: Ownership) -> str:
     """What the budget had set, and why."""
     _budget, _, why = owned.reason.removeprefix(BUDGET).partition(": ")
-    return f"The budget had set it to {owned.set_to} ({why or owned.reason})."
+    return f"The budget had set it to {owned.set_to}: {why or owned.reason}."

@@ -111,7 +111,7 @@ class Wall:
                 return str(number)
         return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Every channel can be read."""
 
 
