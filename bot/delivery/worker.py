@@ -29,14 +29,14 @@ from bot.delivery.attempt import (
     outcome_of,
     restore,
 )
-from bot.delivery.causes import without_request
 from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, Tended, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
-from bot.domain.calendar import Calendar
+from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
+from bot.messages.text import without_answer
 from bot.ports import MAY_ACT, Ports
 from bot.store import Connection, Store, outbox
 from bot.store.digests import fold_backlog
@@ -182,7 +182,7 @@ async def drain(
     chance: Callable[[], float] = random.random,
     timing: Timing = DEFAULT_TIMING,
     checkpoint: Callable[[str], None] = no_checkpoint,
-    calendar: Calendar = outbox.EVERY_DAY,
+    calendar: Calendar = ALWAYS_LOUD,
 ) -> Drained:
     """Perform everything that is due and can be performed now, then return.
 
@@ -230,7 +230,7 @@ class Delivery:
         paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
-        calendar: Calendar = outbox.EVERY_DAY,
+        calendar: Calendar = ALWAYS_LOUD,
     ) -> None:
         self._confirm, self._sharing = store.confirm, store.sharing
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -571,7 +571,7 @@ class Delivery:
                     self._paces.end_bursts(claimed.lane)
                 # During an outage log each reason once, not one line for each attempt.
                 said = self._logged.setdefault(trouble_key(cause, claimed.lane), set())
-                short = without_request(reason)
+                short = without_answer(reason)
                 if short not in said and len(said) < MOST_REASONS:
                     said.add(short)
                     log.warning("deliver.postponed", reason=reason, until=until, **step)

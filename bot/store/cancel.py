@@ -1,4 +1,4 @@
-"""Take back steps that wait: when a person says so, and when their rule no longer wants them."""
+"""Take back steps that wait: when a person says so, and when their rule no longer has them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import AFTER_QUIET, DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
-from bot.domain.calendar import Calendar
+from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
@@ -46,9 +46,6 @@ from bot.store.matches import (
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute
-
-EVERY_DAY = Calendar()
-"""A calendar without a quiet time."""
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -127,7 +124,7 @@ def claim(
     lane: str,
     now: datetime,
     token: str,
-    calendar: Calendar = EVERY_DAY,
+    calendar: Calendar = ALWAYS_LOUD,
     *,
     beside: bool = True,
 ) -> Claim | None:

@@ -33,6 +33,11 @@ _JUST_NOW = (
     " AND matches.kind = 'recordings' AND matches.id <> :match AND posts.lane = :lane"
     " AND posts.at > :since ORDER BY posts.at DESC LIMIT 1"
 )
+_OF_MATCHES = (
+    f"SELECT posts.match_id, posts.lane, {_COLUMNS} FROM posts"  # noqa: S608
+    " JOIN matches ON matches.id = posts.match_id"
+    " WHERE matches.rule = :rule AND matches.subject_key = :subject AND matches.matched = :matched"
+)
 _KEEP = (
     "INSERT INTO posts (key, match_id, lane, channel, stamp, shows, at)"
     " VALUES (:key, :match, :lane, :channel, :stamp, :shows, :at)"
@@ -87,6 +92,16 @@ def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:
         "since": ms(now - TOGETHER),
     }
     return _read(conn, _JUST_NOW, about)
+
+
+def posts_of(
+    conn: Connection, rule: str, subject_key: str, matched: datetime
+) -> list[tuple[int, str, Posted]]:
+    """The messages of what the rule matched then, each with its match and lane."""
+    about: dict[str, Value] = {"rule": rule, "subject": subject_key, "matched": ms(matched)}
+    return [
+        (match, lane, Posted(*post)) for match, lane, *post in execute(conn, _OF_MATCHES, about)
+    ]
 
 
 def _edits(params: str) -> str | None:

@@ -13,6 +13,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
+from bot.store.recordings import all_watermarks, set_watermark, watermark
 from bot.store.schema import (
     digests,
     matches,
@@ -266,6 +267,36 @@ def rejected_rules(conn: Connection) -> RejectedRules | None:
         tuple(faults) if isinstance(faults, list) else (latest[0].text,),
         latest[0].details.get("incomplete") is True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenConfiguration:
+    """Why the configuration could not be read again, and since when."""
+
+    since: datetime
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """What people are told."""
+        return "Configuration not reloaded: it has errors. The previous one stays active."
+
+
+_CONFIGURATION = "configuration"
+
+
+def note_configuration(conn: Connection, reason: str, now: datetime) -> str:
+    """Keep why the configuration can't be read, "" if it can; what was kept before."""
+    known = watermark(conn, _CONFIGURATION, "") or ""
+    if reason != known:
+        set_watermark(conn, _CONFIGURATION, "", reason, now)
+    return known
+
+
+def broken_configuration(conn: Connection) -> BrokenConfiguration | None:
+    """What is wrong with the configuration, None if it was well when it was read last."""
+    reason, at = all_watermarks(conn).get((_CONFIGURATION, ""), ("", None))
+    return BrokenConfiguration(at, reason) if reason and at else None
 
 
 def paused_rules(conn: Connection) -> set[str]:

@@ -131,7 +131,7 @@ class Alone:
         return True
 
     def alive(self, conn: Connection) -> Collection[str]:
-        """No claim stands when it starts."""
+        """There is no claim when it starts."""
         return ()
 
     def replicas(self, conn: Connection) -> list[Replica]:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.schema import metadata
 
@@ -20,7 +20,7 @@ AT_ONCE = 500
 Value = str | int | float | bytes | None
 
 upsert = insert
-"""An INSERT that may have ON CONFLICT; PostgreSQL's own compiles for SQLite, too.
+"""An INSERT that may have ON CONFLICT; `bot.store.postgres` compiles it for PostgreSQL, too.
 
 Ask with `returning` whether it has added a row: `rowcount` differs between the databases.
 """

@@ -297,7 +297,7 @@ def bound_dead_letters(conn: Connection, now: datetime) -> int:
 
 
 def drop_dead_letters(conn: Connection, ids: Sequence[int], now: datetime) -> int:
-    """Erase these dead letters, as somebody wants; returns how many."""
+    """Erase these dead letters at somebody's request; returns how many."""
     dead = select(steps.c.id).where(text("steps.state = 'dead'"), steps.c.id.in_(ids))
     there = conn.execute(dead).scalars().all()
     gone: dict[str, str | int] = {"state": StepStatus.WITHHELD, "fault": "dropped by hand"}

@@ -4,11 +4,11 @@ import asyncio
 import os
 import sqlite3
 import stat
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import bot_process
 import pytest
 from store_samples import NOW, match, poll, url
 
@@ -62,9 +62,9 @@ def test_the_lock_goes_with_its_process(tmp_path):
         "import os, sys; from bot.store import open_store\n"
         "open_store(sys.argv[1]); print('open', flush=True); os.kill(os.getpid(), 9)"
     )
-    ended = subprocess.run([sys.executable, "-c", dies, url(tmp_path)], capture_output=True)
+    ended = bot_process.run([sys.executable, "-c", dies, url(tmp_path)])
     assert ended.returncode == -9
-    assert ended.stdout == b"open\n"
+    assert ended.stdout == "open\n"
     open_store(url(tmp_path)).close()
 
 
