@@ -136,6 +136,7 @@ def main() -> None:
     for module in pkgutil.walk_packages(bot.__path__, "bot."):
         if not module.name.startswith(LATE):
             import_module(module.name)
+    import_module("mouseflow.simulator.server")
     gc.collect()
     _fork_for(socket.socket(fileno=0))
 
