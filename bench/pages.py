@@ -96,6 +96,7 @@ async def measured(folder: Path, entries: int) -> tuple[list[tuple[str, float, f
         gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
         tail = Tail(store.do(newest_entry))
         pages = Pages()
+        pages.compile()  # as the daemon does 10 s after its start
         web = Web(facts, reader, gate, pages, tail, Hub(), Pace(time.monotonic))
         app = application(web, Hosts.of("127.0.0.1", ""), ROUTES)
         async with httpx.AsyncClient(

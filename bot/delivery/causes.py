@@ -1,6 +1,5 @@
 """What each failure of an attempt means: the only place that classifies outcomes."""
 
-import re
 from collections.abc import Mapping
 
 from bot.domain.causes import Cause, service
@@ -83,11 +82,3 @@ def _down(of: str) -> Cause:
         "notify": Cause.PLACE_DOWN,
     }
     return downs.get(of, Cause.MOUSEFLOW_DOWN)
-
-
-_REQUEST = re.compile(r"^[A-Z]+ /\S*: ")
-
-
-def without_request(reason: str) -> str:
-    """The reason without method and path, which name one recording."""
-    return _REQUEST.sub("", reason)

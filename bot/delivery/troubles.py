@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import structlog
 
-from bot.delivery.causes import without_request
 from bot.domain.causes import (
     PASSING,
     Cause,
@@ -23,6 +22,7 @@ from bot.domain.causes import (
 )
 from bot.messages import ops as messages
 from bot.messages.ops import Fault, Notice
+from bot.messages.text import without_answer
 from bot.store import Connection
 from bot.store.recordings import website_names
 from bot.store.schema import ms
@@ -65,12 +65,14 @@ def _never(_conn: Connection) -> bool:
 class Ops:
     """How people are told: `announce` writes a notice into the outbox, for the lane `lane`.
 
+    `amend` edits the message of a trouble's beginning, and posts nothing.
     `polls_fail` says whether polls fail too, since Mouseflow is down or rejects the key: the
     polls tell people then.
     """
 
     lane: str = ""
     announce: Callable[[Connection, Notice, datetime], None] = _nobody
+    amend: Callable[[Connection, Notice, datetime], None] = _nobody
     polls_fail: Callable[[Connection], bool] = _never
 
 
@@ -119,7 +121,7 @@ def _fault(lanes: Sequence[FailingLane], names: dict[str, str]) -> Fault:
     return Fault(
         cause=first.cause,
         place=_place(first.cause, first.lane, names),
-        reason=without_request(first.reason),
+        reason=without_answer(first.reason),
         remedy=first.remedy,
         since=first.since,
         waiting=sum(lane.waiting for lane in lanes),
@@ -169,7 +171,12 @@ def _ends_or_turns(
         elif into is not None:
             turned.add(into)
             fault = _fault(failing[into], names)
-            _forget(conn, trouble, now, turned_into=messages.what(fault.cause, fault.place))
+            what = messages.what(fault.cause, fault.place)
+            _forget(conn, trouble, now, turned_into=what)
+            if trouble.told:
+                old = messages.what(trouble.cause, trouble.place)
+                notice = messages.turned(old, what, trouble.since, now)
+                ops.amend(conn, replace(notice, about=trouble.key), now)
         else:
             _ends(conn, trouble, now, ops)
     return frozenset(turned)
@@ -265,7 +272,7 @@ def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
 
 
 def _group(action: str, cause: Cause, reason: str) -> tuple[str, Cause, str]:
-    return action, cause, without_request(reason)
+    return action, cause, without_answer(reason)
 
 
 def _announce(conn: Connection, notice: Notice, now: datetime, ops: Ops) -> None:

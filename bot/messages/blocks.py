@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.domain.press import Button
-from bot.messages.message import Line, Message, Part, grey, rest
-from bot.messages.presses import LABELS
-from bot.messages.text import cut_mrkdwn, mrkdwn, size
+from bot.messages.message import ENDED, Line, Message, Part, grey, rest
+from bot.messages.presses import LABELS, SHORT
+from bot.messages.text import cut_mrkdwn, mrkdwn, size, without_emoji
 
 Block = Mapping[str, Any]
 
@@ -26,7 +26,8 @@ def blocks(message: Message, key: str = "") -> tuple[Block, ...]:
     """
     body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
     listed = [f"• {_line(item)}" for item in message.items]
-    items = "\n".join((*listed, rest(message))).rstrip()
+    left = rest(message)
+    items = "\n".join((*listed, *((f"_{left}_",) if left else ())))
     end = grey(message)
     return (
         _section(body),
@@ -44,12 +45,13 @@ def notification(message: Message) -> str:
     if message.own:
         return cut_mrkdwn(message.own, TEXT)
     first = "".join(part.text for part in message.why[0]) if message.why else ""
-    told = (f"{message.icon} {message.headline}".strip(), message.place, first)
-    return mrkdwn(" · ".join(part for part in told if part), NOTIFICATION)
+    rest_of_it = map(without_emoji, (message.place, first))
+    told = (f"{message.icon} {message.headline}".strip(), *rest_of_it)
+    return mrkdwn(" · ".join(part for part in told if part), NOTIFICATION, emoji=True)
 
 
 def _headline(message: Message) -> str:
-    title = mrkdwn(message.headline) or "–"
+    title = mrkdwn(message.headline, emoji=True) or "–"
     linked = _link(message.url, title) if message.url else title
     place = f" · {mrkdwn(message.place)}" if message.place else ""
     return f"{message.icon} *{linked}*{place}".lstrip()
@@ -117,7 +119,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         {
             **_button(label, "open" if place == 0 else f"open_{place}"),
             "url": url,
-            **({"style": "primary"} if place == 0 else {}),
+            **({"style": "primary"} if place == 0 and _calls(message) else {}),
         }
         for place, (label, url) in enumerate(fit)
     ]
@@ -132,7 +134,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         return ({"type": "actions", "elements": elements},) if elements else ()
     elements += [
         {
-            **_button(message.label or LABELS[each], each),
+            **_button(message.label or SHORT.get(each, LABELS[each]), each),
             "value": f"{each}:{key}",
             **_asked_first(each),
         }
@@ -145,6 +147,11 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         elements.append({"type": "overflow", "action_id": "more", "options": [*options, *whys]})
     named = {"block_id": f"do.{key}.{message.edits}"} if message.buttons or message.menu else {}
     return ({"type": "actions", **named, "elements": elements},) if elements else ()
+
+
+def _calls(message: Message) -> bool:
+    """Whether it calls for somebody: nothing has ended, and nobody has acknowledged it."""
+    return message.icon != ENDED and "unack" not in message.buttons
 
 
 def _asked_first(button: Button) -> Block:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from bot.domain.alert_state import USUAL_NOW
+from bot.domain.alert_state import UNKNOWN_NOW, USUAL_NOW
 from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
@@ -18,7 +18,15 @@ from bot.domain.subjects import RecordingSubject, Subject
 from bot.fields.catalogue import SUBJECTS, text_fields
 from bot.fields.normal import path
 from bot.messages import links
-from bot.messages.figures import FIGURES, Values, in_words, value_in_words, with_limit
+from bot.messages.figures import (
+    FIGURES,
+    Values,
+    figure_of,
+    in_words,
+    then_and_now,
+    value_in_words,
+    with_limit,
+)
 from bot.messages.message import (
     BAD_PAGE,
     ENDED,
@@ -38,6 +46,7 @@ from bot.messages.message import (
     of_several,
     plain_line,
     pressable,
+    reread,
     site_of,
     span_of,
     text_of,
@@ -63,12 +72,19 @@ def match(task: Task, addresses: Addresses) -> Message:
     reasons = _sentences(why, joined=isinstance(subject, RecordingSubject))
     buttons, menu = _of_match(task, addresses)
     figures = " ".join(cut(clean(part), WHY) for part in FIGURES[subject.kind](shown))
+    asked = task.why[0] if task.why and with_limit(task.why[0]) else ""
     return Message(
         icon=INFO if _is_news(task) and task.severity == "warning" else OF_SEVERITY[task.severity],
         headline=headline,
         url=shown["url"] or links.website(subject, addresses),
         place=_place(shown, subject),
-        why=(*reasons, *((line_of(figures),) if figures else ()), *_public_link(shown, subject)),
+        why=(
+            *reasons,
+            *_at_the_start(task, asked),
+            *((line_of(figures),) if figures else ()),
+            *_public_link(shown, subject),
+        ),
+        asked=asked,
         visit=_visit(subject),
         links=_links(shown, subject, addresses),
         context=(*_missing(task), *_context(task, shown, addresses)),
@@ -163,13 +179,39 @@ def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> 
 def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     """An alert is resolved: its condition no longer holds, or what it tells is usual by now."""
     told = match(task, addresses)
-    is_back = not any(USUAL_NOW in line for line in task.why)
+    context = (*_missing(task), span_of(task.matched - lasted, task.matched, task.now, addresses))
+    is_unknown = any(UNKNOWN_NOW in line for line in task.why)
+    is_back = not is_unknown and not any(USUAL_NOW in line for line in task.why)
     after = lasting(lasted)
-    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, not back"
+    known = "perhaps not back" if is_unknown else "not back"
+    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, {known}"
     headline = f"{ends}: {told.headline}"
     menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
     icon = ENDED if is_back else INFO
-    return replace(told, icon=icon, headline=cut(headline, HEADLINE), buttons=(), menu=menu)
+    began = _beginning(task)
+    compared = then_and_now(began.asked, values(task, addresses)) if began and is_back else ""
+    return replace(
+        told,
+        icon=icon,
+        headline=cut(headline, HEADLINE),
+        why=(*told.why[:-1], line_of(compared)) if compared else told.why,
+        context=context,
+        buttons=(),
+        menu=menu,
+    )
+
+
+def _beginning(task: Task) -> Message | None:
+    """The message of the alert's beginning, for one that answers it."""
+    recording = isinstance(task.subject, RecordingSubject)
+    return reread(task.post.shows) if task.post and not recording else None
+
+
+def _at_the_start(task: Task, asked: str) -> tuple[Line, ...]:
+    """What a reminder says of the figure at the beginning, if it has changed."""
+    began = _beginning(task)
+    then = figure_of(began.asked) if began and asked and began.asked != asked else ""
+    return (line_of(f"It was {then} at the start."),) if then else ()
 
 
 def notice(
@@ -179,22 +221,23 @@ def notice(
     now: datetime,
     zone: str,
     offer: Offer | None = None,
+    grey: str = "",
 ) -> Message:
     """A message about the bot itself: one cause, one line, one remedy, and buttons.
 
     The title may begin with an icon; without one it is a warning. `page` is where the status page
-    says more. Moments in ISO 8601 are shown as times.
+    says more, `grey` the last line. Moments in ISO 8601 are shown as times.
     """
     icon, rest = _iconed(title)
     page_name = urlsplit(page).path.strip("/").partition("/")[0]
     rest = "".join(text_of(_timed(part, now, zone)) for part in _MOMENT.split(rest))
-    shown = [
+    *shown, end = [
         tuple(
             piece
             for part in _MOMENT.split(cut(clean(line, 400), 400))
             for piece in _timed(part, now, zone)
         )
-        for line in lines[:_MOST_LINES]
+        for line in (*lines[:_MOST_LINES], grey)
     ]
     left = len(lines) - _MOST_LINES
     more = [line_of(f"and {left} more lines")] if left > 0 else []
@@ -202,6 +245,7 @@ def notice(
         icon=icon,
         headline=cut(clean(rest), HEADLINE),
         why=(*shown, *more),
+        context=(end,) if end else (),
         links=((_PAGE_LABELS.get(page_name, "Open status page"), page),) if page else (),
         label=offer.label if offer else "",
         rules=offer.rules if offer else (),

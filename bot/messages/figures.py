@@ -142,6 +142,25 @@ def with_limit(reason: str) -> str:
     return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
 
 
+def figure_of(reason: str) -> str:
+    """`18.2 %` of `conversion 18.2 %, under 25 %`; else empty."""
+    found = _BOUND.fullmatch(reason)
+    return found[2] if found else ""
+
+
+def then_and_now(reason: str, shown: Values) -> str:
+    """`27.4 % convert now, limit 25 %. It began at 18.2 %.` for the reason why an alert began.
+
+    Empty if the figure is not known or has no words.
+    """
+    found = _BOUND.fullmatch(reason)
+    words = _FIGURE_WORDS.get(found[1]) if found else None
+    now = shown.get(found[1]) if found else None
+    if found is None or words is None or now is None:
+        return ""
+    return f"{words.format(value_in_words(now))} now, limit {found[3]}. It began at {found[2]}."
+
+
 if missing := [kind for kind in KINDS if kind not in FIGURES or kind not in BRIEF]:
     raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
 if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:

@@ -66,7 +66,8 @@ class Message:
     listed. `also` says what further rules say of the same recording. `people` did something with
     `buttons` or `menu`, and `others` before them; `edits` counts changes. `acts_on` is what a
     button of a message about the bot itself acts on, `label` what it says there (`Offer`). `note`
-    goes into the audit log: what is unusual about the message.
+    goes into the audit log: what is unusual about the message. `asked` is the reason that has an
+    alert's figure and limit.
     """
 
     icon: str = ""
@@ -94,6 +95,7 @@ class Message:
     acts_on: str = ""
     label: str = ""
     note: str = ""
+    asked: str = ""
 
 
 def of_rule(task: Task, addresses: Addresses) -> dict[str, Any]:

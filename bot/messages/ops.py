@@ -12,7 +12,7 @@ from bot.messages.text import counted, lasting, number
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about the bot itself.
+    """A message about the bot itself; `grey` is its last line: since when, which rules.
 
     `about` names the trouble that it is about, if it tells of its beginning or (`ends`) its end.
     """
@@ -22,6 +22,7 @@ class Notice:
     offer: Offer | None = None
     about: str = ""
     ends: bool = False
+    grey: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,41 @@ def what(cause: Cause, place: str) -> str:
             assert_never(cause)
 
 
+def _works(cause: Cause, place: str) -> str:
+    """What works once the cause is gone, before `again`: `Slack channel #checkout works`."""
+    match cause:
+        case Cause.KEY_REJECTED:
+            return "Mouseflow accepts the API key"
+        case Cause.WRITES_REFUSED:
+            return f"Mouseflow accepts {place}"
+        case Cause.MOUSEFLOW_DOWN:
+            return "Mouseflow accepts actions"
+        case (
+            Cause.TOKEN_REJECTED
+            | Cause.SCOPE_MISSING
+            | Cause.WORKSPACE_REFUSES
+            | Cause.SLACK_WEBHOOK_GONE
+            | Cause.SLACK_NOT_SET
+            | Cause.SLACK_DOWN
+        ):
+            return "Slack accepts messages"
+        case (
+            Cause.CHANNEL_MISSING
+            | Cause.CHANNEL_ARCHIVED
+            | Cause.CHANNEL_LEFT
+            | Cause.CHANNEL_CLOSED
+        ):
+            return f"Slack channel {place} works" if place else "Posting works"
+        case Cause.RECEIVER_REFUSES | Cause.RECEIVER_DOWN | Cause.SECRET_MISSING:
+            return f"{place} accepts webhook calls"
+        case Cause.PLACE_REFUSES | Cause.PLACE_DOWN | Cause.PLACE_NOT_SET:
+            return f"{place} accepts messages"
+        case Cause.BUSY | Cause.STEP | Cause.BUG | Cause.EARLIER:
+            return "What failed works"
+        case _:
+            assert_never(cause)
+
+
 def began(fault: Fault, patience: timedelta) -> Notice:
     """Something fails that many steps need; what waits is kept for `patience`."""
     icon = "🛑" if fault.cause in _STOPS_ALL else "🔶"
@@ -128,8 +164,8 @@ def began(fault: Fault, patience: timedelta) -> Notice:
         (
             *(() if fault.cause in _SAID else (_sentence(fault.reason),)),
             f"{remedy}What waits goes out by itself when it works again.",
-            f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
         ),
+        grey=f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
     )
 
 
@@ -139,10 +175,23 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
     lost = _dropped(dropped)
     waited = "1 action waited" if fault.waiting == 1 else f"{number(fault.waiting)} actions waited"
     return Notice(
-        f"✅ Over after {after}: {what(fault.cause, fault.place)}",
+        f"✅ {_works(fault.cause, fault.place)} again after {after}",
         (
             f"{waited} and go out now; posts over their rule's limit as one digest.{lost}",
-            f"{instant(fault.since)} to {instant(now)}",
+            f"What had failed: {what(fault.cause, fault.place)}.",
+        ),
+        grey=f"{instant(fault.since)} to {instant(now)}",
+    )
+
+
+def turned(old: str, new: str, since: datetime, now: datetime) -> Notice:
+    """What fails, fails for another reason now, which has a message of its own."""
+    after = lasting(now - since)
+    return Notice(
+        f"🔵 Turned into another trouble after {after}: {old}",
+        (
+            f"Now: {new}. A message of its own says what to do.",
+            f"{instant(since)} to {instant(now)}",
         ),
     )
 
@@ -155,8 +204,8 @@ def nothing_waits(fault: Fault, now: datetime, dropped: int) -> Notice:
         (
             f"After {after} no action is due there: all were given up, taken back or sent "
             f"elsewhere.{_dropped(dropped)} The bot has not seen it work again.",
-            f"{instant(fault.since)} to {instant(now)}",
         ),
+        grey=f"{instant(fault.since)} to {instant(now)}",
     )
 
 
@@ -172,11 +221,9 @@ def dead_letters(
     names = f" {' '.join(rules)}" if len(rules) <= 3 else ""
     return Notice(
         f"🔶 {failed} for good: {reason}",
-        (
-            *((_sentence(remedy),) if remedy else ()),
-            f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
-        ),
+        (_sentence(remedy),) if remedy else (),
         Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
+        grey=f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
     )
 
 

@@ -22,6 +22,9 @@ LABELS: Mapping[Button, str] = {
     "resume": "Run again",
 }
 
+SHORT: Mapping[Button, str] = {"snooze_1h": "Snooze 1 h"}
+"""Shorter words of buttons that stand beside others, so that they stay in one row on a phone."""
+
 if missing := set(get_args(Button)) - LABELS.keys():
     raise TypeError(f"buttons without words: {', '.join(missing)}")
 

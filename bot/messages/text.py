@@ -66,10 +66,31 @@ class _Replacements(dict[int, str]):
 _REPLACEMENTS = _Replacements()
 
 
-def mrkdwn(value: Any, limit: int = VALUE_LIMIT) -> str:
-    """The value for mrkdwn: it cannot ping, link or format. Escaping makes it longer."""
-    text = EDGE.sub("ˍ", clean(value, limit).translate(MARKS)).translate(_ENTITIES)
+def mrkdwn(value: Any, limit: int = VALUE_LIMIT, *, emoji: bool = False) -> str:
+    """The value for mrkdwn: it cannot ping, link or format. Escaping makes it longer.
+
+    `emoji`: names of emoji in it, such as `:fire:`, may become pictures.
+    """
+    text = clean(value, limit) if emoji else without_emoji(clean(value, limit))
+    text = EDGE.sub("ˍ", text.translate(MARKS)).translate(_ENTITIES)
     return _GUARD + text if text[:1] in ("!", "@", "#") else text
+
+
+def without_emoji(text: str) -> str:
+    """The text with a look-alike for each colon that begins the name of an emoji."""
+    return _EMOJI.sub("∶", text) if text.count(":") > 1 else text
+
+
+_EMOJI = re.compile(r":(?=[^\s:/]*[^\W\d][^\s:/]*:)")
+
+
+def without_answer(reason: str) -> str:
+    """Why a call failed, without its path (which has ids) and what the other side wrote."""
+    return _ANSWER.sub(r"\1", _CALL.sub("", reason))
+
+
+_CALL = re.compile(r"^[A-Z]+ /\S*: ")
+_ANSWER = re.compile(r"^(\d{3}\b[^(:;]*?) \(.*?\)(?=; |$)", re.DOTALL)
 
 
 def size(text: str) -> int:

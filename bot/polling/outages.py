@@ -3,7 +3,6 @@
 The log names each failing poll, the ops channel gets what lasts, `status` shows what fails now.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import structlog
 
 from bot.errors import BadCredentials, StoreError, TryLater
 from bot.messages.ops import instant
-from bot.messages.text import counted, lasting
+from bot.messages.text import counted, lasting, without_answer
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import NOTHING, Caught
 from bot.store import Connection, Store
@@ -31,7 +30,7 @@ QUIET = timedelta(minutes=5)
 If one poll fails in several ways in turn, it is logged this often at most.
 """
 
-MANY = 10
+MANY = 4
 """If more polls than this fail, the log does not name each: the cause is a larger one."""
 
 MOST_KEPT = 50
@@ -134,7 +133,7 @@ class Outages:
             )
         if known is None:
             return False
-        if name not in self.unlogged:
+        if name not in self.unlogged and not self.widespread:
             log.info("poll.recovered", what=name, failures=known.times,
                      seconds=_seconds(now - known.since))  # fmt: skip
         self.unlogged.discard(name)
@@ -244,19 +243,16 @@ _AFTER: dict[Trouble, str] = {
 
 
 def _lines(kind: Trouble, alike: Sequence[Failing]) -> tuple[str, ...]:
-    """One line for each reason: which polls, and what was answered, without the call."""
+    """One line for each reason: which polls, and which status was answered."""
     polls: dict[str, list[str]] = {}
     for each in alike:
-        polls.setdefault(_CALL.sub("", each.reason), []).append(each.what)
+        polls.setdefault(without_answer(each.reason), []).append(each.what)
     shown = [
         f"{names[0] if len(names) == 1 else f'{len(names)} polls'}: {reason}"
         for reason, names in list(polls.items())[: 1 if kind == "key" else 3]
     ]
     more = [f"and {len(polls) - 3} more"] if kind != "key" and len(polls) > 3 else []
     return (*shown, *more, _AFTER[kind])
-
-
-_CALL = re.compile(r"^[A-Z]+ /\S*: ")
 
 
 def kind_of(error: Exception) -> str:

@@ -25,7 +25,7 @@ from bot.errors import StoreError
 from bot.store.audit import newest_entry
 from bot.store.dead_letters import queue_figures
 from bot.web import doors
-from bot.web.app import ROUTES, Guard, application_of
+from bot.web.app import ROUTES, Guard, application_of, compiling
 from bot.web.facts import Facts, Reader, utc
 from bot.web.metrics import OfAccounts, exposition
 from bot.web.pages import Clock, Pages
@@ -57,7 +57,7 @@ class Accounts:
         self._names = names
         self._why = why
         self._token = section.token.get_secret_value() if section.token else ""
-        self._pages = Pages()
+        self.pages = Pages()
         self._gate = Gate(self.token, clock=time.monotonic, wall=time.time)
         self._webs: dict[str, Web] = {}
         self._apps: dict[str, ASGIApp] = {}
@@ -77,7 +77,7 @@ class Accounts:
         reader = Reader(facts.settings.store.url)
         tail = Tail(await facts.store.run(newest_entry))
         pace = Pace(time.monotonic)
-        web = Web(facts, reader, self._gate, self._pages, tail, Hub(), pace, root)
+        web = Web(facts, reader, self._gate, self.pages, tail, Hub(), pace, root)
         self._webs[name], self._apps[name] = web, Rooted(application_of(web, ROUTES), root)
         try:
             yield
@@ -152,7 +152,7 @@ class Accounts:
 
     async def static(self, request: Request) -> Response:
         """A style sheet, script or icon."""
-        return doors.static_of(self._pages, request)
+        return doors.static_of(self.pages, request)
 
     async def as_json(self, _: Request) -> Response:
         """What the overview shows."""
@@ -176,7 +176,7 @@ class Accounts:
             "account": "",
             "several": True,
         }
-        text = self._pages.render("accounts", values)
+        text = self.pages.render("accounts", values)
         return Response(text, media_type="text/html; charset=utf-8")
 
     async def _lines(self) -> list[AccountLine]:
@@ -240,6 +240,7 @@ async def pages_of_accounts(
     listening = bound(host, port)
     accounts = Accounts(names, section, why)
     url = url_of(listening)
-    async with serving(Guard(accounts.app(), Hosts.of(host, section.public_url)), listening):
+    app = Guard(accounts.app(), Hosts.of(host, section.public_url))
+    async with serving(app, listening), compiling(accounts.pages):
         log.info("web.started", url=url, changes=section.token is not None)
         yield accounts, url

@@ -120,7 +120,7 @@ async def on_bug(request: Request, error: Exception) -> Response:
 
 
 def _shape(request: Request) -> str:
-    """The path without what stands in its segments."""
+    """The path without the values in its segments."""
     return "/" + path_of(request).strip("/").partition("/")[0]
 
 
@@ -161,6 +161,26 @@ def application_of(web: Web, routes: list[Route]) -> Starlette:
     return app
 
 
+AFTER_START = 10.0
+"""Seconds after the start, when the first polls have the processor no more to themselves."""
+
+
+@asynccontextmanager
+async def compiling(pages: Pages) -> AsyncIterator[None]:
+    """Compile the templates within the block, in a thread: no poll and no first visitor waits."""
+
+    async def compile_them() -> None:
+        await asyncio.sleep(AFTER_START)
+        await asyncio.to_thread(pages.compile)
+
+    task = asyncio.create_task(compile_them())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @asynccontextmanager
 async def status_page(facts: Facts) -> AsyncIterator[str]:
     """Serve the page within the block; gives its address on this machine.
@@ -176,11 +196,12 @@ async def status_page(facts: Facts) -> AsyncIterator[str]:
     tail = Tail(await facts.store.run(newest_entry))
     gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
     hub = Hub()
-    web = Web(facts, reader, gate, Pages(), tail, hub, Pace(time.monotonic))
+    pages = Pages()
+    web = Web(facts, reader, gate, pages, tail, hub, Pace(time.monotonic))
     app = application(web, Hosts.of(host, section.public_url), ROUTES)
     url = url_of(listening)
     try:
-        async with serving(app, listening):
+        async with serving(app, listening), compiling(pages):
             log.info("web.started", url=url, changes=gate.exists)
             try:
                 yield url

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from bot.messages.text import clean, counted, lasting, number
@@ -20,6 +20,12 @@ _STATIC = {
     "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+
+
+_MACROS = frozenset(
+    ("icon", "severity", "state", "problem", "cell", "drawings", "head", "pager", "outcome",
+     "link_of", "matches", "budget_line", "condition", "tree", "visit_path")
+)  # fmt: skip
 
 
 def span(length: timedelta) -> str:
@@ -98,6 +104,13 @@ def breakable(text: str) -> Markup:
     return Markup(shown.replace(".", ".<wbr>").replace("/", "/<wbr>"))  # noqa: S704 - escaped
 
 
+def coded(text: str) -> Markup:
+    """Text whose parts between backticks are code."""
+    parts = text.split("`")
+    marks = (Markup("{}"), Markup("<code>{}</code>"))
+    return Markup("").join(marks[n % 2].format(part) for n, part in enumerate(parts))
+
+
 def _lasting(seconds: float) -> str:
     return lasting(timedelta(seconds=seconds if seconds < 10 else round(seconds)))
 
@@ -119,7 +132,12 @@ class Pages:
             lstrip_blocks=True,
         )
         self.env.filters.update(
-            clean=clean, number=number, breakable=breakable, short_id=short_id, span=span
+            clean=clean,
+            coded=coded,
+            number=number,
+            breakable=breakable,
+            short_id=short_id,
+            span=span,
         )
         self.env.globals.update(
             address=address, counted=counted, bars=charts.bars, per_day=charts.per_day,
@@ -130,22 +148,28 @@ class Pages:
         self.versions = {
             name: sha256(content).hexdigest()[:12] for name, content in self.static.items()
         }
-        macros: Any = self.env.get_template("macros.html").module
-        for name in ("icon", "severity", "state", "problem", "cell", "drawings", "head", "pager",
-                     "outcome", "matches", "budget_line", "condition", "tree",
-                     "visit_path"):  # fmt: skip
-            self.env.globals[name] = getattr(macros, name)
         self.env.globals["static"] = {
             name: f"/static/{version}/{name}" for name, version in self.versions.items()
         }
 
+    def compile(self) -> None:
+        """Compile all templates, else the first request of each page does that. Any thread may."""
+        for name in self.env.list_templates(extensions=["html"]):
+            self._template(name)
+
+    def _template(self, name: str) -> Template:
+        if not self.env.globals.keys() >= _MACROS:
+            macros: Any = self.env.get_template("macros.html").module
+            self.env.globals.update({each: getattr(macros, each) for each in _MACROS})
+        return self.env.get_template(name)
+
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The whole page."""
-        return self.env.get_template(f"{name}.html").render(values)
+        return self._template(f"{name}.html").render(values)
 
     def parts(self, name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """The blocks of the page that may change while somebody looks: (id, HTML)."""
-        template = self.env.get_template(f"{name}.html")
+        template = self._template(f"{name}.html")
         for block, render in template.blocks.items():
             if block.startswith("part_"):
                 context = template.new_context(dict(values))

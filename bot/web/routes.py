@@ -166,6 +166,10 @@ def _in_the_morning(day: date, local: datetime) -> datetime:
     return datetime.combine(day, MORNING, tzinfo=local.tzinfo)
 
 
+def _of_budgets(web: Web, _given: Mapping[str, str], view: views.Budgets) -> Mapping[str, Any]:
+    return {"unchecked": 0 if view.budgets else len(web.facts.rules().budgets)}
+
+
 def _of_match(web: Web, given: Mapping[str, str], view: views.MatchPage) -> Mapping[str, Any]:
     known = any(rule.id == view.match.rule_id for rule in web.facts.rules().rules)
     return {"key": given["key"], "first_page": not given.get("before"), "known": known}
@@ -228,7 +232,7 @@ PAGES = {
                         "When weekly reports are due, and the latest ones."),
                     "Rules", "", _reports),
     "budgets": Page("/budgets", View("budgets", views.Budgets, "All budgets."),
-                    "Budgets", "budgets", _budgets),
+                    "Budgets", "budgets", _budgets, _of_budgets),
     "activity": Page("/activity", View("activity", views.Activity, "The audit log in words.", (
                          _query("kind", "What happened.", enum=["", *read_activity.FILTERS]),
                          _query("rule", "Only this rule."),

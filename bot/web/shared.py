@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.exceptions import HTTPException
@@ -16,6 +16,8 @@ from bot.web.facts import Facts, Reader
 from bot.web.pages import Clock, Pages
 from bot.web.safety import Gate, from_own_page, network
 from bot.web.tail import Tail
+
+T = TypeVar("T")
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body; a form of this page has less than one thousand."""
@@ -48,17 +50,16 @@ class Hub:
 
     open: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    looks: dict[str, tuple[float, asyncio.Future[dict[str, str]]]] = field(default_factory=dict)
+    looks: dict[str, tuple[float, asyncio.Future[Any]]] = field(default_factory=dict)
 
-    async def look(
-        self, key: str, render: Callable[[], Coroutine[Any, Any, dict[str, str]]], fresh: float
-    ) -> dict[str, str]:
+    async def look(self, key: str, render: Callable[[], Coroutine[Any, Any, T]], fresh: float) -> T:
         """What `render` returns: once for all streams that look at the same within `fresh` s."""
         now = asyncio.get_running_loop().time()
         self.looks = {name: it for name, it in self.looks.items() if now - it[0] < fresh}
         if key not in self.looks:
             self.looks[key] = now, asyncio.ensure_future(render())
-        return await asyncio.shield(self.looks[key][1])
+        seen: T = await asyncio.shield(self.looks[key][1])
+        return seen
 
     async def pause(self, seconds: float) -> bool:
         """Wait for the next look; false if the streams end."""

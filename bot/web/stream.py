@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,12 @@ EVERY = 5.0
 
 RETRY = 3_000
 """Milliseconds after which a browser connects again."""
+
+IDLE = 12
+"""A page is rendered after so many looks at the latest, and as soon as the audit log has an entry.
+
+Polls alone change little else than when they were, and rendering would cost more than they do.
+"""
 
 KEEP_ALIVE = 3
 """After so many looks without news a comment keeps the connection open."""
@@ -64,23 +71,40 @@ async def _parts(web: Web, key: str, render: Render) -> AsyncIterator[str]:
 
     The page may have changed between its load and the beginning of the stream.
     """
-    before, quiet = dict[str, str](), 0
+    before, quiet, idle, entries = dict[str, str](), 0, IDLE, 0
     while await web.hub.pause(EVERY):
         try:
-            now = await web.hub.look(key, render, EVERY / 2)
+            news = await web.hub.look("", partial(_written, web), EVERY / 2)
+            idle += 1
+            if news != entries or idle >= IDLE:
+                now = await web.hub.look(key, partial(_seen, render), EVERY / 2)
+                entries, idle = news, 0
         except StoreError:
             continue  # the page itself says so when it is loaded again
         except HTTPException:
             return  # the rule is gone, as a new stream is told
-        looks = {key: _COUNTS_ON.sub(">", html) for key, html in now.items()}
-        changed = [part for part in now if before.get(part) != looks[part]]
+        changed = [part for part, (look, _event) in now.items() if before.get(part) != look]
         for part in changed:
-            yield _event("part", {"id": part, "html": now[part]})
+            yield now[part][1]
         quiet = 0 if changed else quiet + 1
         if quiet >= KEEP_ALIVE:
             quiet = 0
             yield ": keep-alive\n\n"
-        before = looks
+        before = {part: look for part, (look, _event) in now.items()}
+
+
+async def _written(web: Web) -> int:
+    """How many entries the audit log has got since the start."""
+    await web.reader.read(web.tail.read)
+    return web.tail.entries
+
+
+async def _seen(render: Render) -> dict[str, tuple[str, str]]:
+    """Each part of the page, with its look and the event that tells of it."""
+    return {
+        part: (_COUNTS_ON.sub(">", html), _event("part", {"id": part, "html": html}))
+        for part, html in (await render()).items()
+    }
 
 
 _COUNTS_ON = re.compile(r" data-rel>[^<]*")

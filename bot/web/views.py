@@ -105,13 +105,16 @@ class Website(Struct, frozen=True, kw_only=True):
 class Match(Struct, frozen=True, kw_only=True):
     """A match, and what became of it. `lag` is seconds from the event to the message.
 
-    `rating` is what somebody in Slack called its message; null for nothing.
+    `rating` is what somebody in Slack called its message; null for nothing. `severity` is null
+    where the rule is gone.
 
     `stands_for` is how many matches a count or digest summarises, 0 for a match of one.
     """
 
     key: str
     rule_id: str
+    summary: str
+    severity: Severity | None
     at: datetime
     website: str
     recording_id: str | None

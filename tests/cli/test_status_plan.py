@@ -114,6 +114,15 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
     assert "nobody-watches" not in plan
 
 
+def test_only_the_configured_interval_is_told_and_where_others_are_compared(place, capsys):
+    stored(account(3))
+    text = told(capsys)
+    assert [it.split(":")[0].strip() for it in text.splitlines() if "of the limit" in it] == [
+        "every 1 min (configured)"
+    ]
+    assert "  mouseflow-bot check --cost compares intervals\n" in text
+
+
 def test_the_calls_of_the_last_day_are_told_rule_by_rule(place, capsys):
     stored(account(3))
     assert "  angry   32 calls  2 websites\n  phones  3 calls   2 websites\n" in told(capsys)
@@ -221,7 +230,11 @@ def test_a_rule_that_is_no_longer_in_the_files_is_not_counted_as_active(place, c
 def test_polls_that_fail_for_one_reason_share_a_line(place, capsys, trouble):
     names = [f"{kind} of {site}.com" for site in "ab" for kind in ("recordings", "feedback")]
     failing = [
-        (name, trouble, f"GET /websites/w{number}: 401")
+        (
+            name,
+            trouble,
+            f'GET /websites/w{number}: 401 the email or the API key is wrong ({{"error": "no"}})',
+        )
         for number, name in enumerate(names, start=1)
     ]
     slow = [("funnels of c.com", "other", "too slow")]
@@ -240,9 +253,10 @@ def test_polls_that_fail_for_one_reason_share_a_line(place, capsys, trouble):
         show_failing(store.do(lambda conn: gather(conn, NOW, "alive")))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "failing: 7 polls"
-    assert lines[1].startswith(
-        "  4 polls (recordings of a.com, feedback of a.com and 2 more)  since "
-    )
-    assert lines[1].endswith("(3h ago)  GET /websites/w1: 401")
-    assert lines[2].startswith("  funnels of c.com")
-    assert lines[3:] == ["  and 2 more"]
+    assert lines[1] == "  4 polls (recordings of a.com, feedback of a.com and 2 more)"
+    assert lines[2].startswith("    since ")
+    assert lines[2].endswith("(3h ago)")
+    assert lines[3] == "    401 the email or the API key is wrong"
+    assert lines[4] == "  funnels of c.com"
+    assert lines[6:] == ["    too slow", "  and 2 more"]
+    assert max(map(len, lines)) <= 80

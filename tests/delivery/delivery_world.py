@@ -224,7 +224,8 @@ class Bench:
         )
 
     def _hear(self, _conn, notice: Notice, _now: datetime) -> None:
-        self.told.append("\n".join((notice.title, *notice.lines)))
+        said = (notice.title, *notice.lines, notice.grey)
+        self.told.append("\n".join(filter(None, said)))
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from bot.delivery import Drained
 from bot.delivery.causes import cause_of
-from bot.delivery.slack import REMEDIES
+from bot.delivery.slack_errors import REMEDIES
 from bot.delivery.worker import Timing
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.errors import (
@@ -103,7 +103,7 @@ async def test_an_archived_channel_holds_its_lane_and_is_told_twice(bench):
     await bench.drain_for(10 * MINUTE, MINUTE)
     assert sorted(bench.world.done) == ["other", "p0", "p1", "p2"]
     assert len(bench.told) == 2
-    assert bench.told[1].startswith("✅ Over after 2 h")
+    assert bench.told[1].startswith("✅ Slack channel #alerts works again after 2 h")
     assert "3 actions waited" in bench.told[1]
     assert bench.store.do(dead_letters) == []
 
@@ -122,7 +122,7 @@ async def test_a_revoked_token_is_one_trouble_of_all_channels_told_when_it_is_ov
     await bench.drain_for(6 * MINUTE, 30 * SECOND)
     assert len(bench.world.done) == 6
     (told,) = bench.told
-    assert told.startswith("✅ Over after 1 d")
+    assert told.startswith("✅ Slack accepts messages again after 1 d")
     assert "Slack rejected the bot token" in told
     assert bench.store.do(kept.troubles) == []
 
@@ -319,6 +319,6 @@ async def test_what_can_not_be_told_meanwhile_ends_nothing(bench):
     await bench.drain_for(2 * HOUR, MINUTE)
     ends = [text.partition("\n")[0] for text in bench.told[1:]]
     assert bench.told[0].startswith("🔶 Slack channel #alerts is archived")
-    assert any("Slack channel #alerts is archived" in text for text in ends)
-    assert all(text.startswith("✅ Over after") for text in ends)
+    assert any("Slack channel #alerts works again" in text for text in ends)
+    assert all("again after" in text for text in ends)
     assert bench.store.do(kept.troubles) == []

@@ -196,7 +196,8 @@ def perform(world, at):
                 world.store.do(partial(give_up, claimed=claimed, now=at, reason="403 refused",
                                        remedy="give the API user write access"))  # fmt: skip
             else:
-                world.write(complete, claimed, at)
+                note = f"posted to {lane[6:]}" if lane.startswith("slack:") else ""
+                world.store.do(partial(complete, claimed=claimed, now=at, note=note))
 
 
 def trouble(world):

@@ -82,7 +82,7 @@ shop.com, blog.shop: recording stopped. New sessions may still come in for up to
 Recording starts again on {tomorrow}, when the next period begins.
 
 🔵 *shop.com: somebody turned recording back on*
-The budget had set it to Stopped (100% step at 4 of 4 recordings (100.0 %)).
+The budget had set it to Stopped: 100% step at 4 of 4 recordings (100.0 %).
 The bot leaves this website alone until the next period and won't undo its own change.
 
 ✅ *Budget credits: new period, 0 % used (0 of 4) · recording again on blog.shop*

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from daemon_world import Daemon
 
+from bot.store import place_of
 from mouseflow.simulator import scenarios
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Planted, website
@@ -85,6 +86,50 @@ def test_buttons_are_pressed_twice_across_a_kill_and_the_heart_beats(tmp_path, b
         assert str(post.blocks).count("<@U1>") == 2
         presses = daemon.run("history", "--kind", "press").stdout
         assert presses.count("pressed") == 2
+
+
+def test_of_bots_on_one_store_one_takes_presses_and_another_after_it_was_killed(
+    tmp_path, postgres_url
+):
+    now = int(time.time() * 1000)
+    sites = [website(f"w{n}", f"shop-{n}.com") for n in range(2)]
+    sites[0].planted += [Planted(now - 40 * 60_000, scenarios.checkout_friction())]
+    with Simulator(sites=sites) as sim:
+        for name in ("alerts", "ops"):
+            sim.slack.add_channel(name)
+        bots = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            token = sim.slack.app_token
+            bots.append(
+                Daemon(tmp_path / name, sim, RULES, BOT_STORE__URL=postgres_url,
+                       BOT_SLACK__APP_TOKEN=token)
+            )  # fmt: skip
+        try:
+            for bot in bots:
+                bot.start()
+            sim.wait_until(lambda: len(place_of(postgres_url).replicas()) == 2)
+            sim.wait_until(lambda: sim.slack.in_channel("alerts") and sim.socket_mode.connected)
+            [post] = sim.slack.in_channel("alerts")
+            star = sim.socket_mode.press(post, "Star recording")
+            sim.wait_until(lambda: sim.effect(_recording(post)).starred)
+            sim.wait_until(lambda: "<@U1>" in str(post.blocks))
+            assert sim.socket_mode.connected == 1
+            first, second = bots if bots[0].events("replica.leads") else reversed(bots)
+            first.kill()
+            sim.wait_until(lambda: second.events("replica.leads") and sim.socket_mode.connected)
+            sim.socket_mode.send(star)
+            sim.wait_until(lambda: len(sim.socket_mode.confirmed) == 2)
+            sim.socket_mode.press(post, "Mark watched")
+            sim.wait_until(lambda: sim.effect(_recording(post)).watched)
+            sim.wait_until(lambda: str(post.blocks).count("<@U1>") == 2)
+            assert sim.socket_mode.connected == 1
+        finally:
+            for bot in bots:
+                if bot.process is not None:
+                    bot.kill()
+        assert sim.effect(_recording(post)).calls == {"star": 1, "watched": 1}
+        assert second.run("history", "--kind", "press").stdout.count("pressed") == 2
 
 
 def _recording(post):

@@ -135,7 +135,7 @@ def test_what_fails_is_shown_of_a_daemon_that_is_alive(tmp_path, capsys, daemon)
     status.show(
         world.store.do(lambda conn: status.gather(conn, now, daemon, runs=daemon == "alive"))
     )
-    line = "recordings of a.com  since 2026-03-10 08:00:00Z (60m ago)  no answer"
+    line = "recordings of a.com\n    since 2026-03-10 08:00:00Z (60m ago)\n    no answer\n"
     told = capsys.readouterr().out
     assert (line in told) is (daemon == "alive")
     assert ("failing: 1 poll" in told) is (daemon == "alive")

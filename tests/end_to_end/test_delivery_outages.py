@@ -59,7 +59,7 @@ def test_writes_that_fail_for_hours_while_reads_work(tmp_path):
         virtually(work)
     assert delivered(world) == (20, 20, 20)
     assert len(world.told()) == 2
-    assert "Over after 4 h" in world.told()[1]
+    assert "again after 4 h" in world.told()[1]
     assert dead(world) == 0
     noisy = [line["event"] for line in logs if line["log_level"] in ("warning", "error")]
     assert len(noisy) <= 5, noisy
@@ -82,7 +82,7 @@ class Captive:
         keys = [post.key for post in self.dry_run_log.posts]
         return "1" if key in keys else None
 
-    async def look(self, channel):
+    async def check_channel(self, channel):
         await self.find(channel, "", None)
 
 

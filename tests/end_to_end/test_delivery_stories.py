@@ -62,7 +62,7 @@ class Story:
         self.sim.wait_until(
             lambda: len(self.posts()) >= self.matches and len(self.tags()) >= self.matches
         )
-        self.sim.wait_until(lambda: any("Over after" in text for text in self.told()))
+        self.sim.wait_until(lambda: any("again after" in text for text in self.told()))
         self.goes_on()
         keys = [message.metadata["event_payload"]["key"] for message in self.posts()]
         assert len(keys) == len(set(keys)) == self.matches
@@ -98,7 +98,7 @@ def test_an_archived_channel_is_told_and_mended_without_a_command(story):
     story.alerts.archived = False
     story.ends_well()
     assert len(story.told()) == 2
-    assert story.told()[1].startswith("✅ Over after")
+    assert story.told()[1].startswith("✅")
 
 
 def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story):
@@ -115,7 +115,7 @@ def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story)
     story.hup()
     story.ends_well()
     (told,) = story.told()
-    assert "✅ Over after" in told
+    assert "again after" in told
     assert "Slack rejected the bot token" in told
     assert "xoxb" not in story.daemon.log.read_text()
 

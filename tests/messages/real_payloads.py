@@ -48,7 +48,11 @@ checkout-rage:
   do: {slack: {channel: "#ux"}}
 """
 ALERTS = {
-    "funnel": ("funnels", "summary: Checkout funnel\n  resolved: true", "conversion: {under: 25%}"),
+    "funnel": (
+        "funnels",
+        "summary: Checkout funnel\n  resolved: true\n  remind: 4h",
+        "conversion: {under: 25%}",
+    ),
     "form": ("forms", "summary: Newsletter form", "completion: {under: 50%}"),
     "answers": ("feedback", "summary: Delivery survey", "new_responses: {min: 1}"),
     "page": ("pages", "summary: Slow page", "render_time: {over: 4s}"),
@@ -190,6 +194,7 @@ async def notices() -> dict[str, dict]:
                     page="queue",
                     offer=it.offer,
                     about="" if it.offer else "#outlet-alerts",
+                    grey=it.grey,
                     ends="over" in name,
                 )
             )
@@ -225,13 +230,18 @@ async def alerts() -> dict[str, dict]:
             (post,) = slack.posts()
             found[name] = body(post)
             if name == "funnel":
+                api.funnels["checkout"] = [1204, 212]
+                await world.look(hours=4)
+                slack.now = world.now
+                await slack.deliver()
                 api.funnels["checkout"] = [1204, 330]
-                await world.look(hours=5, minutes=12)
+                await world.look(hours=1, minutes=12)
                 await world.look(minutes=15)
                 for _ in range(2):
                     slack.now = world.now
                     await slack.deliver()
-                ended, answer = slack.posts()
+                ended, reminder, answer = slack.posts()
+                found["reminder"] = body(reminder)
                 found |= {"resolved": body(ended), "resolved-answer": body(answer)}
     return found
 

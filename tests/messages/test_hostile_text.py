@@ -42,6 +42,7 @@ SEEDS = st.sampled_from(
         "<#C1|x>",
         "<https://evil.example|Mouseflow>",
         "!channel",
+        ":rotating_light::white_check_mark:",
         "@here",
         "&amp;lt;!channel&gt;",
         "&",
@@ -251,6 +252,12 @@ def test_mrkdwn_is_cut_between_entities_and_links(parts):
         shown = cut_mrkdwn(" ".join(parts), limit)
         assert size(shown) <= limit
         assert_harmless(shown)
+
+
+def test_a_visitor_can_put_no_emoji_into_a_message_and_an_author_can():
+    assert mrkdwn("/:fire::no_entry:/x") == "/∶fire:∶no_entry:/x"
+    assert mrkdwn("12:30:45, a: b") == "12:30:45, a: b"
+    assert mrkdwn(":fire: Checkout", emoji=True) == ":fire: Checkout"
 
 
 def test_formatting_marks_of_a_visitor_are_inert_and_plain_words_stay():

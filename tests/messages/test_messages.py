@@ -304,7 +304,7 @@ def test_a_digest_of_thousands_is_no_longer_and_lines_that_are_alike_are_one():
     ]
     section = blocks(message)[1]["text"]["text"]
     assert section.startswith(f"• <{PLAY}|/checkout/pay> · myshop.com")
-    assert section.endswith("\nand 4,997 more")
+    assert section.endswith("\n_and 4,997 more_")
 
 
 def test_a_notice_has_one_icon_and_lists_its_lines():
@@ -318,6 +318,12 @@ def test_a_notice_has_one_icon_and_lists_its_lines():
 def test_the_end_of_an_alert_says_how_long_it_lasted():
     message = compose.resolved(SAMPLES["funnels"], APP, timedelta(hours=5, minutes=12))
     assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · Checkout · myshop.com"
+
+
+def test_the_end_of_an_alert_of_which_nobody_knows_whether_it_is_back_says_so():
+    why = "conversion 10 % can't be compared with before: not known to be back"
+    message = compose.resolved(replace(SAMPLES["funnels"], why=(why,)), APP, timedelta(days=7))
+    assert plain(message)[0].startswith("🔵 Ended after 7 d, perhaps not back: A sample")
 
 
 def test_the_end_of_an_alert_whose_figure_is_not_back_says_so():

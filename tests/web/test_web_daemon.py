@@ -123,9 +123,10 @@ def test_a_chosen_address_that_is_taken_is_an_error_and_the_default_is_not(tmp_p
 
 def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
     watch = (
-        "import sys, bot.daemon, bot.cli.run; "
+        "import sys, bot.logs, bot.daemon, bot.cli.run; "
         "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client',"
-        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel',"
+        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel', 'jinja2', 're2',"
+        " 'rich', 'click', 'apprise', 'psycopg', 'sqlalchemy.dialects.postgresql',"
         " 'bot.rules.files.load')"
         " if name in sys.modules])"
     )

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
@@ -193,6 +194,28 @@ async def test_streams_of_one_page_look_together(world):
         assert len(looks) == 1
         await look("rules somebody")
         assert len(looks) == 2
+
+
+async def test_a_page_is_rendered_for_news_and_else_seldom(world, often):
+    rendered = []
+
+    async def render():
+        rendered.append(1)
+        return {"state": str(len(rendered))}
+
+    async with world.ask() as asking:
+        web = asking._transport.app._app.state.web
+        request = Request({"type": "http", "method": "GET", "headers": [], "path": "/"})
+        answer = await stream.stream(request, web, "rules", render)
+        texts = answer.body_iterator
+        assert (await anext(texts)).startswith("retry: ")
+        assert (await anext(texts)).startswith("event: part")
+        assert await anext(texts) == ": keep-alive\n\n"  # three looks without news
+        world.store.do(lambda conn: record(conn, NOW, [Note(kind="notice", text="one")]))
+        assert (await anext(texts)).startswith("event: part")
+        later = [await anext(texts) for _ in range(stream.IDLE // stream.KEEP_ALIVE)]
+        assert later[0] == ": keep-alive\n\n"
+        assert later[-1].startswith("event: part")
 
 
 async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):

@@ -31,9 +31,15 @@ from bot.store.schema import levels, ms
 from bot.store.troubles import Trouble, keep_trouble
 from bot.web.charts import per_day
 from bot.web.facts import Reader
+from bot.web.pages import Clock, Pages
 from bot.web.routes import PAGES, snoozes
 from mouseflow.models import Recording
 
+ERROR = {
+    "heading": "Not found", "text": "", "code": "http.404", "status": 404, "path": "/x",
+    "at": Clock(ZoneInfo("UTC"), NOW), "topic": "", "asked": {}, "several": False, "account": "",
+    "here": "", "frame": None, "logged_in": False, "can_log_in": False,
+}  # fmt: skip
 SITE = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
 RECORDING = "ace4e348eb3e4cf0aa4ffcd95a8b9c01"
 SECRETS = ("key-of-the-account", "xoxb-secret", TOKEN, "ops@larkfield.example")
@@ -414,6 +420,64 @@ async def test_a_parameter_that_cant_be_understood_is_named(world, query):
         assert (await asking.get(f"/activity?{query}")).status_code == 422
 
 
+async def test_the_latest_matches_lead_with_what_the_rule_tells_and_what_became_of_it(world):
+    posted(world)
+    async with world.ask() as asking:
+        page = await html(asking, "/")
+        latest = text_of(page.partition('id="matches"')[2].partition('id="budgets"')[0])
+        (match,) = (await view(asking, "overview"))["matches"]
+    told = latest.partition("All matches ")[2]
+    assert told.startswith("Frustrated visitor in the checkout · larkfield.example rage clicks on")
+    assert "Posted after" in told
+    assert 'aria-label="Warning"' in page
+    assert (match["summary"], match["severity"]) == (
+        "Frustrated visitor in the checkout",
+        "warning",
+    )
+
+
+async def test_what_fails_is_told_without_ids_and_raw_answers(world):
+    reason = (
+        f"GET /websites/{SITE}/recordings: 503 offline for maintenance "
+        '({"error":"Service Unavailable","message":"We\'re away (a while)."})'
+    )
+    failing = {
+        "failing": [
+            {"what": "recordings of larkfield.example", "kind": "Maintenance", "trouble": "away",
+             "reason": reason, "since": NOW.isoformat(), "times": 3}
+        ],
+        "things": 1,
+    }  # fmt: skip
+    kept = json.dumps(failing)
+    world.store.do(lambda conn: set_watermark(conn, "outages", "", kept, NOW))
+    reject = RejectedRules(at=NOW, faults=("rules.yaml:1:1: broken",))
+    world.store.do(lambda conn: reject_rules(conn, reject))
+    async with world.ask() as asking:
+        page = await html(asking, "/")
+        (site,) = (await view(asking, "overview"))["websites"]
+    assert site["error"] == "503 offline for maintenance"
+    assert "Service Unavailable" not in page
+    assert f"{SITE}/recordings" not in page
+    assert "<code>mouseflow-bot check</code> lists every error." in page
+
+
+async def test_without_a_budget_the_page_shows_how_to_write_one(world):
+    async with world.ask() as asking:
+        page = text_of(await html(asking, "/budgets"))
+    assert "No budgets" in page
+    assert "budgets: plan-credits:" in page
+
+
+def test_templates_are_compiled_when_told_or_asked_for():
+    pages = Pages()
+    assert not pages.env.cache
+    pages.compile()
+    compiled = len(pages.env.cache)
+    assert compiled > len(PAGES)
+    assert "Not found" in pages.render("error", ERROR)
+    assert len(pages.env.cache) == compiled
+
+
 async def test_a_recording_says_why_and_what_became_of_it(world):
     posted(world)
     async with world.ask() as asking:
@@ -421,11 +485,11 @@ async def test_a_recording_says_why_and_what_became_of_it(world):
         assert "Rage clicks on /checkout/payment" in page
         assert "Frustrated visitor in the checkout" in page
         assert "The session is final at" in page
-        assert "tag: done" in page
+        assert "tag: tagged friction" in page
         (rule,) = (await view(asking, f"recordings/{RECORDING}"))["rules"]
         assert rule["why"] == ["rage clicks on /checkout/payment", "friction at least 5"]
         key = f"checkout-friction/{SITE}/{RECORDING}"
-        assert "slack: done" in text_of(await html(asking, f"/matches/{key}"))
+        assert "slack: posted to #checkout-alerts" in text_of(await html(asking, f"/matches/{key}"))
         assert (await view(asking, f"matches/{key}"))["match"]["key"] == key
         assert (await asking.get("/recordings/unknown")).status_code == 404
 

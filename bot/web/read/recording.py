@@ -13,7 +13,9 @@ from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row
 from bot.web.facts import Facts
+from bot.web.read.activity import UNSAID
 from bot.web.read.world import World, actions_of, match_of, plain, world
+from bot.web.tail import action_of
 from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording
 
 MOST = 200
@@ -95,7 +97,7 @@ def _rules(
     suppressed: dict[str, tuple[datetime, str]] = {}
     for note in history(conn, subject=key, kind="suppressed", limit=MOST):
         suppressed.setdefault(note.rule, (note.at, plain(note.text)))
-    found = []
+    found, done = [], _done(conn, key)
     for match in matches:
         about = seen.rules.get(match.rule)
         _at, reason = suppressed.get(match.rule, (match.matched, ""))
@@ -106,13 +108,22 @@ def _rules(
                 outcome="held back" if reason else "matched",
                 at=match.matched,
                 why=tuple(map(clean, match.why)),
-                actions=actions_of(match),
+                actions=actions_of(match, done),
                 reason=reason,
                 when=match.insight.when if match.insight else None,
                 excepts=match.insight.excepts if match.insight else None,
             )
         )
     return tuple(found)
+
+
+def _done(conn: Connection, subject: str) -> dict[str, str]:
+    """What each finished step of the subject says it did, by its key.
+
+    Without what may come from visitors.
+    """
+    notes = history(conn, subject=subject, kind="step.done", limit=MOST) if subject else []
+    return {it.step: plain(it.text) for it in notes if action_of(it.step) not in UNSAID}
 
 
 def _members(members: Iterable[MatchNow], summary: MatchNow, seen: World) -> Iterable[Match]:
@@ -140,7 +151,7 @@ def match_page(
         frame=seen.frame,
         match=match_of(found[0], seen),
         summary=clean(found[0].summary or (about.summary if about else "") or found[0].rule),
-        actions=actions_of(found[0]),
+        actions=actions_of(found[0], _done(conn, found[0].subject_key)),
         why=tuple(map(clean, found[0].why)),
         when=kept.when if kept else None,
         excepts=kept.excepts if kept else None,

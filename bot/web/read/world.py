@@ -10,7 +10,7 @@ from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
 from bot.logs import scrubber
 from bot.messages.ops import what
-from bot.messages.text import clean, counted, lasting, number
+from bot.messages.text import clean, counted, lasting, number, without_answer
 from bot.polling import outages
 from bot.polling.recordings import SOURCE
 from bot.rules.model import Rule
@@ -19,7 +19,14 @@ from bot.store.audit import history
 from bot.store.dead_letters import queue_figures
 from bot.store.overview import MatchNow, StepNow, lanes_now
 from bot.store.recordings import missing_websites, on_hold, watermark, website_names
-from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
+from bot.store.rules import (
+    BrokenConfiguration,
+    RejectedRules,
+    RuleState,
+    broken_configuration,
+    rejected_rules,
+    rule_states,
+)
 from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
 from bot.web.pages import address
@@ -70,7 +77,7 @@ def world(conn: Connection, facts: Facts) -> World:
     found = (
         *_store_problems(facts, now),
         *_poll_problems(conn),
-        *_rule_problems(facts, rejected, states),
+        *_rule_problems(facts, broken_configuration(conn), rejected, states),
         *_lane_problems(conn, lasting_troubles, names, facts, now),
         *_dead_problem(queue.dead),
         *_held_problems(conn, names),
@@ -108,8 +115,8 @@ class Span:
 
 
 def plain(text: str) -> str:
-    """Text of the bot or of the other side for a page: one line, without a secret."""
-    return clean(scrubber.text(text), 500)
+    """Text of the bot for a page: one line, without a secret, an id or a raw answer."""
+    return clean(without_answer(scrubber.text(text)), 500)
 
 
 def _store_problems(facts: Facts, now: datetime) -> list[Problem]:
@@ -164,9 +171,24 @@ def _poll_problems(conn: Connection) -> list[Problem]:
 
 
 def _rule_problems(
-    facts: Facts, rejected: RejectedRules | None, states: Mapping[str, RuleState]
+    facts: Facts,
+    configuration: BrokenConfiguration | None,
+    rejected: RejectedRules | None,
+    states: Mapping[str, RuleState],
 ) -> list[Problem]:
     found = []
+    if configuration is not None:
+        title, _, rest = configuration.title.partition(". ")
+        found.append(
+            Problem(
+                key="configuration",
+                severity="warning",
+                title=title,
+                remedy=f"{rest} Correct it, then reload with SIGHUP. A restart would fail.",
+                since=configuration.since,
+                reason=plain(configuration.reason.partition("\n")[0]),
+            )
+        )
     if rejected is not None:
         title, _, rest = rejected.title.partition(". ")
         keeps = rest or "The bot keeps running."
@@ -283,9 +305,12 @@ def _held_problems(conn: Connection, names: Mapping[str, str]) -> list[Problem]:
 def match_of(found: MatchNow, world: World) -> Match:
     """A match in words, with what became of it."""
     state, outcome, at, lag = outcome_of(found, world)
+    about = world.rules.get(found.rule)
     return Match(
         key=found.key,
         rule_id=found.rule,
+        summary=clean((about and about.summary) or found.summary or found.rule),
+        severity=about.severity if about else None,
         at=found.matched,
         website=world.name(found.website),
         recording_id=found.subject_key if found.kind == SOURCE else None,
@@ -336,13 +361,15 @@ def _without_steps(found: MatchNow, world: World) -> str:
     return "Counted: not enough yet" if rule and rule.count else "No action"
 
 
-def actions_of(found: MatchNow) -> tuple[MatchAction, ...]:
-    """Every step of the match in words."""
-    return tuple(map(_action, found.steps))
+def actions_of(found: MatchNow, done: Mapping[str, str]) -> tuple[MatchAction, ...]:
+    """Every step of the match in words; `done` is what finished ones say they did, by their key."""
+    return tuple(_action(step, done.get(step.key, "")) for step in found.steps)
 
 
-def _action(step: StepNow) -> MatchAction:
+def _action(step: StepNow, done: str) -> MatchAction:
     state, text = _STATES[step.state]
+    if step.state is StepStatus.DONE:
+        text = done or text
     fault = plain(step.fault)
     why = f": {fault}" if fault and step.state is not StepStatus.DONE else ""
     return MatchAction(
