@@ -38,6 +38,10 @@ LABEL org.opencontainers.image.title="mouseflow-bot" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
+# Python's images have no bytecode of the standard library. Without it every start and every health
+# check would compile what it imports: 0.4 s and 0.2 s.
+RUN python -m compileall -q -x '/(idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-.*)/' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
 RUN mkdir /data && chown 65532:65532 /data
 ENV PATH=/opt/mouseflow-bot/bin:$PATH \

@@ -65,6 +65,8 @@ rules:
 PAGE_OF = {"soak": "reliability.md", "soak-real": "reliability.md"}
 JUDGED = ("deep", "pays", "friction")
 KEEP = 14
+REPORTS = "2h"
+"""How often reports are polled on the virtual clock: they are half of all requests otherwise."""
 HOUR = 3600
 
 
@@ -207,7 +209,7 @@ def on_virtual_clock(pipe: Connection, folder: Path, days: int, every: str) -> N
 
         world = World(
             folder, RULES, 0, true_time=true_time, store=open_store(url),
-            BOT_POLL__RECORDINGS=every, BOT_POLL__FEEDBACK=every, BOT_POLL__REPORTS=every,
+            BOT_POLL__RECORDINGS=every, BOT_POLL__FEEDBACK=REPORTS, BOT_POLL__REPORTS=REPORTS,
             BOT_STORE__KEEP=f"{KEEP}d", BOT_MOUSEFLOW__REQUESTS_PER_SECOND="20",
         )  # fmt: skip
         timing = replace(worker.DEFAULT_TIMING, idle=timedelta(minutes=5))

@@ -30,12 +30,12 @@ async def clean_up(
     ops: str | None,
     clock: Callable[[], datetime],
 ) -> None:
-    """Delete old data every hour, without end; a fault is logged and tried again.
+    """Delete old data every hour, without end; a fault is logged once and tried again.
 
     `compared` is for how long reports are kept because a rule compares with them. `ops` is the
     channel that learns of websites which are forgotten.
     """
-    started = clock()
+    started, failed = clock(), False
     while True:
         try:
             limited = await store.run(partial(limit, keep=keep, now=clock(), started=started))
@@ -43,8 +43,11 @@ async def clean_up(
                 await store.run(partial(_lose, website=website, read=read, now=clock(), ops=ops))
             await _forget(store, limited.before, clock() - compared())
             store.delete_copies(clock() - keep)
+            failed = False
         except StoreError as error:
-            log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
+            if not failed:
+                log.error("store.cleanup_failed", reason=str(error))  # noqa: TRY400 - for people
+            failed = True
         except Exception:  # a bug here must not stop polls and deliveries
             log.exception("store.cleanup_failed", reason="internal error")
         await asyncio.sleep(CLEANUP.total_seconds())

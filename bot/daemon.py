@@ -27,7 +27,6 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
-    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -39,9 +38,8 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from bot.account import share_rate
 from bot.actions import ACTIONS
-from bot.actions.base import SETTLING, Action
+from bot.actions.base import Action
 from bot.actions.webhook import Webhook
 from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
@@ -50,7 +48,8 @@ from bot.config.settings import allowed, channels
 from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
 from bot.delivery.rebuild import book_of, retry_some
-from bot.delivery.slack import SLACK, SlackLookup, SlackPoster
+from bot.delivery.slack import SLACK, SlackPoster
+from bot.delivery.slack_channels import SlackLookup
 from bot.delivery.troubles import Ops
 from bot.delivery.webhook import Heartbeat
 from bot.delivery.worker import DEFAULT_TIMING, Timing
@@ -67,8 +66,9 @@ from bot.errors import (
 )
 from bot.health import Health
 from bot.messages.ops import Notice
-from bot.polling.ops_messages import announce
-from bot.polling.outages import SITES, Kept, account_fails, of_others
+from bot.other_bots import OtherBots
+from bot.polling.ops_messages import amend, announce
+from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
@@ -77,10 +77,9 @@ from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
 from bot.scheduler import Marked, Polls, Schedule
-from bot.store import Connection, Store, in_memory_copy, open_store, outbox
+from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.rules import kept_rule_files
-from bot.store.sharing import Turn
 from bot.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -106,9 +105,6 @@ RESTART = timedelta(minutes=1)
 
 STANDBY = timedelta(seconds=1)
 """How soon the bot tries again to get a store that another one uses."""
-
-LOOK = timedelta(seconds=1)
-"""How often a bot looks at the others that share its store."""
 
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
@@ -158,6 +154,7 @@ def poll_context(settings: Settings, store: Store, asking: Mouseflow) -> PollCon
         marks=settings.poll.marks,
         gap=max(GAP, 3 * settings.poll.feedback, 3 * settings.poll.reports),
         holidays=tuple(map(days_of, settings.rules.holidays)),
+        quiet=settings.quiet.calendar(zone),
     )
 
 
@@ -171,7 +168,11 @@ def ops_of(settings: Settings) -> Ops:
             about=notice.about, ends=notice.ends, grey=notice.grey,
         )  # fmt: skip
 
-    return Ops(lane=f"slack:{channel or ''}", announce=tell, polls_fail=account_fails)
+    def change(conn: Connection, notice: Notice, now: datetime) -> None:
+        zone = settings.mouseflow.time_zone
+        amend(conn, notice.title, notice.lines, now, zone, notice.about)
+
+    return Ops(f"slack:{channel or ''}", tell, change, account_fails)
 
 
 async def run(
@@ -349,7 +350,6 @@ class Daemon:
         self._client = clients.client
         self._start = start
         self._kept: datetime | None = None
-        self._polled_here: frozenset[str] = frozenset()
         self._ports = clients.acting
         self._health = Health(settings, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
@@ -396,7 +396,16 @@ class Daemon:
             wake=self._delivery.wake,
         )
         self._started = asyncio.Event()
-        self._leading = asyncio.Event()
+        self._others = OtherBots(
+            store,
+            self._watcher,
+            self._polls,
+            clients.client,
+            settings.mouseflow,
+            started=self._started,
+            wake=self._delivery.wake,
+            clock=utc,
+        )
 
     @asynccontextmanager
     async def status_page(self, tell: Callable[[str], None]) -> AsyncIterator[None]:
@@ -478,19 +487,19 @@ class Daemon:
         """Run until `stop`; then polling ends and requests in flight are finished."""
         watcher = self._watcher
         await self._restore_pause()
-        await self._look_at_others()
+        await self._others.divide()
         await self._health.tell_restored()
         await watcher.start_with(self._start)
         if self._store.sharing.leads:
             await watcher.troubles.remember()
-            self._leading.set()
+            self._others.leading.set()
         delivering = asyncio.create_task(self._delivery.run_until_stopped(stop))
         watching = [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._reload.run(reload)),
             asyncio.create_task(side_task(self._health.beat)),
             *(
-                asyncio.create_task(side_task(work, after=self._leading))
+                asyncio.create_task(side_task(work, after=self._others.leading))
                 for work in self._of_one_bot()
             ),
         ]
@@ -498,7 +507,7 @@ class Daemon:
             watching.append(asyncio.create_task(side_task(self._keep_presses)))
         shares = self._store.sharing.shares
         watching.append(
-            asyncio.create_task(self._share() if shares else side_task(self._keep_pauses))
+            asyncio.create_task(self._others.run() if shares else side_task(self._keep_pauses))
         )
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -533,68 +542,6 @@ class Daemon:
             yield Heartbeat(
                 url, self._settings.heartbeat.every, self._health.why_silent
             ).keep_beating
-
-    async def _share(self) -> None:
-        """Divide the work with the other bots on the store, without end; raises StoreTaken."""
-        while True:
-            try:
-                await self._look_at_others()
-                if self._store.sharing.leads and not self._leading.is_set():
-                    log.warning("replica.leads")
-                    await self._watcher.lead()
-                    self._leading.set()
-                    if self._started.is_set():
-                        self._polls.sync()
-            except StoreLost:
-                raise
-            except StoreError:
-                pass  # polls and deliveries meet it, too, and report it
-            except Exception:
-                log.exception("daemon.task_failed", task="share")
-            await asyncio.sleep(LOOK.total_seconds())
-
-    async def _look_at_others(self) -> None:
-        """Take over, take or give back what is to be done, and keep the account's limits."""
-        store, watcher, client = self._store, self._watcher, self._client
-        sharing = store.sharing
-        if not sharing.shares:
-            return
-        websites = frozenset(watcher.watched) if self._started.is_set() else None
-        busy, pause = self._polls.busy(), client.pause_until if client is not None else None
-        now = utc()
-
-        def work(conn: Connection) -> tuple[Turn, int, datetime | None, Sequence[Kept]]:
-            turn = sharing.turn(conn, websites, busy, watcher.rules.digest)
-            alive = sharing.alive(conn)
-            interrupted = outbox.recover(conn, now, SETTLING, alive)
-            kept = account_pause(conn)
-            if pause is not None and pause > (kept or now):
-                kept = pause
-                keep_account_pause(conn, kept)
-            return turn, interrupted, kept, of_others(conn, alive) if turn.leads else ()
-
-        turn, interrupted, pause, others = await store.run(work)
-        before = sharing.bots
-        new = sharing.use(turn)
-        for bot in turn.lost:
-            log.warning("replica.lost", process=bot)
-        if interrupted:
-            log.warning("deliver.recovered", steps=interrupted)
-        if turn.bots != before:
-            log.info("replica.others", replicas=turn.bots)
-        if client is not None:
-            if pause is not None and pause > (client.pause_until or now):
-                client.pause_until = pause
-            if turn.bots != before:
-                share_rate(client, self._settings.mouseflow, turn.bots)
-        if turn.websites is not None and turn.websites != self._polled_here:
-            self._polled_here = turn.websites
-            watcher.begin_anew(new)
-            self._polls.sync()
-            await watcher.keep_troubles()
-        if self._leading.is_set():
-            await watcher.troubles.hear(others)
-        self._delivery.wake()  # other bots add steps, and leave lanes
 
     async def _watch(self) -> None:
         """Find the websites, then keep the scheduler in step with them."""

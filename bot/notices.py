@@ -18,6 +18,7 @@ from bot.polling.session import AccountOffset
 from bot.reports.fetch import IGNORED
 from bot.store import Connection
 from bot.store.recordings import set_on_hold, set_watermark, watermark
+from bot.store.rules import BrokenConfiguration, note_configuration
 from bot.watched_sites import WatchedSite
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,23 @@ class Notices:
         if await self._context.store.run(work):
             tell = log.info if offset.fits else log.error
             tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
+            self._wake()
+
+    async def check_configuration(self, reason: str) -> None:
+        """Tell people once why the configuration can't be read again, and once that it can.
+
+        `reason` is empty if it was read.
+        """
+
+        def work(conn: Connection) -> bool:
+            now = self._clock()
+            if note_configuration(conn, reason, now) == reason:
+                return False
+            title, *lines = configuration_notice(BrokenConfiguration(now, reason))
+            announce(conn, title, lines, now, self._ops, about="configuration", ends=not reason)
+            return True
+
+        if await self._context.store.run(work):
             self._wake()
 
     async def tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
@@ -207,6 +225,17 @@ class Notices:
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )
+
+
+def configuration_notice(broken: BrokenConfiguration) -> tuple[str, ...]:
+    """The message about a configuration that can't be read, or can again: a title and lines."""
+    if not broken.reason:
+        return ("Configuration reloaded: its errors are fixed.",)
+    return (
+        broken.title,
+        *broken.reason.splitlines()[:5],
+        "Correct it, then reload with SIGHUP. A restart would fail.",
+    )
 
 
 def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:

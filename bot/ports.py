@@ -74,7 +74,7 @@ class Slack(Protocol):
         """
         ...
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Check that `find` works in this channel; raises CannotLook if it does not."""
         ...
 

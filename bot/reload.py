@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from bot.config import Settings
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack_channels import SlackLookup
 from bot.errors import BotError, ConfigError, RuleErrors, StoreError, internal_error
 from bot.logs import scrubber
 from bot.rule_reader import RuleReader
@@ -57,11 +57,14 @@ class Reload:
         self._sync = sync
         self._wake = wake
         self._postponed = ""
+        self._broken = False
+        self._untold: str | None = ""  # a start has read the configuration
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
         self._redact(self._used)
         while True:
+            await self._tell_of_configuration()
             if await set_within(asked, CHECK_FILES):
                 asked.clear()  # signals that come together count once
                 await self._use_secrets()
@@ -92,7 +95,10 @@ class Reload:
                 rotated.append("web.token")
         except BotError as error:
             log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
+            self._broken, self._untold = True, scrubber.text(str(error))
             return
+        if self._broken:
+            self._broken, self._untold = False, ""
         if rotated:
             log.info("secrets.rotated", secrets=rotated)
         if old := _used_since_start(self._used, settings):
@@ -100,6 +106,14 @@ class Reload:
         with suppress(StoreError):  # delivery tries it by itself, only later
             await self._store.run(probe_lanes)
             self._wake()
+
+    async def _tell_of_configuration(self) -> None:
+        """Tell people what the configuration has become; as soon as the store can be written."""
+        if self._untold is None:
+            return
+        with suppress(StoreError):
+            await self._watcher.notices.check_configuration(self._untold)
+            self._untold = None
 
     def _redact(self, *settings: Settings) -> None:
         """Redact the secrets of these, whatever the configuration says by now."""

@@ -222,7 +222,7 @@ async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.F
 
 
 NOT_KEPT = b"env:SECRET_NOT_IN_THE_STORE"
-"""What the store has instead of a webhook's secret that stands in a rule file."""
+"""What the store has instead of a webhook's secret that a rule file spells out."""
 
 
 def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
@@ -271,7 +271,7 @@ _NO_MEMORY = 70
 
 
 def main() -> None:
-    """Read what stands on stdin; write the number of each file, then the answer, to stdout."""
+    """Read the request on stdin; write the number of each file, then the answer, to stdout."""
     gc.disable()  # the process ends soon; rules are very many objects, none of them garbage
     try:
         _read_stdin()

@@ -13,6 +13,7 @@ from collections.abc import (
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import TypeVar
 
 from bot.budgets.members import covered
 from bot.domain.subjects import Site, reread
@@ -33,6 +34,8 @@ from bot.store.recordings import (
     website_names,
 )
 from mouseflow.models import Website
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -101,6 +104,17 @@ NOTHING_PREPARED = Prepared({}, {})
 
 AT_ONCE = 20
 """How many rules are prepared at once, so that other work does not wait long."""
+
+
+async def in_turns(work: Generator[None, None, T]) -> T:
+    """Do the work; polls and deliveries go on between its pieces."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 def prepare(

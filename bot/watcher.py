@@ -8,14 +8,12 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Generator,
     Mapping,
     Sequence,
 )
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from hashlib import blake2b
 from typing import Literal, TypeVar
 
 import structlog
@@ -24,53 +22,44 @@ from bot import weekly
 from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
-from bot.budgets.step_aside import follow_files
-from bot.delivery.rebuild import book_of, post_limits, rebuild_some
 from bot.domain.subjects import Kind, Site
 from bot.errors import BotError, StoreTaken
 from bot.fields.catalogue import KINDS
+from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
+from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
-from bot.polling.record_matches import NOTHING, Caught, Recorded, posting
+from bot.polling.record_matches import NOTHING, Caught, Recorded
 from bot.polling.recordings import PollContext, stop_reading
-from bot.polling.server_facts import earlier_tags, remember_tags
+from bot.polling.server_facts import earlier_tags
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
+from bot.reports.fetch import note_switches
 from bot.reports.look import Look
-from bot.reports.poll import end_disabled
 from bot.rule_reader import Start, without_secrets
-from bot.rules.model import Rule, RuleSet, waits_for
+from bot.rules.model import RuleSet, waits_for
 from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
-from bot.store.alert_states import rules_present
-from bot.store.audit import Note, record
-from bot.store.cancel import take_back_unwanted
-from bot.store.lanes import probe_lanes
-from bot.store.rebuild import use_limits
 from bot.store.recordings import (
     on_hold,
+    set_watermark,
     watermark,
-    website_names,
 )
-from bot.store.renames import rename_rule
 from bot.store.rules import (
     RejectedRules,
     RuleFiles,
     keep_rule_files,
     reject_rules,
     rejected_rules,
-    rule_states,
-    rules_loaded,
-    steps_rebuilt,
 )
 from bot.watched_sites import (
-    AT_ONCE,
     NOTHING_PREPARED,
     WatchedSite,
+    in_turns,
     prepare,
     save_sites,
     site_of,
@@ -130,10 +119,12 @@ class Watcher:
         self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
         self._rejected: Sequence[str] = ()
-        # The number of the latest load, at which one each rule was edited, and each rule's actions.
+        # The number of the latest load, at which one each rule was edited, and what it has changed.
         self._load, self._edited = 0, dict[str, int]()
-        self._wanted: Mapping[str, Collection[tuple[str, str]]] | None = None
+        self._accepted: Accepted | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
+        self._own_faults: Sequence[str] = ()
+        self._own_since: datetime | None = None
 
     async def find_sites(self) -> Sequence[Site]:
         """Fetch the account's websites and watch those that some rule or budget needs.
@@ -184,6 +175,42 @@ class Watcher:
         self._watching = None
         await self.start_with(self._newest)
         await self.troubles.remember()
+        self._own_faults = ()
+
+    async def tell_own_faults(self) -> None:
+        """Tell people once of errors in the files of a bot that does not lead, and of their end.
+
+        Not of those that the bot that leads has, too: it tells them itself, perhaps a bit later.
+        """
+        faults, now = tuple(self._newest.errors), self._clock()
+        if self._sharing.leads or faults == self._own_faults:
+            self._own_since = None
+            return
+        since = self._own_since = self._own_since or now
+        if faults and now - since < OWN_FAULTS:
+            return
+
+        def work(conn: Connection) -> bool | None:
+            rejected = rejected_rules(conn)
+            if rejected is not None and tuple(rejected.faults) == faults:
+                return None
+            if "\n".join(faults) == (watermark(conn, OWN_RULES, "") or ""):
+                return False
+            set_watermark(conn, OWN_RULES, "", "\n".join(faults), now)
+            bots = {f"r{it.id}": it.name for it in self._sharing.replicas(conn)}
+            name = bots.get(self._sharing.mark, "that does not lead")
+            title = f"Rule files of the bot {name} are fixed. It uses them now."
+            if faults:
+                title = f"Rule files of the bot {name} have errors. It uses its previous rules."
+            announce(conn, title, _some(faults, 5), now, self._ops)
+            return True
+
+        self._own_since = None
+        told = await self.context.store.run(work)
+        if told:
+            self._wake()
+        if told is not None:  # else it looks again: the bot that leads may be fixed first
+            self._own_faults = faults
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already.
@@ -214,57 +241,31 @@ class Watcher:
         if not self._sharing.leads:
             await self._watch_with(rules)
             self._load += 1
-            await self.context.store.run(
-                partial(_rename_late, rules=rules.rules, now=self._clock())
-            )
+            await rename_late(rules.rules, self.context, self._clock())
             log.info("rules.followed", rules=len(rules.rules))
             return
         now = self._clock()
-        fingerprints = await _in_turns(_fingerprints(rules.rules))
-        text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
-        if budgets := len(rules.budgets):
-            text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
-        text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
-        note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
-
-        wanted = {
-            rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-            for rule in rules.rules
-        }
-
-        def work(conn: Connection) -> tuple[frozenset[str], bool]:
-            record(conn, now, [note])
-            _rename(conn, rules.rules, now)
-            names = website_names(conn)
-            ended = end_disabled(conn, rules.disabled, self.context.routing, now)
-            remember_tags(conn, rules.rules, now)
-            rules_present(conn, fingerprints, now, self.context.gap)
-            lost = follow_files(conn, rules.budgets, names, self._ops, now)
-            changed = rules_loaded(conn, fingerprints, now)
-            take_back_unwanted(conn, wanted, changed, now)
-            return changed, lost or bool(ended.matches)
-
-        changed, lost = await self.context.store.run(work)
+        accepted = await accept(rules, self.context, self._ops, now)
         previous = self.rules
         await self._watch_with(rules)
-        self._load, self._wanted = self._load + 1, wanted
-        self._edited |= dict.fromkeys(changed, self._load)
+        self._load, self._accepted = self._load + 1, accepted
+        self._edited |= dict.fromkeys(accepted.changed, self._load)
         # Only now: until then polls could match by the rules of before. Whether a rule has changed
         # does not depend on its webhooks' URLs, which may be secrets.
         calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
-        await self._rebuild(rules, {*changed, *calling})
-        if lost or changed:
+        await rebuild({*accepted.changed, *calling}, rules, self.context, now)
+        if accepted.posts or accepted.changed:
             self._wake()
         if files:
             kept = without_secrets(files, rules)
             await self.context.store.run(partial(keep_rule_files, files=kept, at=now))
-        before = {rule.id for rule in previous.rules}
+        before, after = ({rule.id for rule in each.rules} for each in (previous, rules))
         log.info(
             "rules.loaded",
             rules=len(rules.rules),
-            changed=sorted(changed),
-            added=sorted(fingerprints.keys() - before),
-            removed=sorted(before - fingerprints.keys()),
+            changed=sorted(accepted.changed),
+            added=sorted(after - before),
+            removed=sorted(before - after),
             disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
         )
@@ -281,39 +282,11 @@ class Watcher:
 
     async def _follow_edits(self, load: int) -> None:
         """Have the matches of a poll that began with the rules of that load follow those of now."""
-        rules, wanted, now = self.rules, self._wanted, self._clock()
-        if wanted is None or not self._sharing.leads:
-            await self.context.store.run(partial(_rename_late, rules=rules.rules, now=now))
+        if self._accepted is None or not self._sharing.leads:
+            await rename_late(self.rules.rules, self.context, self._clock())
             return
-        changed = {rule for rule, at in self._edited.items() if at > load}
-
-        def work(conn: Connection) -> None:
-            _rename(conn, rules.rules, now)
-            take_back_unwanted(conn, wanted, changed, now)
-
-        await self.context.store.run(work)
-        await self._rebuild(rules, changed)
-
-    async def _rebuild(self, rules: RuleSet, changed: Collection[str]) -> None:
-        """Have what waits follow the rules as they are now, and try what failed once more."""
-        if not changed:
-            return
-        now, routing, run = self._clock(), self.context.routing, self.context.store.run
-        edited = [rule for rule in rules.rules if rule.id in changed]
-        postings = {rule.id: posting(rule, routing.zone) for rule in edited}
-        limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
-        book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
-        after: int | None = 0
-        while after is not None:
-            some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
-            after = await run(some)
-
-        def rest(conn: Connection) -> None:
-            use_limits(conn, postings, limits, now)
-            probe_lanes(conn)
-            steps_rebuilt(conn, changed)
-
-        await run(rest)
+        edited = {rule for rule, at in self._edited.items() if at > load}
+        await follow_edits(edited, self._accepted, self.rules, self.context, self._clock())
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls.
@@ -335,7 +308,7 @@ class Watcher:
             )
         self._last_rules = rules.rules
         tags = await self.context.store.read(earlier_tags)
-        self._prepared = await _in_turns(prepare(rules, sites, self._prepared, tags))
+        self._prepared = await in_turns(prepare(rules, sites, self._prepared, tags))
         self.watched = watched_sites(sites, self.watched, self._prepared)
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
@@ -435,6 +408,8 @@ class Watcher:
         caught = Caught(
             earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
         )
+        if polled.recorded.unconfirmed:
+            polled = await self._confirm_silence(watched, polled, now)
         if polled.behind:
             self._take(polled.recorded)
             return await self._catch_up(watched, polled.behind)
@@ -455,13 +430,26 @@ class Watcher:
         def record(conn: Connection, polled: recordings.Polled) -> Recorded:
             if not rules:
                 return Recorded()
-            look = Look(watched.site, now, context.zone, context.gap)
+            look = Look(watched.site, now, context.zone, context.gap, quiet=context.quiet)
             others = waits_for(all_rules)
             return record_absences(
                 conn, rules, polled, look, context.settle, context.routing, others
             )
 
         return record
+
+    async def _confirm_silence(
+        self, watched: WatchedSite, polled: recordings.Polled, now: datetime
+    ) -> recordings.Polled:
+        """Tell of a silence, once the website is seen to record; else ask at the next poll."""
+        try:
+            await note_switches(watched.site, self.context, now)
+        except BotError as error:
+            log.warning("poll.silence_unconfirmed", website=watched.site.name, reason=str(error))
+            return polled
+        tell = self._absences(watched, now)
+        told = await self.context.store.run(lambda conn: tell(conn, polled))
+        return replace(polled, recorded=polled.recorded.beside(told))
 
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
@@ -653,16 +641,11 @@ class Watcher:
             self._wake()
 
 
-async def _in_turns(work: Generator[None, None, T]) -> T:
-    """Do the work; polls and deliveries go on between its pieces."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await asyncio.sleep(0)
+OWN_FAULTS = timedelta(seconds=30)
+"""After how long people hear of errors in the rule files of a bot that does not lead."""
 
+OWN_RULES = "rules-of-one-bot"
+"""The source under which the store keeps which of those they were told."""
 
 MOST_FAULTS = 50
 """Lines of errors in rule files that are logged and stored."""
@@ -671,30 +654,3 @@ MOST_FAULTS = 50
 def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
     more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
     return (*lines[:most], *more)
-
-
-def _rename(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
-    for rule in rules:
-        for old in rule.was:
-            rename_rule(conn, old, rule.id, now)
-
-
-def _rename_late(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:
-    """Rename what this bot matched since the one that leads has renamed the rules."""
-    renamed = rule_states(conn)
-    _rename(conn, [rule for rule in rules if rule.was and rule.id in renamed], now)
-
-
-def _fingerprints(rules: Sequence[Rule]) -> Generator[None, None, dict[str, str]]:
-    found: dict[str, str] = {}
-    for rule in rules:
-        if len(found) % AT_ONCE == 0:
-            yield
-        found[rule.id] = fingerprint(rule)
-    return found
-
-
-def fingerprint(rule: Rule) -> str:
-    """A hash that changes when the rule does; its name and position do not count."""
-    bare = replace(rule, id="", was=(), file="", line=0, column=1, tests=())
-    return blake2b(repr(bare).encode(), digest_size=8).hexdigest()

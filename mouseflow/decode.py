@@ -32,6 +32,16 @@ MAX_NAMED = 20
 """How many bad values of one object are named."""
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 2999
+"""Other years are errors of a clock; at the ends of the calendar no time zone can be applied."""
+
+
+def check_date(at: datetime) -> None:
+    """Raise ValueError if the year is an impossible one."""
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError("the date is out of range")
+
+
 class BadValue(Struct, frozen=True):
     """A value that could not be read and is missing from its object: where it stood, and why.
 
@@ -84,8 +94,11 @@ class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
         for name, default in zip(
             self.__struct_fields__[::-1], self.__struct_defaults__[::-1], strict=False
         ):
-            if default is None and getattr(self, name) == "":
+            value = getattr(self, name)
+            if default is None and value == "":
                 force_setattr(self, name, None)
+            elif type(value) is datetime:
+                check_date(value)
 
     def to_dict(self) -> dict[str, Any]:
         """The values under their Python names, nested parts as dictionaries too."""
@@ -439,9 +452,12 @@ def _scalar(value: Any, kind: Any) -> Any:
     is_id = get_origin(kind) is Annotated and get_args(kind)[0] is str
     for each in (value, *(() if is_id else _other_spellings(value))):
         try:
-            return msgspec.convert(each, kind, strict=False)
+            read = msgspec.convert(each, kind, strict=False)
         except (msgspec.ValidationError, OverflowError):
             continue
+        if isinstance(read, datetime) and not FIRST_YEAR <= read.year <= LAST_YEAR:
+            raise Unfit("the date is out of range")
+        return read
     wanted, got = _words(kind), _kind_of(value)
     if is_id and isinstance(value, str):
         raise Unfit("no id: it is empty, only dots, or too long")

@@ -15,7 +15,17 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from mouseflow.decode import LONGEST_ID, Answer, BadValue, Id, Int, Unreadable, days, to_dict
+from mouseflow.decode import (
+    LONGEST_ID,
+    Answer,
+    BadValue,
+    Id,
+    Int,
+    Unreadable,
+    check_date,
+    days,
+    to_dict,
+)
 
 
 class PageView(Answer, frozen=True, gc=False, rename="camel", kw_only=True):
@@ -103,6 +113,10 @@ class Recording(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
             force_setattr(self, "lang", texts[-1])
         if texts[0] in _NOT_IN_PATHS:
             raise ValueError("not an id")
+        if self.created is not None:
+            check_date(self.created)
+        if self.last_activity is not None:
+            check_date(self.last_activity)
 
     def to_dict(self) -> dict[str, Any]:
         """The values under their Python names, page views as dictionaries too."""

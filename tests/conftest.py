@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from postgres_server import EMPTY, GIVEN, Server, connected, create_database
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    # Each commit of a store waits for the disk, and nothing here cuts the power.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -125,10 +132,35 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.modules.setdefault("sniffio", None)
 
 
-LONG = (
+ALONE = (
+    "tests/end_to_end/",
     "tests/worlds/",
     "tests/polling/test_poll_worlds.py",
+    "tests/cli/test_daemon_commands.py",
+    "tests/budgets/test_budget_pace.py",
+    "tests/budgets/test_budget_switching.py",
+)
+"""Files whose tests take long, and share nothing: any worker may run any of them."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give each worker a file at a time, of the longest ones a test at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(ALONE) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+LONG = (
     "tests/end_to_end/",
+    "tests/cli/test_daemon_commands.py",
+    "tests/delivery/test_crash_matrix.py",
+    "tests/worlds/",
+    "tests/polling/test_poll_worlds.py",
     "tests/cli/",
     "tests/budgets/",
     "tests/delivery/",

@@ -22,7 +22,7 @@ from bot.domain.subjects import Kind, Severity, reread
 from bot.fields.catalogue import KINDS
 from bot.messages import several
 from bot.messages.message import Message
-from bot.messages.template_check import LONGEST
+from bot.messages.template_variables import LONGEST
 from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Task
 
@@ -246,8 +246,15 @@ DigestAt = Annotated[
 ]
 
 
-def without_effect(post: Written, digest: str, here: tuple[str | int, ...]) -> Iterator[Problem]:
-    """Errors for the keys of a post that mean nothing beside a scheduled digest."""
+def post_problems(
+    post: Written, text: str | None, digest: str, kind: Kind, here: tuple[str | int, ...]
+) -> Iterator[Problem]:
+    """Errors in a post's own text, and for keys without effect beside a scheduled digest."""
+    if text is not None:
+        from bot.messages.template_check import check_text  # only where rules are read
+
+        for fault in check_text(text, kind):
+            yield Problem((*here, "text"), fault.line, fault.column, fault.message)
     for key in ("text", "at_most", "overflow"):
         if digest and key in post.model_fields_set:
             message = f"{key} has no effect beside digest; leave out one of both"

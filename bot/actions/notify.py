@@ -18,7 +18,7 @@ from bot.actions.notifier import (
     Rate,
     Text,
     ToPeople,
-    without_effect,
+    post_problems,
 )
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, Subject
@@ -27,8 +27,6 @@ from bot.fields.catalogue import ALERTS, KINDS
 from bot.messages import compose
 from bot.messages.message import Message
 from bot.messages.plain_text import letter
-from bot.messages.template_check import check_text
-from bot.messages.templates import BadText, names_used, render
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
 
@@ -79,6 +77,8 @@ class Notify(_Sent, ToPeople):
         built_in = compose.match(task, addresses)
         if self.text is None:
             return built_in
+        from bot.messages.templates import BadText, names_used, render  # Jinja2 takes 2 MB
+
         try:
             text = render(self.text, task, addresses, plain=True)
         except BadText:
@@ -187,11 +187,7 @@ def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
     found: list[Problem] = []
     for number, each in enumerate(_each(written)):
         here = (number,) if isinstance(written, list) else ()
-        found += (
-            Problem((*here, "text"), fault.line, fault.column, fault.message)
-            for fault in (check_text(each.text, kind) if each.text is not None else ())
-        )
-        found += without_effect(each, each.digest, here)
+        found += post_problems(each, each.text, each.digest, kind, here)
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ from bot.actions.notifier import (
     Rate,
     Text,
     ToPeople,
-    without_effect,
+    post_problems,
 )
 from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
@@ -31,8 +31,6 @@ from bot.messages import compose, links, weekly
 from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
-from bot.messages.template_check import check_text
-from bot.messages.templates import BadText, names_used, render
 from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
@@ -135,6 +133,8 @@ class Slack(_Post, ToPeople):
         """The rule's text, or the built-in message if there is none or it fails."""
         if self.text is None:
             return compose.match(task, addresses)
+        from bot.messages.templates import BadText, names_used, render  # Jinja2 takes 2 MB
+
         try:
             text = render(self.text, task, addresses)
         except BadText:
@@ -505,11 +505,7 @@ def _problems(written: Any, kind: Kind) -> tuple[Problem, ...]:
     found: list[Problem] = []
     for place, post in enumerate(_posts(written)):
         here = () if isinstance(written, SlackWritten) else (place,)
-        found += (
-            Problem((*here, "text"), fault.line, fault.column, fault.message)
-            for fault in (check_text(post.text, kind) if post.text is not None else ())
-        )
-        found += without_effect(post, post.digest, here)
+        found += post_problems(post, post.text, post.digest, kind, here)
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""What each budget does in one poll: act on steps, step aside, undo, and pace."""
+"""What each budget does in one poll: act on steps, leave what others changed, undo, and pace."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,13 @@ from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch
 from bot.actions.recording_rate import RecordingRate
 from bot.budgets import texts
+from bot.budgets.changed_by_others import (
+    NOT_CALLED_FOR,
+    act_again,
+    left_alone,
+    mark_of,
+    respect_changes,
+)
 from bot.budgets.members import remembered
 from bot.budgets.state import (
     BudgetContext,
@@ -23,7 +30,6 @@ from bot.budgets.state import (
     set_budget_mark,
     step_of,
 )
-from bot.budgets.step_aside import NOT_CALLED_FOR, act_again, left_alone, mark_of, step_aside
 from bot.budgets.switches import post, say, switch
 from bot.domain import budget as core
 from bot.domain import forecast
@@ -54,7 +60,7 @@ def decide(conn: Connection, context: BudgetContext) -> None:
         _note_changes(conn, each)
         _say_renamed(conn, each)
         _say_late_outcomes(conn, each)
-    step_aside(conn, context, budgets)
+    respect_changes(conn, context, budgets)
     for each in budgets:
         _take_back_waiting(conn, each, budgets)
     for each in budgets:
@@ -247,6 +253,12 @@ def _why_unchanged(
     return state.status
 
 
+def _holds(status: BudgetStatus) -> bool:
+    """Whether the budget has stopped one of its websites."""
+    held = (status.context.owned.get((site.id, "recording")) for site in status.sites)
+    return any(each is not None and each.owner == status.owner for each in held)
+
+
 def _post_step(
     conn: Connection,
     status: BudgetStatus,
@@ -255,7 +267,8 @@ def _post_step(
     said: Sequence[str | Awaited],
 ) -> None:
     posts = [action for action in step.do if action.posts]
-    if any(each.recording == "stop" for each in status.steps if each.at <= step.at):
+    stops = any(each.recording == "stop" for each in status.steps if each.at <= step.at)
+    if stops and (_holds(status) or any(isinstance(each, Awaited) for each in said)):
         why = [texts.stopped_until(status.budget, status.period)]
     else:
         now, zone = status.context.now, status.context.zone

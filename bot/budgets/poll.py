@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
+from bot.budgets.changed_by_others import follow_files
 from bot.budgets.decide import decide
 from bot.budgets.members import Counted, counted, membership
 from bot.budgets.state import (
@@ -25,7 +26,6 @@ from bot.budgets.state import (
     site_mark,
     step_of,
 )
-from bot.budgets.step_aside import follow_files
 from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
 from bot.domain import forecast
 from bot.domain.budget import (

@@ -177,7 +177,7 @@ def post(
         names = ", ".join(each.name for each in sites)
         site = Site(id=site.id, name=names, read_only=site.read_only)
     key = f"{status.owner}/{status.period.name}/{label}"
-    # How each website stands is said by the lines; it changes until the post goes out.
+    # The lines say the state of each website; it changes until the post goes out.
     match = _match(status, key, site, posts, title, why, state=None)
     match = dataclasses.replace(
         match,

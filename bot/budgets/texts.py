@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from bot.actions.recording import UNCHANGED
 from bot.domain.budget import BUDGET, Change, Ownership, Period, Step, Switch
+from bot.domain.forecast import HOUR
 from bot.domain.limits import Awaited
 from bot.domain.subjects import Severity
 from bot.rules.model import Budget
@@ -91,8 +92,8 @@ def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInf
     if ends is None:
         return f"At this rate it lasts until the period ends on {day(period.end)}"
     local = ends.astimezone(zone)
-    early = (period.end - local.date()).days
-    before = f", {early} day{'s' if early != 1 else ''} early" if early > 0 else ""
+    days, hours = (period.end - local.date()).days, int((period.ends(zone) - ends) / HOUR)
+    before = f", {days} days early" if days > 1 else f", {hours} h early" if hours > 0 else ""
     return f"At this rate it runs out on {local:%A} {local.day} {local:%b %H:%M}{before}"
 
 

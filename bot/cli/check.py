@@ -264,7 +264,7 @@ def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
 
 
 def _document(found: _Checked) -> dict[str, Any]:
-    from bot.cli.status import interval_json
+    from bot.cli.polling_plan import interval_json
 
     rules = found.rules
     warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *found.notes]

@@ -308,7 +308,7 @@ async def _channel(
 
     posting = f"(used by {', '.join(users)})"
     try:
-        await poster.look(channel)
+        await poster.check_channel(channel)
     except NoChannel as answer:
         found.problems.append(f"Slack: {answer} {posting}")
     except CannotLook as answer:

@@ -374,7 +374,11 @@ def show(report: Report) -> None:
     )
     output.line()
     _heading("Rule by rule (mouseflow-bot status)")
-    status.show_rules(report.status)
+    matched = [it for it in report.status.rules if it.matches]
+    others = report.rules - len(matched)
+    lines = [(it.rule, counted(it.matches, "match", "matches")) for it in matched]
+    lines += [(counted(others, "other rule"), "no match")] if others else []
+    output.table(lines)
     output.line("actions")
     output.table(report.actions)
     output.line()

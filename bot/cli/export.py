@@ -175,8 +175,8 @@ async def _rows(
 class _Target:
     """Where rows go: standard output, or a file that appears when it is whole.
 
-    Beside a file that is not whole yet stand `FILE.part` and `FILE.part.json`: what the export
-    is of, how many of its parts are done, and how many bytes and rows they are.
+    Beside a file that is not whole yet are `FILE.part` and `FILE.part.json`: what is exported,
+    how many parts are done, and their bytes and rows.
     """
 
     def __init__(self, file: Path | None, kind: str, of: list[str]) -> None:

@@ -61,7 +61,7 @@ def run(args: Namespace) -> int:
 
 
 def _replaced(path: Path, old: bytes, new: bytes) -> str:
-    """Write the file anew, whole or not at all; returns why it can't be, empty if it is."""
+    """Replace the file, whole or not at all; returns why it can't be, empty if it is."""
     try:
         real = path.resolve()
         if real.read_bytes() not in (old, new):

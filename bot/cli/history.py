@@ -34,6 +34,10 @@ KINDS = (
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 
+SHOWN = {"step.folded": "step.digested", "step.put_off": "step.waits"}
+"""Names for people of kinds that the store calls otherwise; `--kind` takes both."""
+_STORED = {shown: kind for kind, shown in SHOWN.items()}
+
 _RECORDING = re.compile(r"/recordings/([^/?#]+)")
 
 
@@ -85,6 +89,7 @@ def run(args: Namespace) -> int:
     from bot.store import audit
     from bot.store.recordings import website_names
 
+    args.kind = _STORED.get(args.kind, args.kind)
     with context.existing_store(context.settings(args, offline=True), read_only=True) as store:
         if args.kind and (error := store.do(lambda conn: unknown_kind(conn, args.kind))):
             args.usage_error(error)
@@ -116,8 +121,11 @@ def show(entries: "Iterable[Entry]", websites: "Mapping[str, str]", *, indent: s
     def about(each: "Entry") -> str:
         return websites.get(each.subject or each.website, each.subject)
 
+    def kind(each: "Entry") -> str:
+        return SHOWN.get(each.kind, each.kind)
+
     output.table(
-        ((output.moment(each.at), each.kind, each.rule, about(each), each.text)
+        ((output.moment(each.at), kind(each), each.rule, about(each), each.text)
          for each in entries),
         indent=indent,
     )  # fmt: skip
@@ -131,7 +139,7 @@ def unknown_kind(conn: "Connection", kind: str) -> str:
     families = {each.partition(".")[0] for each in KINDS}
     if kind in KINDS or kind in families or history(conn, kind=kind, limit=1):
         return ""
-    known = sorted({*families, *KINDS})
+    known = sorted({*families, *(SHOWN.get(each, each) for each in KINDS)})
     near = suggest(kind, known, f"known: {', '.join(known)}")
     return f"--kind {kind}: unknown kind{near}"
 

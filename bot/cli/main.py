@@ -68,7 +68,7 @@ ASCII = str.maketrans({
     "✓": "+", "✗": "x", "…": "...", "·": "-", "×": "x", "→": "->", "•": "*", "█": "#", "─": "-",
     "│": "|", "┌": "+", "└": "+", "∗": "*", "≥": ">=", "–": "-", "’": "'",
 })  # fmt: skip
-"""What stands in for a symbol where the output's encoding lacks it."""
+"""What replaces a symbol that the output's encoding lacks."""
 
 _OUTSIDE = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of that command line (default: this process's)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _exit_on_sigterm()
+    _open_closed_streams()
     _print_any_text()
     try:
         return _run(arguments)
@@ -135,6 +136,15 @@ def _run(arguments: list[str]) -> int:
 def _is_odd(argument: str) -> bool:
     """Whether it has bytes that are not UTF-8, or half of a character."""
     return any("\ud800" <= letter <= "\udfff" for letter in argument)
+
+
+def _open_closed_streams() -> None:
+    """Open what was closed (`>&-`): else the next file, such as the store, takes its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.FileIO(2, "w", closefd=False))
 
 
 def _print_any_text() -> None:

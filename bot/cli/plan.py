@@ -91,6 +91,7 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     import msgspec
 
     from bot.cli import history_context
+    from bot.new_rules import fingerprint
     from bot.polling.record_matches import Routing
     from bot.replay import rule_diff
     from bot.replay.evaluate_days import History
@@ -98,7 +99,6 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
     from bot.replay.run import Progress, replay
     from bot.replay.select import Span, chosen_rules, chosen_sites
     from bot.store import open_store
-    from bot.watcher import fingerprint
     from mouseflow import websites
 
     now, zone = history_context.utc(), ZoneInfo(settings.mouseflow.time_zone)
@@ -241,9 +241,9 @@ def _show(
         )  # fmt: skip
         return
     output.line(f"{output.moment(span.since)} to {output.moment(span.until)}")
+    told = "no rules have run yet, so everything is new"
+    output.line(rule_diff.differing(changes) if running.digests else told)
     output.table(rule_diff.rows(changes))
-    if not running.digests:
-        output.line("no rules have run yet, so everything is new")
     if earlier:
         matches = output.counted(earlier, "match", "matches")
         output.line(

@@ -1,7 +1,7 @@
 """Requeue dead letters (failed actions) and resume paused rules.
 
 Each action is rebuilt from its rule as it is now. `status` lists both with their reasons.
-A rule's id stands for all of its dead letters and ends its pause. What waits for a channel or
+A rule's id means all of its dead letters, and ends its pause. What waits for a channel or
 an account to be fixed is tried at once. If one name is unknown, nothing is changed.
 """
 

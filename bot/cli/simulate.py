@@ -9,11 +9,13 @@ import errno
 import re
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
-from contextlib import suppress
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from bot.cli.main import known_name, port, positive
+from bot.domain.accounts import ACCOUNT
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ EXAMPLE = (
     "mouseflow-bot simulate\n"
     "mouseflow-bot simulate > simulator.toml             # messages stay visible\n"
     "mouseflow-bot run --config simulator.toml           # in a second terminal\n"
-    "mouseflow-bot simulate --plant checkout-friction    # in a third"
+    "mouseflow-bot simulate --plant checkout-friction    # in a third\n"
+    "mouseflow-bot simulate --account shop --account outlet > simulator.toml"
 )
 PER_MINUTE = 12
 PLANTED_START = -90
@@ -70,6 +73,14 @@ def options(parser: ArgumentParser) -> None:
         help="one more Slack channel, for your own rules; may be repeated",
     )
     parser.add_argument(
+        "--account",
+        action="append",
+        default=[],
+        metavar="NAME",
+        type=account,
+        help="simulate an account of that name, of several; repeat it for each",
+    )
+    parser.add_argument(
         "--plant",
         metavar="SCENARIO",
         help="add a session to the running simulator and exit; an unknown name lists all",
@@ -82,6 +93,13 @@ def options(parser: ArgumentParser) -> None:
     )
 
 
+def account(text: str) -> str:
+    """The name of an account."""
+    if not ACCOUNT.fullmatch(text):
+        raise ArgumentTypeError(f"{text}: write a name of small letters, digits, - and single _")
+    return text
+
+
 def run(args: Namespace) -> int:
     """Serve until SIGTERM or SIGINT, or plant a session; returns the exit code."""
     if args.plant is not None:
@@ -90,17 +108,20 @@ def run(args: Namespace) -> int:
     from mouseflow.simulator.scenarios import busy_sites
     from mouseflow.simulator.server import Simulator
 
-    simulator = Simulator(
-        seed=args.seed,
-        sites=busy_sites(real(), args.seed, args.visitors),
-        port=args.port,
-        slack_port=args.slack_port,
-    )
-    for name in args.channel:
-        if simulator.slack.channel(name) is None:
-            simulator.slack.add_channel(name)
+    simulators = {}
+    for number, its in enumerate(dict.fromkeys(args.account or [""])):
+        seed = args.seed + number
+        simulators[its] = simulator = Simulator(
+            seed=seed,
+            sites=busy_sites(real(), seed, args.visitors),
+            port=0 if number else args.port,
+            slack_port=0 if number else args.slack_port,
+        )
+        for name in args.channel:
+            if simulator.slack.channel(name) is None:
+                simulator.slack.add_channel(name)
     try:
-        asyncio.run(_serve(simulator))
+        asyncio.run(_serve(simulators))
     except OSError as error:
         raise ConfigError(_listen_error(error, args.port)) from None
     return 0
@@ -149,28 +170,36 @@ def _listen_error(error: OSError, port: int) -> str:
     return f"cannot listen on port {failed}: {why}; choose another with {option} (0: any free one)"
 
 
-async def _serve(simulator: "Simulator") -> None:
+async def _serve(simulators: "Mapping[str, Simulator]") -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with simulator.serving():
-        print(configuration(simulator), flush=True)
+    async with AsyncExitStack() as serving:
+        for each in simulators.values():
+            await serving.enter_async_context(each.serving())
+        alone = simulators.get("")
+        print(configuration(alone) if alone else configuration_of(simulators), flush=True)
         if not sys.stdout.isatty():  # the configuration went into a file
+            where = " and ".join(
+                f"Mouseflow at {it.mouseflow_url} and Slack at {it.slack_url}"
+                for it in simulators.values()
+            )
             print(
-                f"serving Mouseflow at {simulator.mouseflow_url} and Slack at "
-                f"{simulator.slack_url} until Ctrl-C; Slack messages appear here",
+                f"serving {where} until Ctrl-C; Slack messages appear here",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-        shown: Shown = {}
+        shown: dict[str, Shown] = {}
         while not stop.is_set():
-            shown = _show_posts(simulator, shown)
+            for name, each in simulators.items():
+                shown[name] = _show_posts(each, shown.get(name, {}), name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK)
 
 
-def _show_posts(simulator: "Simulator", shown: Shown) -> Shown:
+def _show_posts(simulator: "Simulator", shown: Shown, name: str) -> Shown:
     """Print the Slack messages that are new or edited on standard error; returns what it saw."""
+    of = f"{name}: " if name else ""
     from bot.cli.output import as_text
     from bot.logs import neutral
 
@@ -183,8 +212,52 @@ def _show_posts(simulator: "Simulator", shown: Shown) -> Shown:
         seen[key] = post.edits
         lines = as_text(post.text, post.blocks).splitlines()
         told = "".join(f"  │ {neutral(line, LONGEST)}\n" for line in lines)
-        print(f"\n#{post.channel.lstrip('#')}{edited}\n{told}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\n{of}#{post.channel.lstrip('#')}{edited}\n{told}",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
     return seen
+
+
+def configuration_of(simulators: "Mapping[str, Simulator]") -> str:
+    """Configuration of a bot that uses all of them, as its accounts."""
+    first = next(iter(simulators.values()))
+    accounts = "".join(
+        f"[accounts.{name}.mouseflow]\n"
+        f'base_url = "{each.mouseflow_url}"\n'
+        f'email = "{each.email}"\n'
+        f'api_key = "{each.api_key}"\n'
+        f'time_zone = "{each.quirks.time_zone}"\n'
+        f"[accounts.{name}.slack]\n"
+        f'base_url = "{each.slack_url}"\n'
+        f'bot_token = "{each.slack.token}"\n'
+        for name, each in simulators.items()
+    )
+    port = first.mouseflow_url.rpartition(":")[2]
+    return (
+        "# Serving until Ctrl-C. Configuration of a bot that uses them:\n"
+        "[mouseflow]\n"
+        "requests_per_second = 20\n"
+        "[slack]\n"
+        'channel = "#mouseflow"\n'
+        'ops_channel = "#ops"\n'
+        f"{_polls(first)}"
+        f"{accounts}"
+        "# Add a session from a second terminal, with the port of its account:\n"
+        f"#   mouseflow-bot simulate --plant checkout-friction --port {port}"
+    )
+
+
+def _polls(simulator: "Simulator") -> str:
+    return (
+        "[poll]\n"
+        'recordings = "5s"\n'
+        'settle = "1m"\n'
+        "[store]\n"
+        f'url = "sqlite:///data/simulator-{simulator.clock.now():%m%d-%H%M%S}.db"\n'
+    )
 
 
 def configuration(simulator: "Simulator") -> str:
@@ -207,10 +280,6 @@ def configuration(simulator: "Simulator") -> str:
         'channel = "#mouseflow"\n'
         'ops_channel = "#ops"\n'
         f"# all channels: {channels} (more: --channel NAME)\n"
-        "[poll]\n"
-        'recordings = "5s"\n'
-        'settle = "1m"\n'
-        "[store]\n"
-        f'url = "sqlite:///data/simulator-{simulator.clock.now():%m%d-%H%M%S}.db"\n'
+        f"{_polls(simulator)}"
         "# Add a session from a second terminal: mouseflow-bot simulate --plant checkout-friction"
     )

@@ -3,235 +3,44 @@
 Reads the daemon's store and changes nothing.
 """
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from bot.config import Settings
-    from bot.domain.subjects import Site
-    from bot.rules.model import RuleSet
-    from bot.rules.needs import IntervalCost, Plan
-    from bot.scheduler import PollPace
-    from bot.store import Connection
-from argparse import ArgumentParser
-from dataclasses import asdict, replace
-from datetime import UTC
-from typing import TYPE_CHECKING
+from bot.cli.polling_plan import (
+    PollingPlan,
+    active_rules,
+    gather_plan,
+    known_sites,
+    plan_json,
+    plan_rules,
+    show_plan,
+)
 
 if TYPE_CHECKING:
     from bot.cli.budget import BudgetView
+    from bot.config import Settings
     from bot.polling.outages import Failing
+    from bot.rules.model import RuleSet
     from bot.store import Connection
     from bot.store.audit import Entry
     from bot.store.dead_letters import DeadGroup, QueueFigures, StepState
     from bot.store.lanes import LaneState
     from bot.store.presses import Precision
     from bot.store.recordings import OnHold
-    from bot.store.rules import RejectedRules, RuleState
+    from bot.store.rules import BrokenConfiguration, RejectedRules, RuleState
     from bot.store.sharing import Replica
     from bot.store.troubles import Trouble
 
+EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
-_MOST = 100_000
 ODD: Mapping[str, str] = {
     "poll.bad_value": "with values that can't be read",
     "poll.unreadable": "that can't be read",
 }
 """Kinds of entries of the audit log about recordings that could not be read as documented."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The API calls that a rule needed in the last 24 h, and on how many websites."""
-
-    rule: str
-    calls: int
-    websites: int
-
-
-@dataclass(frozen=True, slots=True)
-class PollingPlan:
-    """What the bot requests from the account.
-
-    `plans` are those of the current rule files, or of the active rules if the files are `faulty`,
-    each with the websites that share it. `edited` files are not loaded yet. `round` is how often
-    recordings are polled: as the daemon measured last, or else the best that the rate allows.
-    """
-
-    plans: "Mapping[Plan, Sequence[Site]]"
-    costs: Sequence[Cost]
-    round: "PollPace | None"
-    faulty: bool = False
-    edited: bool = False
-
-    @property
-    def intervals(self) -> "Sequence[IntervalCost]":
-        """What intervals of polls cost for a website with the most expensive plan."""
-        from bot.rules.needs import interval_costs
-
-        calls = max((plan.calls for plan in self.plans), default=0)
-        return interval_costs(calls, self.round.wished, self.round.rate) if self.round else ()
-
-
-def plan_rules(args: Namespace, settings: "Settings") -> "RuleSet | None":
-    """The rules in the files now, None if they have errors."""
-    from bot.cli import context
-    from bot.errors import ConfigError, RuleErrors
-
-    try:
-        return context.rules(args, settings, offline=True)
-    except (ConfigError, RuleErrors):
-        return None
-
-
-def gather_plan(
-    conn: "Connection", rules: "RuleSet | None", settings: "Settings", now: datetime
-) -> PollingPlan:
-    """The plan for the websites that the daemon knows, and the calls of the last 24 h.
-
-    Without `rules`, since the files have errors, it is that of the active rules.
-    """
-    from bot.rules.needs import plans
-
-    costs = _costs(conn, now - timedelta(days=1))
-    used = rules or _active_rules(conn, settings)
-    if used is None:
-        return PollingPlan({}, costs, _round(conn, settings, None), faulty=True)
-    found = plans(used.rules, _sites(conn))
-    return PollingPlan(
-        found,
-        costs,
-        _round(conn, settings, sum(map(len, found.values()))),
-        faulty=rules is None,
-        edited=rules is not None and _is_edited(conn, rules),
-    )
-
-
-def _active_rules(conn: "Connection", settings: "Settings") -> "RuleSet | None":
-    """The rules that the daemon used last; None if they can't be read any more."""
-    from bot.config.settings import allowed
-    from bot.errors import RuleErrors
-    from bot.rules.files.load import read
-    from bot.store.rules import kept_rule_files
-
-    files = kept_rule_files(conn)
-    try:
-        return read(files, allowed=allowed(settings, offline=True)) if files else None
-    except RuleErrors:
-        return None
-
-
-def _sites(conn: "Connection") -> "list[Site]":
-    from bot.domain.subjects import Site
-    from bot.store.recordings import website_names
-
-    return [Site(id=key, name=name) for key, name in website_names(conn).items()]
-
-
-def _is_edited(conn: "Connection", rules: "RuleSet") -> bool:
-    from bot.store.audit import history
-
-    loaded = history(conn, kind="rules.loaded", limit=1)
-    return bool(loaded) and loaded[0].details.get("digest") != rules.digest
-
-
-def _round(conn: "Connection", settings: "Settings", websites: int | None) -> "PollPace | None":
-    from bot.scheduler import measure_pace, read_pace
-    from bot.store.recordings import ROUNDS, watermark
-
-    rate, wished = settings.mouseflow.requests_per_second, settings.poll.recordings
-    text = watermark(conn, ROUNDS, "")
-    seen = read_pace(text)
-    if seen and (seen.rate, seen.wished) == (rate, wished) and websites in (None, seen.websites):
-        return seen
-    return measure_pace(websites, rate, wished, timedelta(), was_slow=False) if websites else None
-
-
-def _costs(conn: "Connection", since: datetime) -> list[Cost]:
-    from bot.store.audit import history
-
-    calls: dict[str, dict[str, int]] = {}
-    for note in history(conn, kind="poll.cost", since=since, limit=_MOST):
-        for rule, number in note.details.items():
-            sites = calls.setdefault(rule, {})
-            sites[note.website] = sites.get(note.website, 0) + int(number)
-    costs = [Cost(rule, sum(sites.values()), len(sites)) for rule, sites in calls.items()]
-    return sorted(costs, key=lambda cost: (-cost.calls, cost.rule))
-
-
-def show_plan(polling: PollingPlan) -> None:
-    """Print the plan; websites with the same plan share their lines."""
-    from bot.cli import output
-    from bot.messages.text import lasting
-    from bot.rules.needs import interval_lines, lines, some
-    from bot.scheduler import slow_poll_lines
-
-    if not (polling.plans or polling.costs or polling.faulty):
-        return
-    output.line()
-    output.line(
-        "polling plan" + (" of the changed rule files (not loaded yet)" if polling.edited else "")
-    )
-    if polling.faulty:
-        active = ". This is the plan of the active rules" if polling.plans else ""
-        output.line(f"  the rule files have errors; `mouseflow-bot check` lists them{active}")
-    if polling.round is not None:
-        now = polling.round
-        least = now.websites / now.wished.total_seconds()
-        output.line(
-            f"  {output.counted(now.websites, 'website')} every {lasting(now.wished)}: "
-            f"at least {least:.3g} requests/s (limit {now.rate:g})"
-        )
-        if now.slow:
-            output.line(f"  {slow_poll_lines(now)[0]}")
-        for text in interval_lines(polling.intervals, now.wished):
-            output.line(f"  {text}")
-    for plan, sites in polling.plans.items():
-        output.line(f"  {some([site.name for site in sites])}")
-        for text in lines(plan):
-            output.line(f"    {text}")
-    if polling.costs:
-        output.line(
-            "API calls per rule in the last 24 h (a call that several rules needed counts for each)"
-        )
-        output.table(
-            (
-                cost.rule,
-                output.counted(cost.calls, "call"),
-                output.counted(cost.websites, "website"),
-            )
-            for cost in polling.costs
-        )
-
-
-def interval_json(cost: "IntervalCost") -> dict[str, Any]:
-    """The cost of an interval as values for JSON, the interval in seconds."""
-    from dataclasses import asdict
-
-    return {**asdict(cost), "share_percent": cost.shares, "websites_that_fit": cost.fits}
-
-
-def plan_json(polling: PollingPlan) -> dict[str, Any]:
-    """The plan as values for JSON: durations in seconds, websites by id."""
-    from dataclasses import asdict
-
-    return {
-        "plans": [
-            {**asdict(plan), "calls": plan.calls, "websites": [site.id for site in sites]}
-            for plan, sites in polling.plans.items()
-        ],
-        "costs": [asdict(cost) for cost in polling.costs],
-        "round": asdict(polling.round) if polling.round else None,
-        "intervals": [interval_json(it) for it in polling.intervals],
-        "faulty": polling.faulty,
-        "edited": polling.edited,
-    }
-
-
-EXAMPLE = "mouseflow-bot status\nmouseflow-bot status --json"
 
 ALIVE = "alive"
 _MANY, _OLDEST = 40, 5
@@ -287,6 +96,7 @@ class Status:
     failing: "Sequence[Failing]"
     failing_total: int
     rejected_rules: "RejectedRules | None"
+    broken_configuration: "BrokenConfiguration | None"
     at_least_once: Sequence[str]
     on_hold: "Sequence[OnHold]"
     watermarks: "Sequence[Watermark]"
@@ -417,13 +227,6 @@ def _look(args: Namespace, configured: "Settings") -> _Look:
         )
 
 
-def active_rules(
-    conn: "Connection", files: "RuleSet | None", settings: "Settings"
-) -> "RuleSet | None":
-    """The rules that the daemon runs: those of the `files` if it has loaded them."""
-    return files if files and not _is_edited(conn, files) else _active_rules(conn, settings)
-
-
 def gather(
     conn: "Connection", now: datetime, daemon: str, *,
     runs: bool = True, active: "RuleSet | None" = None, settle: timedelta = timedelta(),
@@ -447,7 +250,13 @@ def gather(
         watermark,
         website_names,
     )
-    from bot.store.rules import MatchCounts, match_counts, rejected_rules, rule_states
+    from bot.store.rules import (
+        MatchCounts,
+        broken_configuration,
+        match_counts,
+        rejected_rules,
+        rule_states,
+    )
     from bot.store.troubles import troubles
 
     names = website_names(conn)
@@ -480,6 +289,7 @@ def gather(
         failing=kept.failing,
         failing_total=kept.things,
         rejected_rules=rejected_rules(conn),
+        broken_configuration=broken_configuration(conn) if runs else None,
         at_least_once=blind_channels(conn),
         on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
@@ -511,7 +321,7 @@ def odd_recordings(conn: "Connection", kind: str, since: datetime) -> "Sequence[
     """The audit log's entries about recordings that could not be read, in part or at all."""
     from bot.store.audit import history
 
-    return history(conn, kind=kind, since=since, limit=_MOST)
+    return history(conn, kind=kind, since=since, limit=100_000)
 
 
 def _waits(
@@ -522,7 +332,7 @@ def _waits(
     from bot.rules.needs import fires_early
     from bot.store.recordings import live_sessions
 
-    live, sites = live_sessions(conn), _sites(conn)
+    live, sites = live_sessions(conn), known_sites(conn)
     found: dict[str, tuple[int, datetime | None]] = {}
     for rule in active.rules if active else ():
         if fires_early(rule):
@@ -555,7 +365,7 @@ def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: 
     output.line(f"{output.counted(len(replicas), 'bot')} on this store")
     output.table(
         (
-            f"{it.process} on {it.host}",
+            it.name,
             "leads" if it.leads else "",
             f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
             f"{output.counted(len(it.websites), 'website')}: "
@@ -573,6 +383,7 @@ def show(status: Status) -> None:
 
     now = status.now
     output.line(f"daemon: {status.daemon.removeprefix('the daemon is ')}")
+    show_configuration(status)
     show_failing(status)
     show_troubles(status)
     output.line()
@@ -663,6 +474,16 @@ def show_troubles(status: Status) -> None:
         output.line(f"{what(it.cause, it.place)}: {waits} waiting")
         since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
         output.table(((since, it.reason, it.remedy),))
+
+
+def show_configuration(status: Status) -> None:
+    """Print why the configuration could not be read again."""
+    from bot.cli import output
+
+    if broken := status.broken_configuration:
+        since = output.ago(broken.since, status.now)
+        output.line(f"configuration not reloaded {since}: it has errors; the previous one is used")
+        output.table((line,) for line in broken.reason.splitlines())
 
 
 def show_rules(status: Status) -> None:

@@ -218,8 +218,12 @@ def load_accounts(
     given = (_given(secret_values), _given(variables))
     tables = _tables(written.pop(ACCOUNTS), path, file, problems) if ACCOUNTS in written else None
     names = list(tables) if tables else named_accounts(chain(*given))
-    for places in reversed(sources):
-        problems += _unknown_names(places, names)
+    if path is not None and tables is None and names:
+        for values, places in zip(given, sources, strict=True):
+            problems += _without_table(values, places, path)
+    else:
+        for places in reversed(sources):
+            problems += _unknown_names(places, names)
     layers = [_Layer(written)]
     layers += [
         _Layer(_named(values), (), {name: places[name] for name in values})
@@ -457,6 +461,14 @@ def _unknown_names(places: Mapping[str, str], accounts: Sequence[str]) -> Iterat
                 meant = meant.replace(PREFIX, variable((ACCOUNTS, account, "")), 1)
             shown = meant if place == name else meant.lower()
             yield f"{place}: unknown setting" + (f"; did you mean {shown}?" if near else "")
+
+
+def _without_table(values: Iterable[str], places: Mapping[str, str], path: Path) -> Iterator[str]:
+    """An error for each variable or secret file of an account that the file does not have."""
+    for name in values:
+        if account := scoped(name)[0].lower():
+            remedy = f"write it in {path.name}, or remove this"
+            yield f"{places[name]}: no [{ACCOUNTS}.{account}]; {remedy}"
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class DrySlack:
     async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Nothing is posted, so nothing is looked up."""
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ class NoSlack:
     async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Nothing is posted, so nothing is looked up."""
 
     async def close(self) -> None:

@@ -59,8 +59,8 @@ class Book:
 def rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
     """The step as the rule now has it; None if it stays as it is, also because it can't be read.
 
-    It stands for the action that it is equal to; else for the one of its kind that no other
-    step of its match stands for.
+    It takes the action that it is equal to; else the one of its kind that no other step of its
+    match takes.
     """
     try:
         return _rebuilt(step, book)

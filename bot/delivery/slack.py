@@ -5,160 +5,32 @@ What Slack documents as its answer counts as success, and nothing else: any othe
 post, such as a proxy's page, leaves the outcome unknown.
 """
 
-import asyncio
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
-from functools import partial
 from json import dumps
 from typing import Any
 
 import msgspec
-import structlog
 from pydantic import SecretStr
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
-from bot.errors import BotError, OddAnswer, RateLimited, Refused, StoreError, TryLater
-from bot.ports import CannotLook, NoChannel, NotInChannel, Slack, SlackPost
-from bot.store import Store
-from bot.store.recordings import set_blind_channels
-
-_INVITE = "invite the bot to the channel: /invite @mouseflow-bot"
-_TOKEN = "fix slack.bot_token, or install the Slack app again"  # noqa: S105 - words, no token
-_REPORT = "Slack can't show this message; check the rule's text"
-
-REMEDIES: Mapping[str, str] = {
-    "channel_not_found": f"fix the channel's name. If it is private: {_INVITE}",
-    "not_in_channel": _INVITE,
-    "is_archived": "unarchive the channel, or choose another one",
-    "restricted_action": "only some people may post in this channel; choose another one",
-    "restricted_action_read_only_channel": "the channel is read-only; choose another one",
-    "restricted_action_thread_only_channel": "the channel allows only replies; choose another one",
-    "ekm_access_denied": "the workspace's administrators have disabled posting; ask them",
-    "team_access_not_granted": _TOKEN,
-    "invalid_auth": _TOKEN,
-    "not_authed": _TOKEN,
-    "account_inactive": _TOKEN,
-    "token_revoked": _TOKEN,
-    "token_expired": _TOKEN,
-    "not_allowed_token_type": "set slack.bot_token to a bot token (xoxb-...)",
-    "missing_scope": "give the Slack app the scope chat:write and install it again",
-    "no_permission": "give the Slack app the scope chat:write and install it again",
-    "invalid_blocks": _REPORT,
-    "invalid_blocks_format": _REPORT,
-    "msg_too_long": _REPORT,
-    "no_text": _REPORT,
-    "metadata_too_large": _REPORT,
-    "no_service": "the incoming webhook is disabled; create a new one",
-    "no_service_id": "fix slack.webhook_url",
-    "no_team": "fix slack.webhook_url",
-    "invalid_token": "fix slack.webhook_url",
-    "action_prohibited": "the workspace's administrators have disabled posting; ask them",
-    "channel_is_archived": "unarchive the channel, or choose another one",
-    "accesslimited": "Slack refuses this network address; ask the workspace's administrators",
-    "access_denied": "ask the workspace's administrators to let the Slack app post",
-}
-"""What a person can do about each of Slack's error codes."""
-
-MEANINGS: Mapping[str, str] = {
-    "channel_not_found": "there is no such channel, or it is private and the bot is not in it",
-    "invalid_auth": "the token is wrong",
-}
-"""What a code means, if its name does not say so."""
-
-UNKNOWN = frozenset(
-    {
-        "duplicate_message_not_found",
-        "duplicate_channel_not_found",
-        "internal_error",
-        "fatal_error",
-        "service_unavailable",
-        "request_timeout",
-        "rollup_error",
-    }
-)
-"""Error codes after which the message may have been posted anyway."""
-
-BUSY = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
-"""Error codes of a rate limit: nothing was posted."""
-
-MOVING = frozenset(
-    {
-        "team_added_to_org",
-        "org_login_required",
-        "migration_in_progress",
-        "external_channel_migrating",
-    }
-)
-"""Error codes that pass by themselves: Slack is moving the workspace. Nothing was posted."""
-
-DEFAULT_PAUSE = timedelta(seconds=30)
-SHORTEST_PAUSE = timedelta(seconds=1)
-_CODE = re.compile(r"[A-Za-z0-9_]{1,60}")
-_SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
-
-
-class _Refused(Refused):
-    """Slack refuses, with its error code. `needed` is the scope that is missing, if any."""
-
-    def __init__(self, reason: str, remedy: str, code: str, needed: str) -> None:
-        super().__init__(reason, remedy, code=code)
-        self.needed = needed
-
-
-def failure(reply: Reply, code: str = "", needed: str = "") -> _Refused | TryLater:
-    """The error for an answer that is not a success.
-
-    `code` is Slack's error code, empty if there is none; `needed` the missing scope.
-    """
-    status = reply.status
-    if status == 429 or code in BUSY:
-        after = DEFAULT_PAUSE if reply.after is None else max(reply.after, SHORTEST_PAUSE)
-        return RateLimited("Slack rate limit reached", after=after, lane=True)
-    if code in MOVING:
-        return TryLater(f"Slack is moving the workspace ({code})", after=reply.after, lane=True)
-    if status >= 500 or code in UNKNOWN:
-        reason = f"Slack answered {status}" + (f" {code}" if code else "")
-        return TryLater(reason, after=reply.after, unknown=True)
-    if 300 <= status < 400:
-        return OddAnswer(f"Slack's address redirects ({status}); the bot follows no redirects")
-    if status < 300 and not code:
-        return OddAnswer(
-            f"Slack's address answered {status} with {_kind(reply)}, not as Slack does"
-        )
-    remedy = REMEDIES.get(code, _NO_REMEDY)
-    if code == "missing_scope" and needed:
-        remedy = f"give the Slack app the scope {needed} and install it again"
-    meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-    code = code or str(status)
-    return _Refused(f"Slack rejected the request: {code}{meaning}", remedy, code, needed)
-
-
-_NO_REMEDY = "ask whoever manages the Slack app what this code means, fix that, then retry the step"
-
-
-def _kind(reply: Reply) -> str:
-    start = reply.body.lstrip()[:1]
-    if not start:
-        return "an empty body"
-    return "a web page" if start == b"<" else "another body"
-
-
-def _short(value: object, form: re.Pattern[str]) -> str:
-    """The value if it has that form: an answer's text may hold anything, even the token."""
-    return value if isinstance(value, str) and form.fullmatch(value) else ""
-
+from bot.delivery.slack_errors import SlackRefused, failure
+from bot.errors import OddAnswer, Refused, TryLater
+from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
 
 SLACK = "https://slack.com/api/"
 EVENT = "mouseflow_alert"
+_CODE = re.compile(r"[A-Za-z0-9_]{1,60}")
+_SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
 _MARGIN = timedelta(seconds=60)
 _PAGES = 40
 # Pages that fit into an answer of the greatest length: 10 KB a message, 2.6 KB a channel.
@@ -345,7 +217,7 @@ class SlackPoster:
                 await self._prove(search)
             return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Check the latest messages: the bot may read them and sees their keys.
 
         Raises what `find` raises.
@@ -373,7 +245,7 @@ class SlackPoster:
         method = "conversations.replies" if search.thread else "conversations.history"
         try:
             answer = await self._read(method, asked | search.more)
-        except _Refused as refused:
+        except SlackRefused as refused:
             if refused.code != "thread_not_found":
                 raise
             return None  # there is no such thread: nothing answered it
@@ -411,7 +283,7 @@ class SlackPoster:
     async def _read(self, method: str, asked: dict[str, str]) -> Mapping[str, Any]:
         try:
             answer = await self._client.api_call(method, http_verb="GET", params=asked)
-        except _Refused as refused:
+        except SlackRefused as refused:
             code = refused.code
             if code == "channel_not_found":
                 raise NoChannel(_NO_CHANNEL.format(channel=asked.get("channel"))) from refused
@@ -533,7 +405,7 @@ class WebhookPoster:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Always raises CannotLook."""
         raise CannotLook("an incoming webhook can't read the channel")
 
@@ -623,6 +495,11 @@ def _content(reply: Reply) -> dict[str, Any]:
     raise failure(reply, _short(data.get("error"), _CODE), _short(data.get("needed"), _SCOPES))
 
 
+def _short(value: object, form: re.Pattern[str]) -> str:
+    """The value if it has that form: an answer's text may hold anything, even the token."""
+    return value if isinstance(value, str) and form.fullmatch(value) else ""
+
+
 def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The objects in a list of the answer; raises OddAnswer for a list of anything else."""
     found = answer.get(name)
@@ -648,86 +525,3 @@ def _next(answer: Mapping[str, Any]) -> str:
     if not isinstance(metadata, dict | None) or not isinstance(cursor, str):
         raise OddAnswer("Slack's answer does not say where its next page begins")
     return cursor
-
-
-log = structlog.get_logger(__name__)
-
-RECHECK = timedelta(minutes=5)
-"""How soon a channel that could not be checked is checked again."""
-
-
-class SlackLookup:
-    """Which channels the bot can read, saved for `status`. `channels` returns those in use."""
-
-    def __init__(
-        self,
-        slack: Slack,
-        store: Store,
-        channels: Callable[[], Iterable[str]],
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._slack = slack
-        self._store = store
-        self._channels = channels
-        self._clock = clock
-        self._changed = asyncio.Event()
-        self._blind: frozenset[str] = frozenset()
-        self._failing: dict[str, str] = {}
-
-    def check_again(self) -> None:
-        """Check all channels again: others may be in use."""
-        self._changed.set()
-
-    def check_unreadable(self) -> None:
-        """Check again if there is a channel that can't be read: the bot may have been invited."""
-        if self._blind or self._failing:
-            self._changed.set()
-
-    async def run(self) -> None:
-        """Check every channel, and again those that failed; runs until it is cancelled."""
-        while True:
-            self._changed.clear()
-            await self._check(sorted(self._channels()))
-            while self._failing and not self._changed.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK.total_seconds()):
-                        await self._changed.wait()
-                if not self._changed.is_set():
-                    await self._check(sorted(self._failing))
-            await self._changed.wait()
-
-    async def _check(self, channels: Iterable[str]) -> None:
-        blind, failing = set(self._blind).intersection(self._channels()), dict[str, str]()
-        for channel in channels:
-            try:
-                await self._slack.look(channel)
-            except NoChannel as error:
-                blind.discard(channel)
-                failing[channel] = self._warn("slack.no_channel", channel, str(error))
-            except CannotLook:
-                blind.add(channel)
-            except OddAnswer as error:
-                blind.add(channel)
-                failing[channel] = self._warn("slack.check_failed", channel, str(error))
-            except BotError as error:
-                failing[channel] = self._warn("slack.check_failed", channel, str(error))
-            except Exception as error:  # a bug here must not stop deliveries
-                blind.add(channel)
-                reason = f"internal error: {type(error).__name__}"
-                failing[channel] = self._warn("slack.check_failed", channel, reason)
-            else:
-                blind.discard(channel)
-        if blind - self._blind:
-            log.warning("slack.at_least_once", channels=sorted(blind))
-        self._blind, self._failing = frozenset(blind), failing
-        try:
-            work = partial(set_blind_channels, channels=sorted(blind), at=self._clock())
-            await self._store.run(work)
-        except StoreError as error:
-            self._failing = dict.fromkeys(channels, str(error))
-
-    def _warn(self, event: str, channel: str, reason: str) -> str:
-        """The reason; logged when it changes."""
-        if self._failing.get(channel) != reason:
-            log.warning(event, channel=channel, reason=reason)
-        return reason

@@ -65,12 +65,14 @@ def _never(_conn: Connection) -> bool:
 class Ops:
     """How people are told: `announce` writes a notice into the outbox, for the lane `lane`.
 
+    `amend` edits the message of a trouble's beginning, and posts nothing.
     `polls_fail` says whether polls fail too, since Mouseflow is down or rejects the key: the
     polls tell people then.
     """
 
     lane: str = ""
     announce: Callable[[Connection, Notice, datetime], None] = _nobody
+    amend: Callable[[Connection, Notice, datetime], None] = _nobody
     polls_fail: Callable[[Connection], bool] = _never
 
 
@@ -169,7 +171,12 @@ def _ends_or_turns(
         elif into is not None:
             turned.add(into)
             fault = _fault(failing[into], names)
-            _forget(conn, trouble, now, turned_into=messages.what(fault.cause, fault.place))
+            what = messages.what(fault.cause, fault.place)
+            _forget(conn, trouble, now, turned_into=what)
+            if trouble.told:
+                old = messages.what(trouble.cause, trouble.place)
+                notice = messages.turned(old, what, trouble.since, now)
+                ops.amend(conn, replace(notice, about=trouble.key), now)
         else:
             _ends(conn, trouble, now, ops)
     return frozenset(turned)

@@ -8,7 +8,7 @@ whose outcome is unknown.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -32,7 +32,7 @@ from bot.delivery.attempt import (
 from bot.delivery.pace import NO_PACE, Pace, Paces
 from bot.delivery.troubles import NOBODY, Ops, Tended, tend
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
-from bot.domain.calendar import Calendar
+from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank
 from bot.errors import GiveUp, StoreError, StoreLost, TryLater
@@ -64,10 +64,21 @@ class RetryingStore:
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """What the work returns. Raises StoreLost, and StoreError if it does not retry."""
+        return await self._retried(lambda: self._store.run(work))
+
+    async def run_together(self, work: Callable[[Connection], T]) -> T:
+        """The same, in one transaction with others of the kind that wait."""
+        return await self._retried(lambda: self._store.run_together(work))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The same for work that only reads."""
+        return await self._retried(lambda: self._store.read(work))
+
+    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
         failed = False
         while True:
             try:
-                done = await self._store.run(work)
+                done = await attempt()
             except StoreError as error:
                 if isinstance(error, StoreLost) or not self._retries():
                     raise
@@ -171,7 +182,7 @@ async def drain(
     chance: Callable[[], float] = random.random,
     timing: Timing = DEFAULT_TIMING,
     checkpoint: Callable[[str], None] = no_checkpoint,
-    calendar: Calendar = outbox.EVERY_DAY,
+    calendar: Calendar = ALWAYS_LOUD,
 ) -> Drained:
     """Perform everything that is due and can be performed now, then return.
 
@@ -219,7 +230,7 @@ class Delivery:
         paces: Mapping[str, Pace] | Paces = NO_PACE,
         checkpoint: Callable[[str], None] = no_checkpoint,
         turned: Callable[[], None] = lambda: None,
-        calendar: Calendar = outbox.EVERY_DAY,
+        calendar: Calendar = ALWAYS_LOUD,
     ) -> None:
         self._confirm, self._sharing = store.confirm, store.sharing
         self._store = RetryingStore(store, timing.store_retry, self._may_wait_for_store)
@@ -358,15 +369,15 @@ class Delivery:
         A lane with a backlog waits until it is folded, and the others don't wait for that.
         """
         now = self._clock()
-        self._folding = await self._store.run(lambda conn: _tidy_queue(conn, now))
         await self._tend(now)
         busy = frozenset(self._lanes)
 
-        def look(conn: Connection) -> tuple[list[str], Lanes]:
+        def look(conn: Connection) -> tuple[Mapping[str, int], list[str], Lanes]:
+            folding = _tidy_queue(conn, now)
             due = due_lanes(conn, now)
-            return due, self._sharing.lanes(conn, due, busy)
+            return folding, due, self._sharing.lanes(conn, due, busy)
 
-        every, ours = await self._store.run(look)
+        self._folding, every, ours = await self._store.run(look)
         self._sharing.use_lanes(ours)
         due, self._elsewhere = ours.due, frozenset(every).difference(ours.due)
         ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
@@ -409,7 +420,7 @@ class Delivery:
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
         busy = frozenset((*self._lanes, *self._resting, *self._elsewhere))
-        due = await self._store.run(lambda conn: next_due(conn, busy))
+        due = await self._store.read(lambda conn: next_due(conn, busy))
         wait = idle if due is None else min(due - self._clock(), idle)
         return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 
@@ -420,11 +431,14 @@ class Delivery:
     async def _in_turn(self, lane: str) -> None:
         """Perform the lane's steps one after another; what need not wait for them, beside them."""
         self._checkpoint("claim.before")
-        claimed = await self._store.run(lambda conn: self._claimed(conn, lane))
+        claimed = await self._store.run_together(lambda conn: self._claimed(conn, lane))
         while claimed is not None:
-            if claimed.more and len(self._beside) < BESIDE and not self._crowded:
+            if claimed.more and self._has_room_beside():
                 self._beside.add(asyncio.create_task(self._in_turn(lane)))
             claimed = await self._performed(claimed)
+
+    def _has_room_beside(self) -> bool:
+        return len(self._beside) < BESIDE and not self._crowded
 
     def _claimed(self, conn: Connection, lane: str) -> Claim | None:
         if self._stopping or lane in self._folding or not self._sharing.delivers(lane):
@@ -434,7 +448,9 @@ class Delivery:
         if self._paces.wait(lane, self._sharing.bots) > 0:
             return None
         token = f"{next(self._numbers):012} {uuid4().hex} {self._sharing.mark}"
-        claimed = outbox.claim(conn, lane, self._clock(), token, self._calendar)
+        claimed = outbox.claim(
+            conn, lane, self._clock(), token, self._calendar, beside=self._has_room_beside()
+        )
         if claimed is not None:
             self._paces.take(lane, self._sharing.bots)
         return claimed
@@ -450,7 +466,7 @@ class Delivery:
         # Never cancel a request in flight: the step stays `sending`, only its lane continues.
         log.warning("deliver.overdue", step=claimed.key, seconds=patience)
         self._overdue.add(asyncio.create_task(self._finish_overdue(claimed, attempt)))
-        return await self._store.run(lambda conn: self._claimed(conn, claimed.lane))
+        return await self._store.run_together(lambda conn: self._claimed(conn, claimed.lane))
 
     async def _finish_overdue(self, claimed: Claim, attempt: "asyncio.Task[Outcome]") -> None:
         longer = (self._timing.abandon - self._timing.patience).total_seconds()
@@ -499,7 +515,7 @@ class Delivery:
             paused = isinstance(outcome, Retry) and outcome.pause is not None
             return ours, self._claimed(conn, claimed.lane) if go_on and not paused else None
 
-        ours, following = await self._store.run(write)
+        ours, following = await self._store.run_together(write)
         self._checkpoint("save.after")
         self._log(claimed, outcome, ours)
         if claimed.rank < Rank.POST and not isinstance(outcome, Retry):

@@ -21,6 +21,9 @@ RESOLVED = "-resolved"
 USUAL_NOW = " is usual now"
 """Says why an alert about a change has ended though its figure is not back."""
 
+UNKNOWN_NOW = ": not known to be back"
+"""Says that it has ended though nobody knows whether its figure is back."""
+
 GAP = timedelta(hours=1)
 """A longer time without a poll is not time in which a condition held."""
 
@@ -104,7 +107,7 @@ def advance(
     *,
     gap: timedelta = GAP,
     paused: bool = False,
-    remind: timedelta | None = None,
+    remind: bool = False,
 ) -> tuple[Level, Event | None]:
     """The next state after one poll of the subject, and what happened.
 
@@ -112,12 +115,12 @@ def advance(
     (its `until`, or the condition being false); None where there is no data. An episode ends
     when two polls say so. `held_for` is how long the condition must have held before it fires;
     more than `gap` without a poll begins that time anew. While the rule is `paused` a firing
-    is not told; if it still holds afterwards, it fires then. `remind` is how often people are
-    reminded while it holds.
+    is not told; if it still holds afterwards, it fires then. `remind`: it is time to
+    remind people of it, if it still holds.
     """
     level = replace(before, polled=now)
     if level.fired is not None:
-        return _firing(level, holds, ended, now, remind, paused=paused)
+        return _firing(level, holds, ended, now, remind=remind, paused=paused)
     if holds is None:
         return level, None
     if not holds:
@@ -141,8 +144,8 @@ def _firing(
     holds: bool | None,
     ended: bool | None,
     now: datetime,
-    remind: timedelta | None,
     *,
+    remind: bool,
     paused: bool,
 ) -> tuple[Level, Event | None]:
     if ended and level.ending is not None:
@@ -152,8 +155,7 @@ def _firing(
         level = replace(level, known=now, ending=now if ended else None)
     if holds and not ended and not level.told and not paused:
         return _fire(level, now, told=True), "fired"
-    last = level.reminded or level.fired or now
-    if remind is not None and holds and not ended and not paused and now - last >= remind:
+    if remind and holds and not ended and not paused:
         return replace(level, reminded=now), "reminded"
     return level, None
 

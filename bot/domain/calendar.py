@@ -81,6 +81,10 @@ class Calendar:
         return [span[1] for span in spans if span is not None and span[0] <= now < span[1]]
 
 
+ALWAYS_LOUD = Calendar()
+"""A calendar without a quiet time."""
+
+
 def covers(days: Days, day: date) -> bool:
     """Whether the day is one of them."""
     first, last = days

@@ -46,7 +46,7 @@ class Awaited:
     """A step of another match that posts wait for, and what they say when it has ended.
 
     `done` is said if it took effect, `unchanged` if it did with the result `no_effect`, else
-    `not_done` with the reason. All are about the website `site`, whose name stands before them.
+    `not_done` with the reason. All are about the website `site`, whose name precedes them.
     `brief` tells in a headline that it took effect.
     """
 

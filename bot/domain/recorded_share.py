@@ -41,6 +41,10 @@ class RecordedShare:
         """Whether the last look is no older than that; also if there never was one."""
         return not self.looks or now - self.looks[-1][0] <= gap
 
+    def seen_until(self, now: datetime) -> datetime:
+        """When a poll has looked last; now, if there never was one."""
+        return min(now, self.looks[-1][0]) if self.looks else now
+
     def rate(self, time: Time) -> float | None:
         """The share of almost all of that time; None if it varied, or nothing is known."""
         parts = self._parts(time)

@@ -22,6 +22,7 @@ from bot.fields.normal import (
     folded,
     folded_address,
     folded_path,
+    folded_words,
     language,
     page,
     referrer_word,
@@ -106,6 +107,11 @@ Version = tuple[int, ...]
 _VERSION = re.compile(r"[0-9]{1,9}(?:[._][0-9]{1,9}){0,9}")
 
 
+_PART = "(0|[1-9][0-9]{0,8})"
+VERSION_PATTERN = rf"^\s*{_PART}(\.{_PART}){{0,9}}\s*$"
+"""What a rule may write as a version, for the reader and the JSON Schema."""
+
+
 def version(value: str) -> Version | None:
     """The version with which the text begins (`10_15_7`, `17.4 beta`), None where it has none."""
     found = _VERSION.match(value.strip())
@@ -113,6 +119,15 @@ def version(value: str) -> Version | None:
 
 
 _MOMENT = "%Y-%m-%d %H:%M:%S"
+
+_LEAP = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
+_DAY = (
+    "[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
+    "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIME = "([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
+MOMENT_PATTERN = rf"^\s*(?!0000)({_LEAP}|{_DAY})([T ]{_TIME})?\s*$"
+"""What a rule may write as a moment: a day that there is, perhaps with a time."""
 
 
 def moment_text(at: datetime) -> str:
@@ -123,6 +138,8 @@ def moment_text(at: datetime) -> str:
 def moment_of(written: str) -> datetime | None:
     """The moment that `2026-05-01`, `2026-05-01 09:30` or `2026-05-01T09:30:05` says, without a
     zone; None for anything else."""
+    if not re.search(MOMENT_PATTERN, written):
+        return None
     text = written.strip().replace("T", " ", 1)
     for end in (len("%Y-%m-%d"), len("%Y-%m-%d %H:%M"), len(_MOMENT)):
         with suppress(ValueError):
@@ -168,9 +185,10 @@ def _normal(kind: TextKind) -> Callable[[str], str]:
             | TextKind.TAG
             | TextKind.VERSION
             | TextKind.MOMENT
-            | TextKind.SEARCH
         ):
             return folded
+        case TextKind.SEARCH:
+            return folded_words
         case _:
             assert_never(kind)
 
@@ -298,7 +316,7 @@ class Field:
 
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
-    another value for them, `text_meaning` explains it. `label` stands before a value in *Why*
+    another value for them, `text_meaning` explains it. `label` precedes a value in *Why*
     lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
     value in words, which need no label (None: it is not well-known); a flag is `true` or `false`.
     """
@@ -409,7 +427,7 @@ class Field:
 
     @property
     def why_label(self) -> str:
-        """What stands before the value in a *Why* line."""
+        """What precedes the value in a *Why* line."""
         return self.name if self.label is None else self.label
 
     @property
@@ -433,9 +451,9 @@ class Field:
 def _problems(field: Field) -> Iterator[str]:
     """What is wrong with a declaration."""
     if field.raw is _undeclared:
-        yield "say where its value stands (at), or how to read it (raw)"
+        yield "say where its value is (at), or how to read it (raw)"
     if field.give is _undeclared:
-        yield "say where its value stands (at), or how a rule's test writes it (give)"
+        yield "say where its value is (at), or how a rule's test writes it (give)"
     if len(field.meaning) < 5:
         yield "say what it means"
     if (field.source is Source.SERVER) is (field.asked_by is None):
@@ -460,7 +478,7 @@ def _problems(field: Field) -> Iterator[str]:
             yield f"SessionFilters has no {', '.join(sorted(strange))}"
         yield from _contrast_problems(field, field.api_filter)
     if field.thresholds and not (field.api_filter and field.api_filter.is_range):
-        yield "tune counts by a range of the API, so thresholds want such an api_filter"
+        yield "tune counts by a range of the API, so thresholds need such an api_filter"
 
 
 def _contrast_problems(field: Field, served: ApiFilter) -> Iterator[str]:

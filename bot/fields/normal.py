@@ -57,7 +57,7 @@ def is_host(head: str, *, alone: bool) -> bool:
 
 
 def split_address(value: str) -> tuple[str, str, str]:
-    """What stands before the query, the query and the fragment of an address or path."""
+    """What precedes the query, the query and the fragment of an address or path."""
     rest, _, fragment = value.partition("#")
     base, _, query = rest.partition("?")
     return base, query, fragment
@@ -86,7 +86,7 @@ def half_character(value: str) -> str:
 
 
 def is_decoded(value: str) -> bool:
-    """Whether percent-encoding in the text is such as stands in decoded paths, too."""
+    """Whether percent-encoding in the text also occurs in decoded paths."""
     runs = _ESCAPED_RUN.findall(value)
     return all(_decoded(run, _IN_PATHS).upper() == run.upper() for run in runs)
 
@@ -140,6 +140,11 @@ def folded(value: str) -> str:
         return value.lower()
     bare = normalize("NFD", value).casefold().replace("i\u0307", "i").replace("\u0131", "i")
     return normalize("NFC", bare)
+
+
+def folded_words(value: str) -> str:
+    """A text for the API's search as it is compared: one space between words."""
+    return folded(" ".join(value.split()))
 
 
 def folded_path(value: str) -> str:

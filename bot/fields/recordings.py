@@ -237,12 +237,12 @@ def view_host(view: PageView) -> str | None:
 
 
 def view_query(view: PageView) -> str | None:
-    """What stands behind the ? of the page's address."""
+    """What follows the ? of the page's address."""
     return split_address(_address(view))[1] or None
 
 
 def view_fragment(view: PageView) -> str | None:
-    """What stands behind the # of the page's address."""
+    """What follows the # of the page's address."""
     return split_address(_address(view))[2] or None
 
 

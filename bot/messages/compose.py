@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from bot.domain.alert_state import USUAL_NOW
+from bot.domain.alert_state import UNKNOWN_NOW, USUAL_NOW
 from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
@@ -180,9 +180,11 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     """An alert is resolved: its condition no longer holds, or what it tells is usual by now."""
     told = match(task, addresses)
     context = (*_missing(task), span_of(task.matched - lasted, task.matched, task.now, addresses))
-    is_back = not any(USUAL_NOW in line for line in task.why)
+    is_unknown = any(UNKNOWN_NOW in line for line in task.why)
+    is_back = not is_unknown and not any(USUAL_NOW in line for line in task.why)
     after = lasting(lasted)
-    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, not back"
+    known = "perhaps not back" if is_unknown else "not back"
+    ends = f"Resolved after {after}" if is_back else f"Ended after {after}, {known}"
     headline = f"{ends}: {told.headline}"
     menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
     icon = ENDED if is_back else INFO

@@ -184,6 +184,18 @@ def ended(fault: Fault, now: datetime, dropped: int) -> Notice:
     )
 
 
+def turned(old: str, new: str, since: datetime, now: datetime) -> Notice:
+    """What fails, fails for another reason now, which has a message of its own."""
+    after = lasting(now - since)
+    return Notice(
+        f"🔵 Turned into another trouble after {after}: {old}",
+        (
+            f"Now: {new}. A message of its own says what to do.",
+            f"{instant(since)} to {instant(now)}",
+        ),
+    )
+
+
 def nothing_waits(fault: Fault, now: datetime, dropped: int) -> Notice:
     """Nothing waits for it any more, so nobody has seen whether it works again."""
     after = lasting(now - fault.since)

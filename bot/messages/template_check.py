@@ -22,7 +22,7 @@ from jinja2.parser import Parser
 from bot.domain.many import Many
 from bot.domain.subjects import Kind
 from bot.fields.catalogue import KINDS, sample, text_fields
-from bot.messages.template_variables import known
+from bot.messages.template_variables import LONGEST, known
 from bot.messages.templates import ENVIRONMENT, FILTERS, TESTS, BadText, render
 from bot.ports import Addresses, Task
 
@@ -53,7 +53,6 @@ _MANY = Many(
 
 IN_LINKS = ("url", "share_url", "runbook")
 """The names that may be used between < and > in a text: addresses that the bot made itself."""
-LONGEST = 3000
 
 _TRIED = Addresses(share_url="https://example.com/{token}")
 _LOOP = ("index", "index0", "first", "last", "length")

@@ -13,6 +13,9 @@ from bot.messages.pages import page_of_trouble
 from bot.messages.text import Address, Friction, Percent, Safe, Span, clean, moment, mrkdwn
 from bot.ports import Addresses, Task
 
+LONGEST = 3000
+"""The most characters of a text that a rule's author writes."""
+
 LIST_LIMIT = 50
 TEXT_LIMIT = 500
 _MS = timedelta(milliseconds=1)

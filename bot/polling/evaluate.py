@@ -46,8 +46,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-NO_RULES: frozenset[str] = frozenset()
-
 FIRST = 8
 """Details of the first batch. Each may show a way to need fewer; each batch is twice as large."""
 
@@ -190,10 +188,11 @@ async def still_possible(
 
     This is the first half of `evaluate`: the candidates come back with what was asked.
     """
-    likely = [it for it in candidates if any(scope.rules.final.decide(scope.subject(it)))]
     evaluator = _Evaluator(knowledge, scope)
+    bare = ((it, scope.subject(it)) for it in candidates)
+    likely = [(it, subject) for it, subject in bare if evaluator.may_match(subject)]
     subjects = await evaluator.with_facts(
-        {it.row.id: scope.subject(it) for it in likely}, {it.row.id: True for it in likely}
+        {it.row.id: subject for it, subject in likely}, {it.row.id: True for it, _ in likely}
     )
     told = (
         replace(
@@ -202,8 +201,8 @@ async def still_possible(
             visitor_type=subject.visitor_type,
             found_by=subject.found_by,
         )
-        for it, subject in zip(likely, subjects.values(), strict=True)
-        if any(scope.rules.final.decide(subject))
+        for (it, _), subject in zip(likely, subjects.values(), strict=True)
+        if evaluator.may_match(subject)
     )
     return list(told), evaluator.knowledge
 
@@ -225,6 +224,7 @@ class _Evaluator:
         self._kept: frozenset[str] = frozenset()
         self._settled: frozenset[str] = frozenset()
         self._answers: dict[str, Mapping[Question, bool]] = {}
+        self._decisions: dict[tuple[str, bool], tuple[RecordingSubject, Decision]] = {}
         self._lists = ExpandedLists(
             mouseflow=scope.mouseflow,
             website=scope.site.id,
@@ -419,11 +419,23 @@ class _Evaluator:
         """The rules that are about to match the recording."""
         return self._in_play(subject.key, self._decide(subject, settled).sure)
 
+    def may_match(self, subject: RecordingSubject) -> bool:
+        """Whether any rule matches or may still match the recording, which is final."""
+        return any(self._decide(subject, True))
+
     def _decide(self, subject: RecordingSubject, settled: bool) -> Decision:
         """The rules that match, and those whose outcome depends on what is not known.
 
-        Page views of an earlier detail say nothing to rules that read tags, which may be new.
+        Each step of the ladder asks this again of recordings that it learnt nothing about.
         """
+        about, decision = self._decisions.get((subject.key, settled), (None, None))
+        if about is not subject or decision is None:
+            decision = self._decided(subject, settled)
+            self._decisions[subject.key, settled] = subject, decision
+        return decision
+
+    def _decided(self, subject: RecordingSubject, settled: bool) -> Decision:
+        """Page views of an earlier detail say nothing to rules that read tags, which may be new."""
         group = self._rules.group(settled)
         decision = group.decide(subject)
         if subject.key not in self._kept:
@@ -723,7 +735,9 @@ class _Evaluator:
 
     def _in_play(self, key: str, rules: Sequence[Rule]) -> list[Rule]:
         """The rules that have not matched the recording before."""
-        before = self._scope.matched.get(key, NO_RULES)
+        before = self._scope.matched.get(key)
+        if not before:
+            return list(rules)
         return [rule for rule in rules if rule.id not in before and before.isdisjoint(rule.was)]
 
     def _charge(self, rules: Iterable[Sequence[Rule]], calls: int) -> None:

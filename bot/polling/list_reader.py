@@ -513,7 +513,7 @@ async def read_list(
 
     accepted = mark.accepted if mark else None
     listing = await read(mouseflow, website, window.filters, limit, expand=expand)
-    # Counting a busy window anew costs more than the rest of a poll that finds nothing.
+    # Counting a busy window again costs more than the rest of a poll that finds nothing.
     counted = pace.known_in(window)
     known = await known_of(listing.rows, counted)
     if counted is not None and _difference(listing, known, window) != accepted:

@@ -1,18 +1,22 @@
 """Messages about the bot itself for the ops channel, posted through the outbox like any other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 
-from bot.actions.slack import Notice
+from bot.actions.slack import Edit, Notice
 from bot.domain.alert_state import RESOLVED
 from bot.domain.press import Offer
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Site, WebsiteSubject, written
+from bot.messages import compose
+from bot.messages.message import kept
 from bot.ports import Ports, Task
 from bot.store import Connection
 from bot.store.audit import Note, record
 from bot.store.matches import NewMatch, NewStep, add_match, begun_at
+from bot.store.posts import keep_posts, posts_of
 
 
 def notice(
@@ -92,6 +96,49 @@ async def post_directly(
         now=now,
     )
     await Notice(title=title, lines=tuple(lines), channel=channel).perform(task, ports)
+
+
+def amend(
+    conn: Connection, title: str, lines: Sequence[str], now: datetime, zone: str, about: str
+) -> None:
+    """Edit the message of the trouble's beginning, which is over with that; posts nothing.
+
+    Call it in the transaction of what it is about.
+    """
+    key = _hashed(about)
+    begun = begun_at(conn, OWN_RULE, "", key)
+    shown = compose.notice(title, lines, "", now, zone)
+    edits: list[NewStep] = []
+    over = f"{OWN_RULE}//{now:%Y%m%dT%H%M%S}/{key}{RESOLVED}"
+    subject = WebsiteSubject(website=Site(id="", name=""))
+    for match, lane, post in posts_of(conn, OWN_RULE, key, begun) if begun else ():
+        keep_posts(conn, match, lane, (replace(post, shows=kept(shown)),), now)
+        edit = Edit(channel=post.channel, post=post.key)
+        edits.append(
+            NewStep(
+                key=f"{over}/{edit.kind}-{len(edits) + 1}",
+                rank=edit.rank,
+                lane=lane,
+                kind=edit.kind,
+                params=edit.model_dump_json(),
+                due=now,
+            )
+        )
+    if begun is not None:
+        ended = NewMatch(
+            rule=OWN_RULE,
+            kind="websites",
+            website="",
+            subject_key=key,
+            match_key=over,
+            subject=written(subject),
+            matched=now,
+            steps=edits,
+            why=(title,),
+            summary=title,
+            continues=begun,
+        )
+        add_match(conn, ended)
 
 
 def announce(

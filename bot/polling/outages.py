@@ -30,7 +30,7 @@ QUIET = timedelta(minutes=5)
 If one poll fails in several ways in turn, it is logged this often at most.
 """
 
-MANY = 10
+MANY = 4
 """If more polls than this fail, the log does not name each: the cause is a larger one."""
 
 MOST_KEPT = 50
@@ -133,7 +133,7 @@ class Outages:
             )
         if known is None:
             return False
-        if name not in self.unlogged:
+        if name not in self.unlogged and not self.widespread:
             log.info("poll.recovered", what=name, failures=known.times,
                      seconds=_seconds(now - known.since))  # fmt: skip
         self.unlogged.discard(name)

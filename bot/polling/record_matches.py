@@ -115,7 +115,7 @@ class Recorded:
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
     for the ops channel. `caught` is what the poll has read and found, as far as it matters at the
-    end of an outage.
+    end of an outage. `unconfirmed`: a silence is told if the website is seen to record.
     """
 
     matches: tuple[str, ...] = ()
@@ -123,6 +123,7 @@ class Recorded:
     suppressed: frozenset[str] = frozenset()
     announced: bool = False
     caught: Caught = NOTHING
+    unconfirmed: bool = False
 
     def beside(self, other: "Recorded") -> "Recorded":
         """Both together, of one poll."""
@@ -132,6 +133,7 @@ class Recorded:
             self.suppressed | other.suppressed,
             self.announced or other.announced,
             self.caught,
+            self.unconfirmed or other.unconfirmed,
         )
 
 

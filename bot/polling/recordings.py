@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from bot.domain.alert_state import GAP
-from bot.domain.calendar import Days
+from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
@@ -132,7 +132,7 @@ class PollContext:
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them. `gap` is how long a time without a poll of
     reports may be for an alert's condition to have held in it. `holidays` are days with which no
-    figure is compared.
+    figure is compared; in `quiet` times posts wait.
     """
 
     mouseflow: Mouseflow
@@ -145,6 +145,7 @@ class PollContext:
     marks: timedelta = timedelta()
     gap: timedelta = GAP
     holidays: tuple[Days, ...] = ()
+    quiet: Calendar = ALWAYS_LOUD
 
 
 @dataclass(frozen=True, slots=True)

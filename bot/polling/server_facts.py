@@ -322,6 +322,8 @@ def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
 
 def without_tags(recording: Recording, ignored: frozenset[str]) -> Recording:
     """The recording without these tags."""
+    if not ignored:
+        return recording
     tags = tuple(tag for tag in recording.tags if folded(tag) not in ignored)
     if len(tags) == len(recording.tags):
         return recording

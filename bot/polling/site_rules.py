@@ -211,7 +211,7 @@ class SiteRules:
             "visitortype": frozenset(it.rule.id for it in self.traits if it.asks_visitor_type),
             "search": frozenset(it.rule.id for it in self.traits if it.searches),
         }
-        self.searches = tuple(sorted({text for it in self.traits for text in it.searches}))
+        self.searches = searches(it.rule for it in self.traits if it.searches)
         self.telling_visitor_type = frozenset(
             it.rule.id for it in self.traits if it.tells_visitor_type
         )

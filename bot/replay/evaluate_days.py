@@ -192,9 +192,11 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         seen: tuple[SeenRecording, ...] = ()
         if history.skip_decided:
             rows, seen = await _undecided(history, at.site, part.recordings)
-        possible, known = await still_possible(
-            (Candidate(row, ended(row), asked=history.now) for row in rows), knowledge, here
+        bare = (
+            Candidate(row, ended(row), facts.friction_told(row.id), asked=history.now)
+            for row in rows
         )
+        possible, known = await still_possible(bare, knowledge, here)
         _raise_if_lost(knowledge, known)
         passed += len(part.recordings)
         yield Batch(
@@ -305,6 +307,7 @@ class DayFacts:
         self._live = live
         self._answers: dict[SessionFilters, frozenset[str]] = {}
         self._lacking: dict[SessionFilters, int] = {}
+        self._reached: dict[float, frozenset[str]] = {}
 
     @property
     def missed(self) -> int:
@@ -321,10 +324,23 @@ class DayFacts:
                 break
             filters = narrowed(self._window, friction=threshold)
             found = await self._members(filters, reached)
+            if not self._lacking[filters]:
+                self._reached[threshold] = self._answers[filters]
             bands.update(dict.fromkeys(reached - found.there - found.unknown, Band(low, threshold)))
             bands.update(dict.fromkeys(found.unknown, Band(low)))
             reached, low = found.there, threshold
         return Told(bands | dict.fromkeys(reached, Band(low)))
+
+    def friction_told(self, key: str) -> Band | None:
+        """The recording's friction by what was asked so far, without a call."""
+        low = Band().low
+        for threshold in self._thresholds:
+            if threshold not in self._reached:
+                break
+            if key not in self._reached[threshold]:
+                return Band(low, threshold)
+            low = threshold
+        return Band(low) if self._reached else None
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0

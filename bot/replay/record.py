@@ -170,7 +170,7 @@ def remarks(tally: Tally) -> list[str]:
     """What the table does not say: reasons, doubts, and what it cost."""
     whole = summed(tally.total(rule) for rule in tally.lines)
     found = [
-        f"{tally.read} recordings read with {tally.calls} calls, "
+        f"{tally.read:,} recordings read with {tally.calls:,} calls, "
         f"{tally.details} of them for details"
     ]
     found += [f"{n} held back: {reason}" for reason, n in sorted(whole.held.items())]

@@ -87,6 +87,16 @@ def rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:
     return found
 
 
+def differing(changes: Sequence[Change]) -> str:
+    """How many rules of the files differ from the running ones, in words."""
+    gone = sum(each.state == "gone" for each in changes)
+    differ = sum(each.state in ("new", "changed") for each in changes)
+    if not (gone or differ):
+        return "no rule differs from the running ones"
+    tail = f", {gone} {'is' if gone == 1 else 'are'} gone" if gone else ""
+    return f"{differ} of {len(changes) - gone} rules differ from the running ones{tail}"
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Calls a day: `polling` is the most, were there something new at every poll.
@@ -129,8 +139,8 @@ def costs(now: Work, line: Line, cost: Calls, span: Span) -> list[str]:
         f"posts a day: {line.posts / days:.1f} (the running rules: {now.posts / days:.1f}), "
         f"and {line.digests / days:.1f} digests",
         f"writes a day: {line.writes / days:.1f} (the running rules: {now.writes / days:.1f})",
-        f"calls a day: at most {cost.polling:.0f} for polling{bound}, about {cost.details:.0f} for "
-        f"details, {cost.writes:.0f} for writes",
+        f"calls a day: at most {cost.polling:,.0f} for polling{bound}, about "
+        f"{cost.details:,.0f} for details, {cost.writes:,.0f} for writes",
     ]
 
 

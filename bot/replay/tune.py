@@ -28,7 +28,7 @@ WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """The threshold of a rule that is turned: which field, which side, and how it stands."""
+    """The threshold of a rule that is turned: which field, which side, and its value now."""
 
     field: str
     side: Side

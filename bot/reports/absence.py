@@ -23,6 +23,7 @@ from bot.reports.alerts import (
     Move,
     condition_id,
     found_by,
+    is_time_to_remind,
     move_to,
 )
 from bot.reports.history import NOT_RECORDED
@@ -64,12 +65,14 @@ class Counting(msgspec.Struct, frozen=True):
 class Counted:
     """How many sessions met the rule's condition in the time that it asks for.
 
-    `enough_known` tells whether there were no others.
+    `enough_known` tells whether there were no others. `unconfirmed`: that takes another look at
+    the website's switches.
     """
 
     few: TooFew
     sessions: int
     enough_known: bool
+    unconfirmed: bool = False
 
     @property
     def too_few(self) -> bool | None:
@@ -94,7 +97,7 @@ def record_absences(
     """
     look = replace(look, recorded=recorded_share(conn, look.site.id))
     throttled = _is_throttled(conn, look.site)
-    recorded = Recorded()
+    recorded, unconfirmed = Recorded(), False
     few = [(len(others.get(it.id, ())), it, it.too_few) for it in rules if it.too_few is not None]
     for turn in sorted({each for each, _rule, _few in few}):
         back = HeldBack(conn, look.site)
@@ -106,8 +109,10 @@ def record_absences(
                 )
                 held = back.why(rule, others.get(rule.id, ()))
                 moves.append(_moved(conn, rule, counted, look, held=held))
+                fires = moves[-1].after.level.fired is not None
+                unconfirmed = unconfirmed or (counted.unconfirmed and not fires)
         recorded = recorded.beside(record_moves(conn, moves, look, (), routing))
-    return recorded
+    return replace(recorded, unconfirmed=unconfirmed)
 
 
 def _count(
@@ -125,7 +130,9 @@ def _count(
     hours = posting(rule, routing.zone).hours
     skipped = polled.lost or rule.id in polled.on_hold
     skipped = skipped or (hours is not None and not is_open(hours, look.now))
-    start = look.now - few.within - _late(rule, settle)
+    span = few.within + _late(rule, settle)
+    # It may have been stopped since somebody looked: silence is known until then.
+    start = look.recorded.seen_until(look.now) - span
     unrecorded = throttled or _was_unrecorded(look, start)
     since = _since(conn, rule, look, skipped=skipped, unrecorded=unrecorded)
     group = site_group(look.site)
@@ -133,8 +140,11 @@ def _count(
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
     sessions = tallied(conn, rule.id, group, start)
     unseen = not look.recorded.is_current(look.now, look.gap)
-    known = since <= start and not (waits or skipped or unrecorded or unseen)
-    return Counted(few, sessions, enough_known=known)
+    whole = not (waits or skipped or unrecorded or unseen)
+    known = since <= start and whole
+    recent = look.now - span
+    silent = whole and since <= recent and tallied(conn, rule.id, group, recent) <= few.at_most
+    return Counted(few, sessions, enough_known=known, unconfirmed=start < recent and silent)
 
 
 def _is_throttled(conn: Connection, site: Site) -> bool:
@@ -217,8 +227,9 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     holds = counted.too_few
     ended = None if holds is None else not holds
     after, event = advance(
-        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held), remind=rule.remind
-    )
+        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held),
+        remind=is_time_to_remind(rule, known.level, look),
+    )  # fmt: skip
     why = (_in_words(rule, counted),)
     found = found_by(conn, rule, website, known.level, event, why, look) if event else None
     state = KeptLevel(after, website if after.lives else None, condition)

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, assert_never, cast
 
-from bot.actions.notifier import Notifier
+from bot.actions.notifier import Notifier, ToPeople
 from bot.domain.alert_state import (
     REMINDED,
     RESOLVED,
+    UNKNOWN_NOW,
     USUAL_NOW,
     Counter,
     Effect,
@@ -30,7 +31,7 @@ from bot.rules.explain import why
 from bot.rules.model import Rule
 from bot.rules.needs import asks_for_news, changes_asked, lasting, news
 from bot.rules.units import seen
-from bot.rules.value_tests import Answer, opposite
+from bot.rules.value_tests import Answer
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
 from bot.store.matches import reached_people
@@ -117,7 +118,7 @@ def _moved(
         rule.held_for or timedelta(),
         gap=look.gap,
         paused=paused,
-        remind=rule.remind,
+        remind=is_time_to_remind(rule, before, look),
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -127,6 +128,22 @@ def _moved(
     move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
     untold = replace(state, level=replace(after, told=after.told and not fires))
     return replace(move, untold=untold, undone=_undone(rule, known, before))
+
+
+def is_time_to_remind(rule: Rule, before: Level, look: Look) -> bool:
+    """Whether people are to be reminded of an alert that still holds.
+
+    Where the rule's posts wait in quiet times, people know since the end of that time.
+    """
+    last = before.reminded or before.fired
+    if rule.remind is None or last is None:
+        return False
+    posts = all(isinstance(each, ToPeople) for each in rule.do if isinstance(each, Notifier))
+    if posts and rule.severity != "critical":
+        if look.quiet.quiet_until(look.now):
+            return False
+        last = look.quiet.quiet_until(last) or last
+    return look.now - last >= rule.remind
 
 
 def move_to(
@@ -180,8 +197,11 @@ def _ended(
         return answer(rule.until, judged, past)
     if holds is False and before.fired is not None:
         compared = max((ago for _, ago in changes_asked(rule)), default=0)
-        caught_up = past.now - before.fired >= timedelta(milliseconds=compared)
-        return caught_up or opposite(_stays(rule, judged, before.fired, past))
+        lasted, span = past.now - before.fired, timedelta(milliseconds=compared)
+        stays = _stays(rule, judged, before.fired, past)
+        if stays is None:  # as long as that can still become known
+            return True if lasted >= 2 * span else None
+        return lasted >= span or not stays
     return None if holds is None else not holds
 
 
@@ -353,16 +373,21 @@ def reminder(
 
 
 def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Iterator[str]:
-    """Figures that have not come back: the past with which they are compared has caught up."""
+    """Figures that have not come back, or are not known to be: the past has caught up."""
     asked = dict(sorted(changes_asked(rule)))
     if not asked or before.fired is None or rule.until is not None:
         return
-    if _stays(rule, subject, before.fired, past) is not True:
+    stays = _stays(rule, subject, before.fired, past)
+    if stays is False:
         return
     then = replace(past, now=before.fired)
     for name, ago in asked.items():
         about = field(rule.watch, name)
         was = then(name, ago)
+        if stays is None:
+            now = seen(about, about.get(subject))
+            yield f"{name} {now} can't be compared with before{UNKNOWN_NOW}"
+            continue
         before_it = "" if was is None else f"; it was {seen(about, was)}"
         yield f"{name} {seen(about, about.get(subject))}{USUAL_NOW}{before_it}"
 

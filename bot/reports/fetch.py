@@ -330,6 +330,13 @@ async def _website(
     return _Answer([website])
 
 
+async def note_switches(site: Site, context: PollContext, now: datetime) -> None:
+    """Note what the website records of its visitors now: one call. Raises GiveUp or TryLater."""
+    detail = await context.mouseflow.send(websites.detail(site.id))
+    switches = detail.status, detail.recording_rate
+    await context.store.run(partial(_share, site=site, switches=switches, now=now))
+
+
 def _share(
     conn: Connection, site: Site, switches: tuple[str | None, int | None], now: datetime
 ) -> RecordedShare:

@@ -57,7 +57,13 @@ class Stored:
         slack = max(self.look.gap, self.figures.window / 24)
         spans = _spans(about, self.now, back, slack, self.look.zone)
         found = (self._between(field_name, first, last) for first, last in spans)
-        return next((figure for figure in found if figure is not None), None)
+        seen = next((figure for figure in found if figure is not None), None)
+        if seen is not None or not is_average(about):
+            return seen
+        day = _midnight(self.now.astimezone(self.look.zone) - back)
+        site, key = self.subject.website.id, self.subject.key
+        told = figure_between(self.conn, by_day(self.figures), site, key, field_name, day, day)
+        return None if told is None else told[1]
 
     def usual(self, field_name: str, /) -> tuple[float, ...]:
         """The figures of this weekday and time of day, of the last weeks that have one."""
@@ -146,16 +152,14 @@ def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
 async def backfill_averages(
     kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
 ) -> Tried:
-    """Ask for the shares and averages of past weeks that rules compare with and the history lacks.
+    """Ask for the shares and averages of past days that rules compare with and the history lacks.
 
     The API has whole days only, so that counts of a part of today have no like; an average of the
     whole day is close to that of a part. Returns the days that were asked for.
     """
-    asked = {name for rule in figures.rules for name in usuals_asked(rule)}
-    names = [name for name in sorted(asked) if is_average(field(kind, name))]
-    if not names or not figures.subjects or kind not in LISTS:
+    if not figures.subjects or kind not in LISTS:
         return tried
-    for first, last in islice(same_hours(look, look.now, from_midnight=True), USUAL_WEEKS):
+    for first, last, names in _averages_asked(kind, figures, look):
         this = (kind, figures.question, last.date())
         work = partial(_lacks_averages, figures=figures, names=names, first=first, last=last)
         if this in tried or not await context.store.run(work):
@@ -173,6 +177,23 @@ async def backfill_averages(
             partial(_add_averages, figures=figures, past=answer.subjects, names=names, at=last)
         )
     return tried
+
+
+def _averages_asked(
+    kind: Kind, figures: Figures, look: Look
+) -> Iterator[tuple[datetime, datetime, list[str]]]:
+    """The past times with which rules compare averages, and which: the usual, and changes."""
+    asked = {name for rule in figures.rules for name in usuals_asked(rule)}
+    usual = [name for name in sorted(asked) if is_average(field(kind, name))]
+    weeks = same_hours(look, look.now, from_midnight=True) if usual else ()
+    for first, last in islice(weeks, USUAL_WEEKS):
+        yield first, last, usual
+    changes = {it for rule in figures.rules for it in changes_asked(rule)}
+    for ago in sorted({ago for name, ago in changes if is_average(field(kind, name))}):
+        names = sorted(name for name, its in changes if its == ago)
+        last = look.now.astimezone(look.zone) - timedelta(milliseconds=ago)
+        first = max(_midnight(last), last.astimezone(UTC) - look.gap)
+        yield first, last, [name for name in names if is_average(field(kind, name))]
 
 
 def by_day(figures: Figures) -> str:

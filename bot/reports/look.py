@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
-from bot.domain.calendar import Days, covers
+from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days, covers
 from bot.domain.recorded_share import NOTHING_SEEN, RecordedShare
 from bot.domain.subjects import Site
 
@@ -21,8 +21,8 @@ KEPT = timedelta(days=35)
 class Look:
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
     may be for a condition to have held in it, `history` how long figures are kept. `holidays`
-    are days with which nothing is compared, `recorded` is
-    what the website recorded of its visitors."""
+    are days with which nothing is compared, in `quiet` times posts wait, `recorded` is what the
+    website recorded of its visitors."""
 
     site: Site
     now: datetime
@@ -30,6 +30,7 @@ class Look:
     gap: timedelta = GAP
     history: timedelta = KEPT
     holidays: tuple[Days, ...] = ()
+    quiet: Calendar = ALWAYS_LOUD
     recorded: RecordedShare = NOTHING_SEEN
 
     def is_holiday(self, at: datetime) -> bool:

@@ -82,7 +82,7 @@ async def poll(
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
     kept = max(KEPT, compared_for(rules))
-    look = Look(site, now, context.zone, context.gap, kept, context.holidays)
+    look = Look(site, now, context.zone, context.gap, kept, context.holidays, context.quiet)
     if any(usuals_asked(rule) or changes_asked(rule) for rule in watching):
         share = await context.store.run(partial(recorded_share, website=site.id))
         look = replace(look, recorded=share)
@@ -314,11 +314,11 @@ def record_moves(
         if move.save or held:
             save_level(conn, move.rule.id, move.website, move.subject_key, after, look.now)
         if move.undone:
-            _step_aside(conn, move, look, routing)
+            _tell_left_alone(conn, move, look, routing)
     return replace(recorded, announced=any(move.undone for move in moves))
 
 
-def _step_aside(conn: Connection, move: Move, look: Look, routing: Routing) -> None:
+def _tell_left_alone(conn: Connection, move: Move, look: Look, routing: Routing) -> None:
     subject = move.after.subject
     name = "" if subject is None else _named(subject)
     announce(

@@ -78,7 +78,7 @@ Condition = All | AnyOf | Not | Leaf
 
 
 def leaves(condition: Condition | None) -> Iterator[Leaf]:
-    """All tests of the tree, wherever they stand."""
+    """All tests of the tree, at any depth."""
     match condition:
         case None:
             return

@@ -14,7 +14,6 @@ from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
 from bot.fields.catalogue import GROUPS, field, fields, text_fields
 from bot.fields.field import AskedBy, Field, Source
-from bot.messages.templates import names_used
 from bot.messages.text import lasting as lasting_time
 from bot.rules.evaluate import field_of
 from bot.rules.model import (
@@ -118,14 +117,14 @@ def asks_search(rule: Rule) -> bool:
 
 
 def searches(rules: Iterable[Rule]) -> tuple[str, ...]:
-    """The texts that rules have the API search for: one query each."""
+    """The texts that rules have the API search for: one query for all that are alike."""
     found = {
-        text
+        field_of(test, rule.watch).normal(text): " ".join(text.split())
         for rule in rules
         for test in _tests(rule, AskedBy.SEARCH)
         for text in test.operator.spelled
     }
-    return tuple(sorted(found))
+    return tuple(sorted(found.values()))
 
 
 def visitor_types(rules: Iterable[Rule]) -> tuple[VisitorType, ...]:
@@ -174,8 +173,12 @@ def _tests(rule: Rule, asked_by: AskedBy) -> Iterator[Test]:
 
 def texts_read(rule: Rule) -> frozenset[str]:
     """The names that the rule's own texts read."""
-    posts = (action for action in rule.do if isinstance(action, Notifier))
-    return frozenset(name for post in posts if post.own_text for name in names_used(post.own_text))
+    texts = [action.own_text for action in rule.do if isinstance(action, Notifier)]
+    if not any(texts):
+        return frozenset()
+    from bot.messages.templates import names_used  # Jinja2 takes 2 MB
+
+    return frozenset(name for text in texts if text for name in names_used(text))
 
 
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import re2
-
 from bot.domain.subjects import Band
 from bot.fields.normal import folded
 
+
+class BadRegex(ValueError):
+    """An expression that RE2 does not understand; the message says why."""
+
+
 Answer = bool | None
 """Yes, no, or unknown: the value was not fetched, or not precisely enough to tell."""
-
-BadRegex = re2.error
-"""An expression that RE2 does not understand."""
 
 OneText = Callable[[str], bool]
 """A test of one single text."""
@@ -102,10 +102,17 @@ class Alike:
 
 @lru_cache(maxsize=1024)
 def _compiled(regex: str) -> Any:
+    import re2  # 3 MB with its C++ library, which most rules do without
+
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False
-    return re2.compile(regex, options)
+    try:
+        return re2.compile(regex, options)
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        raise BadRegex(words) from None
 
 
 def search(regex: str) -> OneText:

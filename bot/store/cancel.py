@@ -1,4 +1,4 @@
-"""Take back steps that wait: when a person says so, and when their rule no longer wants them."""
+"""Take back steps that wait: when a person says so, and when their rule no longer has them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
-from bot.store.digests import erase_ended
-from bot.store.matches import release_next
+from bot.store.digests import step_ended
 from bot.store.rules import rule_states
 from bot.store.schema import digests, matches, ms, steps
 
@@ -140,8 +139,7 @@ def _take_back(conn: Connection, ids: Sequence[int], now: datetime, kind: str, r
         ended = {"state": StepStatus.WITHHELD, "ended": ms(now), "fault": reason}
         conn.execute(update(steps).where(steps.c.id == step).values(**ended))
         conn.execute(delete(digests).where(digests.c.step_id == step))
-        release_next(conn, row.match_id)
-        erase_ended(conn, row.match_id)
+        step_ended(conn, row.match_id)
         unsure = "; an earlier attempt may have taken effect" if row.unknown_since else ""
         note = Note(
             kind=kind,

@@ -7,6 +7,7 @@ a whole. What differs between SQLite and PostgreSQL is behind `Place` and `Datab
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +31,9 @@ T = TypeVar("T")
 AGAIN = 1.0
 """Seconds until a lost answer to a COMMIT is looked up again."""
 
+
+TOGETHER = 16
+"""How many units of work share a transaction at most, so that other work does not wait long."""
 
 Run = Callable[[Callable[[Connection], None]], "Future[None]"]
 
@@ -187,6 +191,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine = database.engine()
         self._reads = False
+        self._waiting: deque[tuple[Callable[[Connection], Any], Future[Any]]] = deque()
         event.listen(self._engine, "begin", self._begin_unit)
         self._connection: Connection | None = None
 
@@ -196,6 +201,16 @@ class Store:
         After a StoreLost every later call raises it too.
         """
         return await _answer(self._submit(work))
+
+    async def run_together(self, work: Callable[[Connection], T]) -> T:
+        """The same in one transaction with others of the kind that wait for their turn.
+
+        If one of them raises, the others run again in transactions of their own.
+        """
+        answer: Future[T] = Future()
+        self._waiting.append((work, answer))
+        self._thread.submit(self._run_waiting)
+        return await _answer(answer)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """The same for work that only reads: it waits for no other process that writes."""
@@ -264,6 +279,26 @@ class Store:
 
     def _submit(self, work: Callable[[Connection], T]) -> "Future[T]":
         return self._thread.submit(self._in_transaction, work)
+
+    def _run_waiting(self) -> None:
+        """Run what waits in one transaction; there may be nothing left of it."""
+        found = min(len(self._waiting), TOGETHER)
+        if found:
+            self._run_group([self._waiting.popleft() for _ in range(found)])
+
+    def _run_group(self, group: "list[tuple[Callable[[Connection], Any], Future[Any]]]") -> None:
+        try:
+            done = self._in_transaction(lambda conn: [work(conn) for work, _ in group])
+        except BaseException as error:
+            apart = len(group) > 1 and not isinstance(error, StoreError)
+            for each in group:
+                if apart:
+                    self._run_group([each])
+                else:
+                    each[1].set_exception(error)
+        else:
+            for (_, answer), result in zip(group, done, strict=True):
+                answer.set_result(result)
 
     def _reading(self, work: Callable[[Connection], T]) -> T:
         def only_reads(conn: Connection) -> T:

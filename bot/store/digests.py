@@ -63,10 +63,13 @@ class DueStep(NamedTuple):
 
 
 _COLUMNS = (f"matches.{f[2:]}" if f[:2] == "m_" else f"steps.{f}" for f in DueStep._fields)
-SELECT_DUE_STEP = (
-    f"SELECT {', '.join(_COLUMNS)} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
-)
-"""Selects the columns of DueStep; append a condition and an order."""
+_DUE_STEP = ", ".join(_COLUMNS)
+
+
+def due_steps(*more: str) -> str:
+    """Selects the columns of DueStep, and `more`; append a condition and an order."""
+    columns = ", ".join((_DUE_STEP, *more))
+    return f"SELECT {columns} FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
 
 
 QUEUE_BOUND = 200
@@ -74,10 +77,11 @@ QUEUE_BOUND = 200
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that other work does not wait long."""
 
-_ERASE = (
-    "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match AND NOT EXISTS"
-    " (SELECT 1 FROM steps WHERE match_id = :match AND state IN ('pending', 'sending', 'dead'))"
+_LEFT = (
+    "SELECT count(*), count(waits) FROM steps"
+    " WHERE match_id = :match AND state IN ('pending', 'sending', 'dead')"
 )
+_ERASE = "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match"
 
 
 class DigestItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,9 +128,16 @@ read_why = msgspec.json.Decoder(tuple[str, ...]).decode
 read_content = msgspec.json.Decoder(DigestContent).decode
 
 
-def erase_ended(conn: Connection, match: int) -> None:
-    """Erase the visitor's data once every step of a match has ended; its keys stay."""
-    execute(conn, _ERASE, {"match": match})
+def step_ended(conn: Connection, match: int) -> None:
+    """A step of the match has ended: make due what waited for nothing else.
+
+    Once all have ended the visitor's data is erased; the keys stay.
+    """
+    left, waiting = execute(conn, _LEFT, {"match": match}).fetchone()
+    if waiting:
+        release_next(conn, match)
+    if not left:
+        execute(conn, _ERASE, {"match": match})
 
 
 def erase_digest(conn: Connection, step: int) -> None:
@@ -189,7 +200,7 @@ _FULL = text(
     f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
 )
 _BACKLOG = (
-    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.state = 'pending'"
+    f"{due_steps()} WHERE steps.lane = :lane AND steps.state = 'pending'"
     f" AND steps.rank = {Rank.POST} AND steps.unknown_since IS NULL AND steps.look_since IS NULL"
     f" AND steps.action IN ({', '.join(repr(kind) for kind in sorted(DIGESTS))})"
     " ORDER BY steps.id LIMIT :left OFFSET :bound"
@@ -323,8 +334,7 @@ def end_held_back(
     execute_many(conn, _END, ({**ended, "step": row.id} for row in rows))
     for row in rows:
         add_steps(conn, row.match_id, _instead(conn, row, now), now)
-        release_next(conn, row.match_id)
-        erase_ended(conn, row.match_id)
+        step_ended(conn, row.match_id)
     record(conn, now, [note(row, kind, reason) for row in rows])
 
 

@@ -30,6 +30,11 @@ FREE = (
 )
 """That nothing is in flight that a step (of `steps` and `matches`) must come after: on a website's
 lane a step of the same recording, or for what is of no recording another such one."""
+KIND_FAILS = (
+    "EXISTS (SELECT 1 FROM lanes AS apart WHERE apart.lane = steps.lane || ' ' || steps.action"
+    " AND apart.failures > 0)"
+)
+"""Whether steps of that kind have a lane apart, on which the last attempt failed."""
 _FREE_STEPS = (
     "FROM steps JOIN matches ON matches.id = steps.match_id"
     f" WHERE steps.state = 'pending' AND {FREE}"
@@ -42,7 +47,6 @@ _NEXT = text(
     "SELECT lane, paused_until, (SELECT steps.due"  # noqa: S608
     f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1) AS due FROM lanes"
 )
-_PAUSE = "SELECT failures, paused_until FROM lanes WHERE lane = :lane"
 _FREE_STEP = f"SELECT 1 {_FREE_STEPS} AND steps.lane = :lane AND steps.due <= :now LIMIT 1"
 _FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
@@ -67,12 +71,6 @@ class LaneFault:
 def due_lanes(conn: Connection, now: datetime) -> list[str]:
     """The lanes that are not paused and have a due step."""
     return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
-
-
-def failures_if_open(conn: Connection, lane: str, now: datetime) -> int | None:
-    """How many attempts on this lane have failed in a row; None while it is paused."""
-    failed, until = execute(conn, _PAUSE, {"lane": lane}).fetchone() or (0, 0)
-    return int(failed) if until <= ms(now) else None
 
 
 def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
@@ -170,11 +168,6 @@ def set_apart(conn: Connection, lane: str, action: str) -> str:
         conn.execute(upsert(lanes).values(lane=apart).on_conflict_do_nothing())
         execute(conn, _SET_APART, {"lane": lane, "action": action, "apart": apart})
     return apart
-
-
-def is_failing(conn: Connection, lane: str) -> bool:
-    """Whether the last attempt on this lane failed."""
-    return execute(conn, _FAILED, {"lane": lane}).fetchone() is not None
 
 
 def lane_states(conn: Connection, now: datetime) -> list[LaneState]:

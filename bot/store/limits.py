@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, update
 
 from bot.actions import DIGESTS
 from bot.domain.calendar import Calendar, schedule
@@ -34,8 +34,15 @@ from bot.store.digests import (
 )
 from bot.store.quiet import WEEKLY, fold_after_quiet
 from bot.store.rules import snoozed_until
-from bot.store.schema import digests, matches, moment, ms, steps, windows
-from bot.store.statements import upsert
+from bot.store.schema import digests, matches, moment, ms, steps
+from bot.store.statements import Value, execute
+
+_WINDOW = "SELECT began, used FROM windows WHERE rule = :rule AND lane = :lane"
+_KEEP_WINDOW = (
+    "INSERT INTO windows (rule, lane, began, used) VALUES (:rule, :lane, :began, :used)"
+    " ON CONFLICT (rule, lane) DO UPDATE SET began = excluded.began, used = excluded.used"
+)
+_ADMITTED = "UPDATE steps SET admitted = 1 WHERE id = :step"
 
 
 def held_back(conn: Connection, row: DueStep, now: datetime, calendar: Calendar) -> bool:
@@ -111,19 +118,15 @@ def _limit(params: PostParams) -> Limit | None:
 
 def open_window(conn: Connection, rule: str, lane: str) -> Window | None:
     """The window in which the rule's posts on the lane were counted last."""
-    query = select(windows.c.began, windows.c.used).where(
-        windows.c.rule == rule, windows.c.lane == lane
-    )
-    found = conn.execute(query).first()
-    return Window(moment(found.began), found.used) if found else None
+    found = execute(conn, _WINDOW, {"rule": rule, "lane": lane}).fetchone()
+    return Window(moment(found[0]), found[1]) if found else None
 
 
 def _keep_window(conn: Connection, row: DueStep, window: Window) -> None:
-    values = {"began": ms(window.began), "used": window.used}
-    write = upsert(windows).values(rule=row.m_rule, lane=row.lane, **values)
-    conn.execute(write.on_conflict_do_update(index_elements=["rule", "lane"], set_=values))
+    counted: dict[str, Value] = {"began": ms(window.began), "used": window.used}
+    execute(conn, _KEEP_WINDOW, {"rule": row.m_rule, "lane": row.lane, **counted})
     # Do not count a retry of this post again.
-    conn.execute(update(steps).where(steps.c.id == row.id).values(admitted=1))
+    execute(conn, _ADMITTED, {"step": row.id})
 
 
 def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime | None) -> bool:

@@ -15,25 +15,23 @@ from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import AFTER_QUIET, DIGESTS, IRREVERSIBLE
 from bot.domain.budget import BUDGET
-from bot.domain.calendar import Calendar
+from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.digests import (
-    SELECT_DUE_STEP,
     DueStep,
+    due_steps,
     erase_digest,
-    erase_ended,
     receipt,
+    step_ended,
 )
 from bot.store.lanes import (
     FREE,
-    failures_if_open,
+    KIND_FAILS,
     has_free_step,
-    is_failing,
-    lane_of_kind,
     lane_works,
     set_apart,
 )
@@ -43,15 +41,11 @@ from bot.store.matches import (
     add_steps,
     forget_insights,
     release_awaiting,
-    release_next,
     told_of_awaited,
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute
-
-EVERY_DAY = Calendar()
-"""A calendar without a quiet time."""
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -109,7 +103,9 @@ class Claim:
 
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _DUE = (
-    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{due_steps('coalesce(lanes.failures, 0)', KIND_FAILS)}"
+    " LEFT JOIN lanes ON lanes.lane = steps.lane"
+    " WHERE steps.lane = :lane AND coalesce(lanes.paused_until, 0) <= :now AND steps.due <= :now"
     f" AND steps.state = 'pending' AND {FREE} ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
@@ -124,30 +120,34 @@ _UNFINISHED = (
 
 
 def claim(
-    conn: Connection, lane: str, now: datetime, token: str, calendar: Calendar = EVERY_DAY
+    conn: Connection,
+    lane: str,
+    now: datetime,
+    token: str,
+    calendar: Calendar = ALWAYS_LOUD,
+    *,
+    beside: bool = True,
 ) -> Claim | None:
     """The lane's first due step, marked `sending` under `token`; None if there is none.
 
     None while the lane is paused, too. On a website's lane writes of several recordings may be in
-    flight side by side, those of one recording never.
+    flight side by side, those of one recording never; `beside` asks whether there is another one.
 
     Posts that must not go out now are folded into their digest or withheld.
     """
-    failures = failures_if_open(conn, lane, now)
-    if failures is None:
-        return None
     for _ in range(AT_ONCE):
         found = execute(conn, _DUE, {"lane": lane, "now": ms(now)}).fetchone()
         if found is None:
             return None
-        row = DueStep(*found)
-        apart = lane_of_kind(lane, row.action)
-        if row.rank != Rank.POST and apart != lane and is_failing(conn, apart):
+        *columns, failures, kind_fails = found
+        row = DueStep(*columns)
+        if kind_fails and row.rank != Rank.POST:
             set_apart(conn, lane, row.action)
             continue
         if not held_back(conn, row, now, calendar):
             sent = _sent(conn, row, now, token)
-            return replace(sent, more=not failures and has_free_step(conn, lane, now))
+            more = beside and not failures and has_free_step(conn, lane, now)
+            return replace(sent, more=True) if more else sent
     return None
 
 
@@ -221,9 +221,10 @@ def complete(
     `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
     the messages that it posted or changed. `works` says that its lane works now.
     """
-    if not _end(
+    lane_failed = _ended(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
-    ):
+    )
+    if lane_failed is None:
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
@@ -233,7 +234,7 @@ def complete(
         forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
-    if works:
+    if works and lane_failed:
         lane_works(conn, claimed.lane)
     _after(conn, claimed)
     _record(conn, claimed, now, "step.done", note)
@@ -353,19 +354,25 @@ def _ending(*columns: str) -> str:
     return (
         f"UPDATE steps SET token = NULL, {new}"  # noqa: S608
         " WHERE id = :step AND token = :ours AND state = 'sending'"
+        " RETURNING EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = :lane AND lanes.failures > 0)"
     )
 
 
+def _ended(conn: Connection, claimed: Claim, **values: Value) -> bool | None:
+    """Whether the last attempt on its lane failed; None if the step is no longer this bot's."""
+    ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token, "lane": claimed.lane}
+    found = execute(conn, _ending(*values), ours | values).fetchone()
+    return None if found is None else bool(found[0])
+
+
 def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
-    ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token}
-    return execute(conn, _ending(*values), ours | values).rowcount == 1
+    return _ended(conn, claimed, **values) is not None
 
 
 def _after(conn: Connection, claimed: Claim) -> None:
-    release_next(conn, claimed.match)
+    step_ended(conn, claimed.match)
     if claimed.rule.startswith(BUDGET):
         release_awaiting(conn, claimed.rule)
-    erase_ended(conn, claimed.match)
 
 
 def _record(

@@ -18,6 +18,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.insight import Insight, unpacked
 from bot.domain.limits import Reason
 from bot.domain.step import Rank, StepStatus
+from bot.store.alert_states import grain
 from bot.store.audit import Entry
 from bot.store.schema import (
     audit,
@@ -192,7 +193,7 @@ class Alerts:
 
 
 def alerts_of(conn: Connection, website: str, start: datetime, end: datetime) -> Alerts:
-    """The website's alerts in that time."""
+    """The website's alerts in that time; a firing that was held back has no steps."""
     span: dict[str, Value] = {"website": website, "start": ms(start), "end": ms(end)}
     (fired,) = execute(conn, _FIRED, span).fetchone()
     lasted = execute(conn, _LASTED, span).fetchall()
@@ -209,6 +210,7 @@ def alerts_of(conn: Connection, website: str, start: datetime, end: datetime) ->
 _FIRED = (
     "SELECT count(*) FROM matches INDEXED BY matches_age WHERE website = :website"  # noqa: S608
     " AND matched >= :start AND matched < :end AND kind NOT IN ('recordings', 'press')"
+    " AND EXISTS (SELECT 1 FROM steps WHERE steps.match_id = matches.id)"
     f" AND EXISTS (SELECT 1 FROM levels WHERE levels.rule = matches.rule) AND {_REAL}"
 )
 _LASTED = (
@@ -223,9 +225,8 @@ PAGES = "matches"
 
 
 def count_page(conn: Connection, website: str, page: str, at: datetime) -> None:
-    """Count one more match on this page, for the day in UTC."""
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    where: dict[str, Value] = {"kind": PAGES, "website": website, "page": page, "at": ms(day)}
+    """Count one more match on this page, for the quarter of an hour: days begin in every zone."""
+    where: dict[str, Value] = {"kind": PAGES, "website": website, "page": page, "at": ms(grain(at))}
     execute(conn, _ONE_MORE, where)
 
 
@@ -243,7 +244,7 @@ def pages_of(
     query = (
         select(figures.c.subject, func.sum(figures.c.value))
         .where(figures.c.kind == PAGES, figures.c.website == website)
-        .where(figures.c.at >= ms(start) - _A_DAY, figures.c.at < ms(end))
+        .where(figures.c.at >= ms(grain(start)), figures.c.at < ms(end))
         .group_by(figures.c.subject)
         .order_by(func.sum(figures.c.value).desc(), figures.c.subject)
         .limit(MOST_PAGES)
@@ -252,7 +253,6 @@ def pages_of(
 
 
 MOST_PAGES = 5
-_A_DAY = 24 * 3_600_000 - 1
 
 
 def last_matches(conn: Connection, rules: Iterable[str]) -> dict[str, datetime]:

@@ -22,6 +22,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.types.string import StrDumper
 from sqlalchemy import URL, Connection, Engine, create_engine, func, select
+from sqlalchemy.dialects.sqlite.dml import OnConflictDoNothing, OnConflictDoUpdate
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import StaticPool
 
 from bot.domain.pulse import Sign
@@ -94,6 +96,20 @@ _HELD_BY = (
     f" AND classid::bigint = {APPLICATION_ID}"
     f" AND objid::bigint = {_SCHEMA}::bigint & 4294967295"
 )
+
+
+for _table in metadata.tables.values():
+    for _index in _table.indexes:  # see `_if` in the schema
+        _index.dialect_options["postgresql"]["where"] = _index.dialect_options["sqlite"]["where"]
+
+
+@compiles(OnConflictDoNothing, "postgresql")
+@compiles(OnConflictDoUpdate, "postgresql")
+def _on_conflict(clause: Any, compiler: Any, **options: Any) -> str:
+    """SQLite's ON CONFLICT, which differs from PostgreSQL's only in what it can't name."""
+    clause.constraint_target = None
+    compiled: str = getattr(compiler, f"visit_{clause.__visit_name__}")(clause, **options)
+    return compiled
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -363,7 +379,7 @@ class PostgresSession:
         """Do nothing: the server says so if the connection is gone."""
 
     def is_usable(self, driver: _Connection) -> bool:
-        """Whether the connection still stands."""
+        """Whether the connection is still alive."""
         return not driver.closed
 
     def prepare(self, conn: Connection) -> None:

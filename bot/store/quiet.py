@@ -20,9 +20,9 @@ from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.domain.subjects import reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.digests import (
-    SELECT_DUE_STEP,
     DigestItem,
     DueStep,
+    due_steps,
     end_held_back,
     erase_digest,
     read_content,
@@ -118,7 +118,7 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
 
 
 _AFTER_QUIET = (
-    f"{SELECT_DUE_STEP} WHERE steps.lane = :lane AND steps.due <= :now"
+    f"{due_steps()} WHERE steps.lane = :lane AND steps.due <= :now"
     " AND steps.state = 'pending' AND steps.fault = :quiet AND steps.unknown_since IS NULL"
     " AND steps.look_since IS NULL ORDER BY steps.due, steps.id"
 )

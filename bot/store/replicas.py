@@ -181,7 +181,7 @@ class Membership:
     def turn(
         self, conn: Connection, websites: Collection[str] | None, busy: Collection[str], rules: str
     ) -> Turn:
-        """Take over from bots that are silent, and divide the websites anew.
+        """Take over from bots that are silent, and divide the websites again.
 
         A website is given back the turn after its polls have ended.
         """

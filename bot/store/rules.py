@@ -13,6 +13,7 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
+from bot.store.recordings import all_watermarks, set_watermark, watermark
 from bot.store.schema import (
     digests,
     matches,
@@ -268,6 +269,36 @@ def rejected_rules(conn: Connection) -> RejectedRules | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenConfiguration:
+    """Why the configuration could not be read again, and since when."""
+
+    since: datetime
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """What people are told."""
+        return "Configuration not reloaded: it has errors. The previous one stays active."
+
+
+_CONFIGURATION = "configuration"
+
+
+def note_configuration(conn: Connection, reason: str, now: datetime) -> str:
+    """Keep why the configuration can't be read, "" if it can; what was kept before."""
+    known = watermark(conn, _CONFIGURATION, "") or ""
+    if reason != known:
+        set_watermark(conn, _CONFIGURATION, "", reason, now)
+    return known
+
+
+def broken_configuration(conn: Connection) -> BrokenConfiguration | None:
+    """What is wrong with the configuration, None if it was well when it was read last."""
+    reason, at = all_watermarks(conn).get((_CONFIGURATION, ""), ("", None))
+    return BrokenConfiguration(at, reason) if reason and at else None
+
+
 def paused_rules(conn: Connection) -> set[str]:
     """The rules that their safety has paused."""
     query = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
@@ -361,10 +392,13 @@ _OVER = text(
 )
 
 
+_SNOOZED = "SELECT snoozed_until FROM rule_states WHERE rule = :rule"
+
+
 def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     """When the rule's snooze ends or ended; None if it never had one."""
-    query = select(_table.c.snoozed_until).where(_table.c.rule == rule)
-    return moment_or_none(conn.execute(query).scalar_one_or_none())
+    found = execute(conn, _SNOOZED, {"rule": rule}).fetchone()
+    return moment_or_none(found[0]) if found else None
 
 
 def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -52,8 +52,11 @@ def _number(name: str, default: int | None = None) -> Column[int]:
 
 
 def _if(condition: str) -> dict[str, Any]:
-    """Restricts an index to some rows; the condition's literals let SQLite use it."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+    """Restricts an index to some rows; the condition's literals let SQLite use it.
+
+    `bot.store.postgres` says the same of PostgreSQL's: to name it here would import its dialect.
+    """
+    return {"sqlite_where": text(condition)}
 
 
 lineage = Table(

@@ -32,6 +32,11 @@ class Replica:
     websites: Sequence[str] = ()
     lanes: Sequence[str] = ()
 
+    @property
+    def name(self) -> str:
+        """The process and its host."""
+        return f"{self.process} on {self.host}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -126,7 +131,7 @@ class Alone:
         return True
 
     def alive(self, conn: Connection) -> Collection[str]:
-        """No claim stands when it starts."""
+        """There is no claim when it starts."""
         return ()
 
     def replicas(self, conn: Connection) -> list[Replica]:

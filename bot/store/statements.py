@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.schema import metadata
 
@@ -20,7 +20,7 @@ AT_ONCE = 500
 Value = str | int | float | bytes | None
 
 upsert = insert
-"""An INSERT that may have ON CONFLICT; PostgreSQL's own compiles for SQLite, too.
+"""An INSERT that may have ON CONFLICT; `bot.store.postgres` compiles it for PostgreSQL, too.
 
 Ask with `returning` whether it has added a row: `rowcount` differs between the databases.
 """
@@ -54,6 +54,10 @@ def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> Rows:
 
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
     """Run one statement that returns nothing, for each of the rows."""
+    rows = [*rows]
+    if len(rows) == 1:  # a cursor of its own costs more
+        execute(conn, sql, rows[0])
+        return
     driver: Any = conn.connection.driver_connection
     cursor = driver.cursor()
     try:

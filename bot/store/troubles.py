@@ -11,8 +11,7 @@ from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
-from bot.store.digests import erase_ended
-from bot.store.matches import release_next
+from bot.store.digests import step_ended
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
 from bot.store.statements import upsert
@@ -298,7 +297,7 @@ def bound_dead_letters(conn: Connection, now: datetime) -> int:
 
 
 def drop_dead_letters(conn: Connection, ids: Sequence[int], now: datetime) -> int:
-    """Erase these dead letters, as somebody wants; returns how many."""
+    """Erase these dead letters at somebody's request; returns how many."""
     dead = select(steps.c.id).where(text("steps.state = 'dead'"), steps.c.id.in_(ids))
     there = conn.execute(dead).scalars().all()
     gone: dict[str, str | int] = {"state": StepStatus.WITHHELD, "fault": "dropped by hand"}
@@ -326,8 +325,7 @@ def _end(
     for step in ids:
         row = conn.execute(_ABOUT.where(steps.c.id == step)).one()
         conn.execute(update(steps).where(steps.c.id == step).values(ended=ms(now), **values))
-        release_next(conn, row.match_id)
-        erase_ended(conn, row.match_id)
+        step_ended(conn, row.match_id)
         said = values.get("fault") or "too many dead letters: its data was erased"
         note = Note(
             kind=kind,

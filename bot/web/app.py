@@ -120,7 +120,7 @@ async def on_bug(request: Request, error: Exception) -> Response:
 
 
 def _shape(request: Request) -> str:
-    """The path without what stands in its segments."""
+    """The path without the values in its segments."""
     return "/" + path_of(request).strip("/").partition("/")[0]
 
 

@@ -1,11 +1,15 @@
 """Done means seen done: posts say what became of a switch, and what failed is tried again."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from budget_world import Shop, World, budgets
 
+from bot.budgets.texts import forecast
+from bot.domain.budget import period
+from bot.domain.forecast import HOUR
 from bot.errors import Forbidden, GiveUp
 from bot.store.dead_letters import dead_letters
 
@@ -52,6 +56,25 @@ def dead(bot):
 
 async def to_february(bot):
     await bot.run(days=31, until=lambda: (bot.now.month, bot.now.day) == (2, 1))
+
+
+async def test_a_post_promises_no_start_where_nothing_was_stopped(world):
+    shop = Shop("myshop.com", 0.0)
+    shop.read_only = True
+    bot = world(BUDGET, shop)
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    [post] = bot.slack.said("100 % step")
+    assert "myshop.com: not changed (read-only for the bot)" in post
+    assert "Recording starts again" not in post
+    assert "The budget is used up" in post
+
+
+@pytest.mark.parametrize(("kind", "early"), [("day", ", 7 h early"), ("month", ", 17 days early")])
+def test_on_its_last_day_a_budget_runs_out_hours_early(kind, early):
+    now = datetime(2026, 1, 15, 9, tzinfo=UTC)
+    said = forecast(now + 3.5 * HOUR, now, period(now.date(), kind, 1), ZoneInfo("Asia/Dubai"))
+    assert said == f"At this rate it runs out on Thursday 15 Jan 16:30{early}"
 
 
 async def test_the_post_goes_out_after_the_switch_and_says_that_it_was_done(world):

@@ -8,10 +8,12 @@ import signal
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree as Xml
 
+import bot_process
 import jsonschema
 import pytest
 
@@ -438,7 +440,7 @@ class Simulation:
     """`mouseflow-bot simulate` as a process of its own, on free ports."""
 
     def __init__(self, directory: Path, *words: str) -> None:
-        self._process = subprocess.Popen(
+        self._process = bot_process.Popen(
             [sys.executable, "-m", "bot", "simulate", "--port", "0", "--slack-port", "0", *words],
             cwd=directory,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
@@ -495,6 +497,28 @@ def test_the_simulator_prints_a_configuration_with_which_check_goes_online(
         assert "xoxb" not in said
     finally:
         assert simulation.end(number) == 0
+
+
+def test_one_command_simulates_several_accounts(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulation = Simulation(place, "--account", "shop", "--account", "outlet")
+    try:
+        (place / "config.toml").write_text(simulation.config)
+        (place / "rules").mkdir()
+        (place / "rules/mine.yaml").write_text(
+            "version: 1\nrules:\n  one:\n    accounts: [outlet]\n    watch: recordings\n"
+            '    when: {friction: {min: 2}}\n    do: {slack: {channel: "#ux"}}\n'
+        )
+        said = told(capsys, "check", "--online")
+        urls = re.findall(r"checked Mouseflow: (http://127.0.0.1:[0-9]+) ", said)
+        assert len(set(urls)) == 2
+        assert tomllib.loads(simulation.config)["accounts"].keys() == {"shop", "outlet"}
+    finally:
+        assert simulation.end(signal.SIGTERM) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", "--account", "Shop"])
+    assert "Shop: write a name of small letters" in capsys.readouterr().err
 
 
 def test_a_session_is_planted_into_the_running_simulator(

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import bot_process
 import pytest
 
 from bot.cli.run import SAME_SIGNAL
@@ -60,8 +61,10 @@ class Place:
             "BOT_WEB__TOKEN": f"{PLANTED}-web",
         }
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def start(
+        self, *arguments: str, popen: type["subprocess.Popen[str]"] = bot_process.Popen
+    ) -> "subprocess.Popen[str]":
+        return popen(
             [sys.executable, "-m", "bot", *arguments],
             cwd=self.directory,
             env=self.environ,
@@ -318,7 +321,7 @@ def test_told_to_stop_while_it_starts_it_leaves_quietly(place: Place, number: in
     """The signal arrives in the middle of the first slow import."""
     endless = "print('importing', flush=True)\nwhile True:\n    pass\n"
     (place.directory / "structlog.py").write_text(endless)
-    process = place.start("run")
+    process = place.start("run", popen=subprocess.Popen)
     assert next_line(process) == "importing\n"
     process.send_signal(number)
     assert place.ended(process) == ("", "")
@@ -364,7 +367,7 @@ def test_one_order_that_comes_in_by_two_ways_is_obeyed_once(place: Place) -> Non
 
 def demo(tmp_path: Path, seconds: float) -> "subprocess.Popen[str]":
     """Start the demo as a process that keeps its temporary files in `tmp`."""
-    return subprocess.Popen(
+    return bot_process.Popen(
         [sys.executable, "-m", "bot", "demo", "--seconds", f"{seconds}", "--rules", ROOT / "rules"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},

@@ -30,6 +30,7 @@ def rule(name: str, matches: int) -> RuleLine:
 def report(*, dead: int = 0, **changes: Any) -> Report:
     status = Status(
         now=NOW, daemon="alive", failing=[], failing_total=0, rejected_rules=None,
+        broken_configuration=None,
         at_least_once=[], on_hold=[], watermarks=[], rules=changes.pop("lines", []),
         queue=QueueFigures(
             pending=changes.pop("pending", 0), due=0, sending=0, dead=dead, oldest=None,
@@ -62,9 +63,8 @@ What the bot did
 
 Rule by rule (mouseflow-bot status)
 ───────────────────────────────────
-2 rules
-  checkout-friction  3 matches  3 in the last 24 h
-  quiet              0 matches  0 in the last 24 h
+  checkout-friction  3 matches
+  1 other rule       no match
 actions
   checkout-friction  tag: 3 done, slack: 1 done, 1 failed
 

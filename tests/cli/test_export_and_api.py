@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from bot.cli.main import main
 from mouseflow.simulator.scenarios import MYSHOP, session
 from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 Run = Callable[..., tuple[str, str]]
 
@@ -21,6 +25,7 @@ Run = Callable[..., tuple[str, str]]
 def sim() -> Iterator[Simulator]:
     moment = datetime.now(UTC)
     with Simulator(seed=1, now=lambda: moment) as running:
+        running.world.sites["quiet"] = website("quiet", "quiet.example", plan=Plan(per_day=0))
         running.add("myshop.com", session([("/=cmd", 20)], [(5, "=1+1")]), start=-900)
         running.add("myshop.com", "checkout-friction", start=-900)
         yield running
@@ -112,6 +117,58 @@ def test_an_interrupted_export_goes_on_after_the_last_whole_day(
     assert file.read_text() == whole
     assert re.search(r"wrote \d+ rows to", err)
     assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
+
+
+KILLED = """
+import os, signal
+from itertools import count
+from pathlib import Path
+from bot.cli import export
+from bot.cli.main import main
+
+def forked(file, die_at=0):
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    passed = count(1)
+    def dying(work, every=1):
+        calls = count(1)
+        def one(*given, **named):
+            if next(calls) % every == 0 and next(passed) == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(*given, **named)
+        return one
+    for name in ("replace", "unlink", "write_bytes"):
+        setattr(Path, name, dying(getattr(Path, name)))
+    export._Target.part_done = dying(export._Target.part_done)
+    export._Target.write = dying(export._Target.write, every=3)
+    os._exit(main([*ASKED, "--output", str(file)]))
+
+ASKED = ["export", "recordings", "--since", "1d", "--website", "quiet.example"]
+for kind in ("csv", "jsonl"):
+    whole, file = Path(f"whole.{kind}"), Path(f"killed.{kind}")
+    assert main([*ASKED, "--output", str(whole)]) == 0  # has everything imported for the others
+    for killed in count():
+        if forked(file, die_at=killed + 1) == 0:
+            break
+        assert forked(file) == 0
+        assert file.read_bytes() == whole.read_bytes(), killed
+        assert [each.name for each in Path().glob(f"killed.{kind}*")] == [file.name]
+        file.unlink()
+    print(kind, killed)
+"""
+
+
+def test_an_export_that_is_killed_goes_on_and_ends_like_one_that_is_not(
+    bot: Run, sim: Simulator, tmp_path: Path
+) -> None:
+    for hours in range(8):
+        sim.add("quiet.example", "checkout-friction", start=-3600 * (1 + 4 * hours))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kills = [int(line.split()[1]) for line in done.stdout.splitlines()]
+    assert min(kills) >= 8
 
 
 def test_a_list_that_is_cut_and_a_filter_that_is_ignored_are_errors(

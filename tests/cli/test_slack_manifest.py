@@ -24,7 +24,7 @@ async def test_with_these_scopes_every_call_of_the_bot_works():
         sim.slack.scopes = frozenset(SCOPES)
         sim.slack.add_channel("ux")
         poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
-        await poster.look("#ux")
+        await poster.check_channel("#ux")
         channel = sim.slack.channel("ux").id
         assert await poster.is_member(channel, "U1")
         await poster.whisper(channel, "U1", "Hello")

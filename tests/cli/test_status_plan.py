@@ -114,6 +114,15 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
     assert "nobody-watches" not in plan
 
 
+def test_only_the_configured_interval_is_told_and_where_others_are_compared(place, capsys):
+    stored(account(3))
+    text = told(capsys)
+    assert [it.split(":")[0].strip() for it in text.splitlines() if "of the limit" in it] == [
+        "every 1 min (configured)"
+    ]
+    assert "  mouseflow-bot check --cost compares intervals\n" in text
+
+
 def test_the_calls_of_the_last_day_are_told_rule_by_rule(place, capsys):
     stored(account(3))
     assert "  angry   32 calls  2 websites\n  phones  3 calls   2 websites\n" in told(capsys)

@@ -390,6 +390,20 @@ def test_history_names_the_website_of_an_entry_about_all_of_it(
     assert [line.split()[-3:] for line in lines] == [["few", "myshop.com", "–"]] * 2
 
 
+def test_history_calls_what_a_digest_has_digested(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        note = Note(
+            kind="step.folded", rule="few", website="w1", subject="r1", text="over the limit"
+        )
+        store.do(partial(record, at=NOW, notes=[note]))
+    for kind in ("step.digested", "step.folded"):
+        assert main(["history", "--kind", kind]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert "  step.digested  few " in line
+
+
 def test_retry_requeues_dead_letters_and_says_how_many(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

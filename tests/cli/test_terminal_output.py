@@ -205,6 +205,20 @@ def test_a_full_disk_is_no_internal_error(command, tmp_path):
     assert done.stderr == "the output: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_output_is_no_internal_error(closed, tmp_path):
+    """As a service manager may start it. No file may take the number of the closed one."""
+    script = "import sys; from bot.cli.main import main; code = main(['schema']);" + (
+        "print(open('opened', 'w').fileno() > 2, file=open('said', 'w')); sys.exit(code)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script],
+        cwd=tmp_path, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "said").read_text() == "True\n"
+
+
 def test_what_happened_just_now_is_not_in_the_future():
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     assert ago(now + timedelta(milliseconds=300), now) == "0s ago"

@@ -43,6 +43,12 @@ def address(url: str) -> Callable[[Path], None]:
     return text(GOOD.replace('region = "eu"', f'base_url = "{url}"'))
 
 
+def shop(content: str, name: str = "shop") -> Callable[[Path], None]:
+    """A good account, and one that has this."""
+    good = "[accounts.outlet.mouseflow]\napi_key = 'the-key-of-the-outlet'\n"
+    return more(f"{good}[accounts.{name}.mouseflow]\n{content}\n")
+
+
 def folder(path: Path) -> None:
     (path / "config.toml").mkdir()
 
@@ -128,7 +134,29 @@ FILES = {
     ),
     "a port that is too high": (more('[web]\nlisten = "127.0.0.1:99999"\n'), "web.listen"),
     "a log format of another program": (more('[log]\nformat = "logfmt"\n'), "log.format"),
+    "accounts that are a number": (text(f"accounts = 3\n{GOOD}"), "accounts"),
+    "accounts that are a list": (more("[[accounts]]\n"), "accounts"),
+    "accounts without one": (more("[accounts]\n"), "accounts"),
+    "an account that is a text": (text(f'accounts.shop = "x"\n{GOOD}'), "shop"),
+    "an account twice": (shop("[accounts.shop.mouseflow]\n"), "config.toml:9"),
+    "an account whose name is a path": (shop("", '"../../etc"'), "etc"),
+    "an account without a name": (shop("", '""'), "accounts"),
+    "an account whose name is very long": (shop("", "a" * 5000), "accounts.aaa"),
+    "an account whose name is an emoji": (shop("", '"\U0001f600"'), "accounts"),
+    "an account with an unknown section": (shop("[accounts.shop.slac]"), "accounts.shop.slac"),
+    "an account with an unknown key": (shop("reqion = 'eu'"), "accounts.shop.mouseflow.reqion"),
+    "an account with an unknown region": (shop("region = 'moon'"), "accounts.shop"),
+    "an account with a wrong time zone": (shop("time_zone = 'Mars'"), "accounts.shop"),
+    "an account with the other's key": (shop("api_key = 'the-key-of-the-outlet'"), "api_key"),
+    "an account with what all share": (shop("[accounts.shop.web]\nlisten = ''"), "shop.web"),
+    "an account with the other's store": (
+        shop("[accounts.shop.store]\nurl = 'sqlite:///data/bot-outlet.db'"), "store",
+    ),
+    "accounts nested 2,000 deep": (
+        more(f"[accounts.{'.'.join('a' * 2000)}]\nx = 1\n"), "config.toml:6",
+    ),
 }  # fmt: skip
+ACCOUNTS = [name for name in FILES if name.startswith(("account", "an account"))]
 
 VARIABLES = {
     "BOT_SLACK__CHANNEL": "#\udcff",
@@ -144,6 +172,10 @@ VARIABLES = {
     "BOT_WEB__LISTEN": "here",
     "BOT_LOG__LEVEL": "chatty",
     "BOT_MOUSEFLOW": "{",
+    "BOT_ACCOUNTS__SHOP__MOUSEFLOW__REGION": "moon",
+    "BOT_ACCOUNTS__SHOP__SLAC__CHANNEL": "#a",
+    "BOT_ACCOUNTS__SHOP": "{",
+    "BOT_ACCOUNTS__": "1",
     "HTTPS_PROXY": "socks5://127.0.0.1:9",
     "HTTP_PROXY": "foo://x",
     "ALL_PROXY": "http://proxy corp:99999",
@@ -181,6 +213,12 @@ def refused(capsys, *names: str, within: float = 5) -> None:
         assert any(name in said for name in names), (arguments, said)
         assert len(max(said.splitlines(), key=len)) < 20_000
         assert took < within
+
+
+def test_the_tables_are_long_enough():
+    assert len(FILES) >= 60
+    assert len(VARIABLES) >= 20
+    assert len(ACCOUNTS) >= 15
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -116,6 +116,21 @@ def test_the_environment_alone_can_have_several_accounts() -> None:
     assert list(load_accounts(None, environ)) == ["outlet", "shop"]
 
 
+def test_a_variable_of_an_account_that_the_file_lacks_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "[mouseflow]\nregion = 'eu'\nemail = 'a@b.c'\napi_key = 'k'\n")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "bot_accounts__outlet__mouseflow__api_key").write_text("one")
+    environ = {"BOT_ACCOUNTS__SHOP__MOUSEFLOW__API_KEY": "two"}
+    with pytest.raises(ConfigError) as failed:
+        load_accounts(path, environ, [secrets])
+    remedy = f"write it in {path.name}, or remove this"
+    assert str(failed.value).splitlines() == [
+        f"{secrets}/bot_accounts__outlet__mouseflow__api_key: no [accounts.outlet]; {remedy}",
+        f"BOT_ACCOUNTS__SHOP__MOUSEFLOW__API_KEY: no [accounts.shop]; {remedy}",
+    ]
+
+
 def test_errors_name_the_account_and_the_place_and_common_ones_come_once(tmp_path: Path) -> None:
     path = written(
         tmp_path,

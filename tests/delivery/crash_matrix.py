@@ -5,7 +5,6 @@ python tests/delivery/crash_matrix.py --write    puts it there
 """
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 import subprocess
@@ -343,12 +342,13 @@ class World:
         self.folder = folder
         self.sim = Simulator(seed=1)
         self.hooks: list[str] = []
+        self.hook_faults: list[str] = []
         self.hook_url = ""
         self._made = 0
 
     @contextlib.contextmanager
     def open(self) -> Iterator["World"]:
-        hooks = ThreadingHTTPServer(("127.0.0.1", 0), _receiver(self.hooks))
+        hooks = ThreadingHTTPServer(("127.0.0.1", 0), _receiver(self.hooks, self.hook_faults))
         threading.Thread(target=hooks.serve_forever, daemon=True).start()
         self.hook_url = f"http://127.0.0.1:{hooks.server_port}/"
         command = [sys.executable, str(Path(__file__).with_name("crash_process.py"))]
@@ -396,12 +396,7 @@ class World:
         return cells
 
     def job(self, cell: Cell, scenario: Scenario, **more: Any) -> dict[str, Any]:
-        posted = f"rule/{cell.website}/{cell.recordings[0]}/slack-1"
-        here = {
-            "channel": cell.channel,
-            "url": self.hook_url,
-            "post": hashlib.sha256(posted.encode()).hexdigest()[:32],
-        }
+        here = {"channel": cell.channel, "url": self.hook_url}
         actions = [
             (kind, params | {name: here[name] for name in here.keys() & params.keys()})
             for kind, params in scenario.actions
@@ -482,13 +477,19 @@ class World:
             marks.watched.add(self.sim.email)
 
 
-def _receiver(keys: list[str]) -> type[BaseHTTPRequestHandler]:
+def _receiver(keys: list[str], faults: list[str]) -> type[BaseHTTPRequestHandler]:
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            keys.append(self.headers["Idempotency-Key"] or self.path)
-            self.send_response(204)
-            self.end_headers()
+            fault = faults.pop() if faults else ""
+            self.close_connection = True
+            if fault == "close":
+                return
+            if fault != "status":
+                keys.append(self.headers["Idempotency-Key"] or self.path)
+            if fault != "close_after":
+                self.send_response(503 if fault == "status" else 204)
+                self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,5 +1,6 @@
 """What puts steps into the outbox in the crash tests: recordings, an alert, a budget, a replay."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -178,13 +179,17 @@ def subjects(job: Job) -> Sequence[Subject]:
 def match(job: Job, subject: Subject, now: datetime) -> NewMatch:
     key = f"{job['rule']}/{subject.website.id}/{subject.key}"
     actions = [ACTIONS[kind].model_validate(params) for kind, params in job["actions"]]
+    posts = [f"{key}/slack-{n}" for n, action in enumerate(actions, 1) if action.kind == "slack"]
+    edited = hashlib.sha256("".join(posts[:1]).encode()).hexdigest()[:32]
     steps = [
         NewStep(
             key=f"{key}/{action.kind}-{n}",
             rank=action.rank,
             lane=action.lane(subject, ""),
             kind=action.kind,
-            params=action.model_dump_json(),
+            params=(
+                action.model_copy(update={"post": edited}) if action.kind == "edit" else action
+            ).model_dump_json(),
             due=now,
         )
         for n, action in enumerate(actions, 1)

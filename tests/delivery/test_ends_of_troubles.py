@@ -7,7 +7,7 @@ from posting_world import posting, visit
 from bot.delivery.troubles import Ops, tend
 from bot.domain.causes import Cause
 from bot.errors import TryLater
-from bot.polling.ops_messages import announce
+from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import Troubles
 from bot.store.lanes import LaneFault, lane_works, pause_lane
 
@@ -54,15 +54,19 @@ one:
 """
 
 
+def tell(conn, notice, now):
+    announce(
+        conn, notice.title, notice.lines, now, "#ops", about=notice.about, ends=notice.ends,
+    )  # fmt: skip
+
+
+def change(conn, notice, now):
+    amend(conn, notice.title, notice.lines, now, "Europe/Copenhagen", notice.about)
+
+
 async def test_a_lane_that_works_again_says_so_on_the_message_of_its_trouble():
     async with posting(RULE) as world:
         world.match(visit("r1", "/cart"))
-
-        def tell(conn, notice, now):
-            announce(
-                conn, notice.title, notice.lines, now, "#ops",
-                about=notice.about, ends=notice.ends,
-            )  # fmt: skip
 
         def fails(conn):
             fault = LaneFault(Cause.CHANNEL_ARCHIVED, "unarchive it", world.now)
@@ -79,6 +83,45 @@ async def test_a_lane_that_works_again_says_so_on_the_message_of_its_trouble():
         first, answer = world.posts("ops")
         assert first.text.startswith("✅ Slack channel #ux works again after 2 h")
         assert answer.thread_ts == first.ts
+
+
+async def test_a_trouble_that_turns_into_another_says_so_on_its_first_message():
+    async with posting(RULE) as world:
+        world.match(visit("r1", "/cart"))
+        ops = Ops("slack:#ops", tell, change)
+
+        async def fails(cause, remedy, reason):
+            def work(conn):
+                fault = LaneFault(cause, remedy, world.now)
+                pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), reason, fault)
+
+            world.store.do(work)
+            world.store.do(lambda conn: tend(conn, world.now, ops))
+            await world.deliver()
+
+        await fails(Cause.CHANNEL_ARCHIVED, "unarchive it", "is_archived")
+        world.wait(hours=2)
+        await fails(Cause.CHANNEL_LEFT, "invite the bot", "not_in_channel")
+        first, second = world.posts("ops")
+        assert first.text.startswith(
+            "🔵 Turned into another trouble after 2 h: Slack channel #ux is"
+        )
+        assert "The bot is not in Slack channel #ux" in first.text
+        assert (first.edits, second.thread_ts) == (1, None)
+        assert second.text.startswith("🔶 The bot is not in Slack channel #ux")
+        # The end answers the message of what it ends.
+        world.wait(hours=1)
+        world.store.do(lambda conn: lane_works(conn, "slack:#ux"))
+        world.store.do(lambda conn: tend(conn, world.now, ops))
+        await world.deliver()
+        first, second, answer = world.posts("ops")
+        assert (answer.thread_ts, first.edits, second.edits) == (second.ts, 1, 1)
+        # The next one of the first kind is a message of its own.
+        world.wait(hours=1)
+        world.match(visit("r2", "/cart"))
+        await fails(Cause.CHANNEL_ARCHIVED, "unarchive it", "is_archived")
+        assert world.posts("ops")[-1].text.startswith("🔶 Slack channel #ux is archived")
+        assert world.posts("ops")[0].edits == 1
 
 
 async def test_an_end_whose_beginning_nobody_saw_is_a_message_of_its_own():

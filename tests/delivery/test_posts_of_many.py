@@ -91,7 +91,7 @@ async def test_a_count_of_hundreds_is_no_taller():
     assert "*<https://app.mouseflow.com/websites/site-1|300 in 4 min 59 s: Many" in body
     assert "All on */cart*, all on phones. The rule asks for 300 in 10 min." in body
     assert items.count("\n") == 1
-    assert items.endswith("3 like this\nand 297 more")
+    assert items.endswith("3 like this\n_and 297 more_")
 
 
 async def test_the_next_count_begins_anew():
@@ -112,7 +112,7 @@ async def test_sessions_counted_by_an_earlier_version_count_without_details():
         await world.deliver()
     [post] = world.posts()
     assert post.text.startswith("🔶 3 in 2 min: Many rage clicks · myshop.com · 1 on /cart")
-    assert post.blocks[1]["text"]["text"].endswith("\nand 2 more")
+    assert post.blocks[1]["text"]["text"].endswith("\n_and 2 more_")
 
 
 async def test_a_digest_says_where_its_matches_concentrate():

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 from posting_world import ZONE, posting, visit
 from pydantic import ValidationError
+from report_world import World
 from test_alert_threads import Alerts
 
 from bot.actions import ACTIONS, AFTER_QUIET
@@ -197,11 +198,21 @@ async def test_what_a_snooze_holds_back_stays_its_own_digest():
         assert (await night.deliver())[1].startswith("🔶 2 more: Frustrated visitor")
 
 
+HOOK = """
+dip:
+  watch: funnels
+  when: {conversion: {under: 25%}}
+  remind: 4h
+  do: {webhook: {url: "https://hooks.example/x"}}
+"""
+
+
 class Nights(Alerts):
     """An alert in a night with quiet hours."""
 
     def __init__(self, slack) -> None:
         super().__init__(slack)
+        self.quiet = NIGHT
         self.now = at("2026-03-10T20:00")
 
     async def converts(self, completed: int, **wait: float) -> None:
@@ -255,6 +266,28 @@ async def test_the_end_of_an_alert_told_before_answers_its_message_in_the_mornin
         told, reply = world.posts
     assert (told.edits, reply.thread_ts) == (1, told.ts)
     assert first == answer
+
+
+@pytest.mark.parametrize(("begins", "told"), [("17:00", ["17:15", "06:00"]), ("21:00", ["06:00"])])
+async def test_reminders_of_a_quiet_time_come_once_and_keep_their_distance(begins, told):
+    async with posting("") as slack:
+        world = Nights(slack)
+        world.now = at(f"2026-03-10T{begins}")
+        await world.converts(182)
+        while world.now < at("2026-03-11T10:15"):
+            await world.converts(176)
+        posts = {f"{datetime.fromtimestamp(float(it.ts), UTC):%H:%M}": it for it in world.posts}
+    assert list(posts) == [*told, "10:00"]
+    if begins == "17:00":
+        assert posts["06:00"].text.startswith("🔶 Still firing after 12 h 45 min: ")
+
+
+async def test_webhooks_are_reminded_of_in_a_quiet_time():
+    world = World("funnels", HOOK)
+    world.quiet = NIGHT
+    world.now = at("2026-03-10T20:00")
+    world.api.funnels["checkout"] = [1000, 182]
+    assert await world.looks(17) == ["dip: webhook", "dip: webhook"]
 
 
 SCHEDULED = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from bot.delivery.slack import SlackLookup
+from bot.delivery.slack_channels import SlackLookup
 from bot.errors import OddAnswer
 from bot.ports import CannotLook, NoChannel
 from bot.store import open_store
@@ -21,7 +21,7 @@ class Workspace:
     def __init__(self) -> None:
         self.asked = asyncio.Queue[str]()
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         self.asked.put_nowait(channel)
         if channel == "#closed":
             raise CannotLook("the Slack app lacks the scope channels:history")
@@ -55,7 +55,7 @@ class Odd:
         self.errors = list(errors)
         self.asked = asyncio.Queue[str]()
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         self.asked.put_nowait(channel)
         raise self.errors.pop(0)
 

@@ -8,7 +8,8 @@ from aiohttp import web
 from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
-from bot.delivery.slack import EVENT, MOVING, REMEDIES, SlackPoster, WebhookPoster
+from bot.delivery.slack import EVENT, SlackPoster, WebhookPoster
+from bot.delivery.slack_errors import MOVING, REMEDIES
 from bot.errors import GiveUp, OddAnswer, TryLater
 from bot.ports import CannotLook, NoChannel, SlackPost
 
@@ -192,7 +193,7 @@ async def test_a_message_that_shows_no_key_is_no_proof_of_absence(slack, poster)
         with pytest.raises(CannotLook, match="does not show the metadata"):
             await poster.find("#alerts", POST.key, SINCE)
         with pytest.raises(CannotLook, match="does not show the metadata"):
-            await poster.look("#alerts")
+            await poster.check_channel("#alerts")
     assert [method for method, _ in slack.asked].count("auth.test") == 1
 
 
@@ -201,7 +202,7 @@ async def test_a_message_of_another_bot_needs_no_key(slack, poster):
     await poster.post(POST)
     slack.messages[0]["bot_id"] = "B2"
     assert await poster.find("#alerts", POST.key, SINCE) is None
-    await poster.look("#alerts")
+    await poster.check_channel("#alerts")
 
 
 async def test_a_key_that_shows_proves_that_others_would(slack, poster):

@@ -45,6 +45,8 @@ class FailingStore:
             raise StoreLost("bot.db: the file is damaged")
         return await self.store.run(lambda conn: self._written(conn, work))
 
+    run_together = read = run
+
     def _written(self, conn, work):
         raw = conn.connection.driver_connection
         before = raw.total_changes

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from bot.delivery import Drained
 from bot.delivery.causes import cause_of
-from bot.delivery.slack import REMEDIES
+from bot.delivery.slack_errors import REMEDIES
 from bot.delivery.worker import Timing
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.errors import (

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bot_process
+
 from mouseflow.simulator.server import Simulator
 
 RULE = """
@@ -53,19 +55,13 @@ class Daemon:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command that ends by itself."""
-        return subprocess.run(
-            [sys.executable, "-m", "bot", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        return bot_process.run(
+            [sys.executable, "-m", "bot", *arguments], cwd=self.folder, env=self.environment
         )
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = bot_process.Popen(
                 [sys.executable, "-m", "bot", "run"],
                 cwd=self.folder,
                 env=self.environment,

@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 from daemon_world import Daemon
+from hostile_files import NAMES, make
 
 from mouseflow.simulator import scenarios
 from mouseflow.simulator.server import Simulator
@@ -87,6 +88,39 @@ def test_an_account_with_a_rejected_key_and_no_slack_leaves_the_other_alone(tmp_
     assert {each["account"] for each in daemon.events("daemon.started")} == {"shop", "outlet"}
     assert {each["account"] for each in daemon.events("daemon.stopped")} == {"shop", "outlet"}
     assert all((tmp_path / "data" / f"bot-{name}.db").exists() for name in ("shop", "outlet"))
+
+
+def test_hostile_rule_files_of_one_account_never_stop_the_other(tmp_path, sims):
+    shop, outlet = sims
+    daemon = bot_of(tmp_path, shop, outlet)
+    own = tmp_path / "rules-of-the-shop"
+    own.mkdir()
+    good = RULES.replace("accounts: [outlet]\n    ", "")
+    (own / "good.yaml").write_text(good)
+    daemon.environment["BOT_ACCOUNTS__SHOP__RULES__PATHS"] = str(own)
+    for name in NAMES[::2]:
+        make(name, own)
+    daemon.start()  # at the very first start the shop has the rules of its good file
+    try:
+        outlet.wait_until(lambda: any(each.starred for each in outlet.effects()))
+        shop.wait_until(lambda: any(each.starred for each in shop.effects()))
+        for name in NAMES[1::2]:
+            make(name, own)
+        rejected = len(daemon.events("rules.reload_failed"))
+        daemon.tell(signal.SIGHUP)
+        outlet.wait_until(lambda: len(daemon.events("rules.reload_failed")) > rejected)
+        for sim, site in ((outlet, "outlet.com"), (shop, "shop.com")):
+            who = sim.add(site, "checkout-friction", start=-2500)
+            sim.wait_until(lambda sim=sim, who=who: sim.effect(who).starred)
+        assert "shop: " in shop.slack.in_channel("ops")[0].text
+        assert not outlet.slack.in_channel("ops")
+    finally:
+        assert daemon.stop() == 0
+    assert {each["account"] for each in daemon.events("rules.reload_failed")} == {"shop"}
+    assert "Traceback" not in daemon.log.read_text()
+    checked = daemon.run("check")
+    assert checked.returncode == 1
+    assert all(name in checked.stdout for name in NAMES)
 
 
 def test_presses_reach_the_account_that_posted_and_the_page_shows_both(tmp_path, sims):

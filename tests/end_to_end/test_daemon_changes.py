@@ -271,7 +271,7 @@ class Doorkeeper:
     async def post(self, post):
         return "1"
 
-    async def look(self, channel):
+    async def check_channel(self, channel):
         self.looks.append(channel)
         if channel in self.answers:
             raise self.answers[channel]

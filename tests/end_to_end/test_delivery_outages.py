@@ -82,7 +82,7 @@ class Captive:
         keys = [post.key for post in self.dry_run_log.posts]
         return "1" if key in keys else None
 
-    async def look(self, channel):
+    async def check_channel(self, channel):
         await self.find(channel, "", None)
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from daemon_world import Daemon
@@ -26,14 +27,12 @@ rules:
       slack: {channel: "#checkout-alerts"}
 """
 SITES = [f"shop-{number}.com" for number in range(4)]
+IDS = [f"8fc2ace2-75bc-8ba4-b424-c8916670b99{number}" for number in range(4)]
 
 
 @pytest.fixture
 def sim():
-    sites = [
-        website(f"8fc2ace2-75bc-8ba4-b424-c8916670b99{number}", name, plan=Plan(per_day=0))
-        for number, name in enumerate(SITES)
-    ]
+    sites = [website(key, name, plan=Plan(per_day=0)) for key, name in zip(IDS, SITES, strict=True)]
     with Simulator(seed=3, sites=sites) as simulator:
         yield simulator
 
@@ -65,6 +64,17 @@ def visit(sim, name: str) -> str:
 def posts(sim) -> Counter[str]:
     """How often each post is there."""
     return Counter(str(it.metadata) for it in sim.slack.in_channel("#checkout-alerts"))
+
+
+def asked(sim) -> list:
+    """The requests to Mouseflow."""
+    return [call for call in sim.calls if call.side == "mouseflow"]
+
+
+def polled(sim, since: int = 0) -> set[str]:
+    """The websites whose recordings were asked for since that request."""
+    lists = [call.path for call in asked(sim)[since:] if call.path.endswith("/recordings")]
+    return {key for key in IDS for path in lists if key in path}
 
 
 def once_each(sim, number: int) -> bool:
@@ -178,3 +188,57 @@ def test_a_bot_that_is_cut_off_is_replaced_and_joins_again(sim, bots, postgres_u
         sim.wait_until(lambda: once_each(sim, 2 * len(SITES)))
     finally:
         network.close()
+
+
+def test_a_pause_that_mouseflow_asks_of_one_bot_holds_for_all(sim, bots, postgres_url):
+    first, second, _ = bots
+    first.start()
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2) and polled(sim) >= {*IDS})
+    sim.fail("status", status=429, retry_after=15, times=1)
+    sim.wait_until(lambda: any(call.status == 429 for call in asked(sim)))
+    refused = next(at for at, call in enumerate(asked(sim)) if call.status == 429)
+    sim.wait_until(lambda: polled(sim, refused + 1) >= {*IDS})
+    at = [call.at for call in asked(sim)[refused:]]
+    # What was on its way, and what a bot sent before it heard, is over soon.
+    assert max(later - before for before, later in pairwise(at)) > 7_500
+
+
+def test_one_bot_takes_the_presses_and_another_one_when_it_is_gone(sim, bots, postgres_url):
+    for bot in bots:
+        bot.environment["BOT_SLACK__APP_TOKEN"] = sim.slack.app_token
+    first, *others = bots
+    first.start()
+    sim.wait_until(lambda: sim.socket_mode.connected)
+    for bot in others:
+        bot.start()
+    sim.wait_until(lambda: all(bot.events("daemon.started") for bot in others))
+    assert sim.socket_mode.connected == 1
+    first.kill()
+    sim.wait_until(lambda: not sim.socket_mode.connected)
+    sim.wait_until(lambda: sim.socket_mode.connected)
+    visit(sim, SITES[0])
+    sim.wait_until(lambda: once_each(sim, 1))
+    post = sim.slack.in_channel("#checkout-alerts")[0]
+    sim.socket_mode.press(post, "Snooze rule for 1 h")
+    sim.wait_until(lambda: any(bot.events("slack.pressed") for bot in others))
+    assert sim.socket_mode.connected == 1
+    assert sum(len(bot.events("slack.pressed")) for bot in others) == 1
+
+
+def test_bots_together_keep_the_pace_of_a_channel_also_where_its_lane_goes_over(
+    sim, bots, postgres_url
+):
+    first, second, _ = bots
+    first.start()
+    second.start()
+    sim.wait_until(lambda: divided(postgres_url, 2))
+    for name in 4 * SITES:
+        visit(sim, name)
+    sim.wait_until(lambda: len(posts(sim)) > 4)
+    lane = "slack:#checkout-alerts"
+    holder = next(it for it in place_of(postgres_url).replicas() if lane in it.lanes)
+    (first if first.process.pid == holder.process else second).stop()
+    sim.wait_until(lambda: once_each(sim, 4 * len(SITES)))
+    slack = [call for call in sim.calls if call.side == "slack"]
+    assert not [call for call in slack if call.status == 429]

@@ -84,6 +84,9 @@ class Prompt:
     async def run(self, work):
         return self.do(work)
 
+    async def run_together(self, work):
+        return await self.run(work)
+
     async def read(self, work):
         return self._reading(work)
 

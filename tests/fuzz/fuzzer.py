@@ -2,6 +2,7 @@
 
 make fuzz SECONDS=1800             every target, one after another
 make fuzz SECONDS=900 TARGET=api   one of them
+python tests/fuzz/fuzzer.py 0 --keep    what all runs have found, into tests/fuzz/corpus
 
 Inputs that reach new lines are kept in `build/fuzz/TARGET`, so that the next run continues there.
 An input after which something is raised that is no error of the bot, or that takes very long, is a
@@ -15,6 +16,7 @@ import random
 import sys
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from copy import deepcopy
@@ -25,6 +27,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FINDS = Path(__file__).parent / "finds"
+CORPUS = Path(__file__).parent / "corpus"
+"""One archive for each target, with the inputs that reach lines which no smaller one reaches."""
+
 SLOW = 10.0
 """Seconds of this process after which an input is a find."""
 
@@ -50,8 +55,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.new = 0
-        self._reached: dict[CodeType, set[int]] = {}
-        self._ours: dict[CodeType, bool] = {}
+        self._unreached: dict[CodeType, set[int]] = {}
 
     def __enter__(self) -> "Lines":
         sys.settrace(self._called)
@@ -62,18 +66,17 @@ class Lines:
 
     def _called(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
-        ours = self._ours.get(code)
-        if ours is None:
-            name = code.co_filename
-            ours = name.startswith((f"{ROOT}/bot/", f"{ROOT}/mouseflow/"))
-            self._ours[code] = ours
-            self._reached[code] = set()
-        return self._line if ours else None
+        unreached = self._unreached.get(code)
+        if unreached is None:
+            ours = code.co_filename.startswith((f"{ROOT}/bot/", f"{ROOT}/mouseflow/"))
+            lines = {line for *_, line in code.co_lines() if line} if ours else set()
+            self._unreached[code] = unreached = lines - {code.co_firstlineno}
+        return self._line if unreached else None  # to follow each line is what takes the time
 
     def _line(self, frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
-        reached = self._reached[frame.f_code]
-        if event == "line" and frame.f_lineno not in reached:
-            reached.add(frame.f_lineno)
+        unreached = self._unreached[frame.f_code]
+        if event == "line" and frame.f_lineno in unreached:
+            unreached.remove(frame.f_lineno)
             self.new += 1
         return self._line
 
@@ -99,6 +102,30 @@ def keep(folder: Path, data: bytes) -> Path:
     path = folder / hashlib.sha256(data).hexdigest()[:16]
     path.write_bytes(data)
     return path
+
+
+def corpus(name: str) -> list[bytes]:
+    """The inputs that are kept with the tests."""
+    with zipfile.ZipFile(CORPUS / f"{name}.zip") as archive:
+        return [archive.read(each) for each in archive.namelist()]
+
+
+def keep_corpus(name: str, target: "Target", build: Path) -> None:
+    """Keep the inputs of earlier runs that reach lines which the seeds and smaller ones don't."""
+    found, lines = {*corpus(name)} if (CORPUS / f"{name}.zip").exists() else set(), Lines()
+    found |= {path.read_bytes() for path in (build / name).glob("*")}
+    seeds, kept = target.seeds(), dict[str, bytes]()
+    for data in [*seeds, *sorted(found - set(seeds), key=lambda it: (len(it), it))]:
+        before = lines.new
+        with lines, suppress(Exception):
+            target.run(data)
+        if lines.new > before and data not in seeds:
+            kept[hashlib.sha256(data).hexdigest()[:16]] = data
+    CORPUS.mkdir(exist_ok=True)
+    with zipfile.ZipFile(CORPUS / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for digest, data in kept.items():
+            archive.writestr(zipfile.ZipInfo(digest), data, zipfile.ZIP_DEFLATED)
+    print(f"{name}: {len(kept):,} of {len(found):,} inputs kept", flush=True)
 
 
 def mutated(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
@@ -166,14 +193,14 @@ class Target:
 def fuzz(name: str, target: Target, seconds: float, seed: int, build: Path) -> list[Path]:
     """Try mutated inputs for that long; returns the files of finds, one for each place."""
     chance, lines = random.Random(seed), Lines()
-    corpus, finds = Corpus(build / name), dict[str, Path]()
-    corpus.load(target.seeds())
-    tries, begun = 0, time.monotonic()
-    known = list(corpus.inputs)
+    inputs, finds = Corpus(build / name), dict[str, Path]()
+    inputs.load([*target.seeds(), *corpus(name)])
+    tries, begun, worked = 0, time.monotonic(), time.process_time()
+    known = list(inputs.inputs)
     while time.monotonic() - begun < seconds:
         first = known.pop() if known else None
         data = (
-            mutated(chance.choice(corpus.inputs), corpus.inputs, chance) if first is None else first
+            mutated(chance.choice(inputs.inputs), inputs.inputs, chance) if first is None else first
         )
         before, cpu, tries = lines.new, time.process_time(), tries + 1
         why = ""
@@ -191,9 +218,10 @@ def fuzz(name: str, target: Target, seconds: float, seed: int, build: Path) -> l
             finds[why] = keep(build / "finds" / name, data)
             print(f"FIND {name}: {why} in {finds[why]}\n{shown}", flush=True)
         if not why and first is None and lines.new > before:
-            corpus.add(data)
-    print(f"{name}: {tries:,} inputs in {time.monotonic() - begun:.0f} s, {lines.new:,} lines,"
-          f" {len(corpus.inputs):,} inputs kept, {len(finds)} finds", flush=True)  # fmt: skip
+            inputs.add(data)
+    print(f"{name}: {tries:,} inputs in {time.monotonic() - begun:.0f} s,"
+          f" {time.process_time() - worked:.0f} s of processor time, {lines.new:,} lines,"
+          f" {len(inputs.inputs):,} inputs kept, {len(finds)} finds", flush=True)  # fmt: skip
     return list(finds.values())
 
 
@@ -205,8 +233,13 @@ def main() -> int:
     parser.add_argument("target", nargs="*", choices=[*TARGETS, []])
     parser.add_argument("--seed", type=int, default=time.time_ns())
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "fuzz")
+    parser.add_argument("--keep", action="store_true", help="only renew tests/fuzz/corpus")
     given = parser.parse_args()
     chosen: Mapping[str, Target] = {it: TARGETS[it] for it in given.target or TARGETS}
+    if given.keep:
+        for it, target in chosen.items():
+            keep_corpus(it, target, given.build)
+        return 0
     found = [
         fuzz(it, target, given.seconds, given.seed, given.build) for it, target in chosen.items()
     ]
@@ -214,5 +247,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path[1:1] = [str(ROOT), str(ROOT / "tests" / "mouseflow")]
+    sys.path[1:1] = [
+        str(ROOT),
+        *(str(ROOT / "tests" / name) for name in ("mouseflow", "end_to_end")),
+    ]
     sys.exit(main())

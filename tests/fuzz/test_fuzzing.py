@@ -4,7 +4,7 @@ import random
 
 import pytest
 from fuzz_targets import TARGETS, finds
-from fuzzer import FINDS, mutated
+from fuzzer import FINDS, corpus, mutated
 
 TRIES = {"rules": 60, "config": 60, "api": 8, "slack": 60}
 
@@ -16,6 +16,14 @@ TRIES = {"rules": 60, "config": 60, "api": 8, "slack": 60}
 )
 def test_what_was_found_stays_fixed(name, path):
     TARGETS[name].run(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_corpus_is_read_or_refused(name):
+    inputs = corpus(name)
+    assert inputs
+    for data in inputs:
+        TARGETS[name].run(data)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -320,6 +320,12 @@ def test_the_end_of_an_alert_says_how_long_it_lasted():
     assert plain(message)[0] == "✅ Resolved after 5 h 12 min: A sample · Checkout · myshop.com"
 
 
+def test_the_end_of_an_alert_of_which_nobody_knows_whether_it_is_back_says_so():
+    why = "conversion 10 % can't be compared with before: not known to be back"
+    message = compose.resolved(replace(SAMPLES["funnels"], why=(why,)), APP, timedelta(days=7))
+    assert plain(message)[0].startswith("🔵 Ended after 7 d, perhaps not back: A sample")
+
+
 def test_the_end_of_an_alert_whose_figure_is_not_back_says_so():
     task = replace(SAMPLES["funnels"], why=("conversion 10 % is usual now; it was 30 %",))
     message = compose.resolved(task, APP, timedelta(days=7))

@@ -361,3 +361,22 @@ def test_no_change_of_a_sample_raises_anything_but_bad_answer(data):
             request.read(body)
         except BadAnswer:
             continue
+
+
+@pytest.mark.parametrize(
+    "moment", ["9999-12-31T23:59:59.9-12:00", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00"]
+)
+def test_a_date_at_an_end_of_the_calendar_costs_itself_and_no_row(moment):
+    """Sums with it and other time zones of it would overflow, wherever it is used."""
+    row = {"id": "a", "created": moment, "country": "dk", "lastActivity": "2015-09-23T09:46:08"}
+    whole = {"count": 2, "recordings": [row, {"id": "b", "created": "2015-09-23T09:46:08"}]}
+    page = recordings.list("w").read(json.dumps(whole).encode())
+    first, second = page.recordings
+    assert (first.created, first.country, first.last_activity.year) == (None, "dk", 2015)
+    assert [bad.field for bad in first.bad_values] == ["created"]
+    assert second.created is not None
+    site = json.dumps([{"id": "w", "name": "shop.com", "created": moment}])
+    assert websites.list().read(site.encode())[0].created is None
+    detail = {"id": "a", "pageViews": [{"startTime": moment, "uri": "https://shop.com/"}]}
+    read = recordings.detail("w", "a").read(json.dumps(detail).encode())
+    assert (read.page_views[0].start_time, read.page_views[0].uri) == (None, "https://shop.com/")

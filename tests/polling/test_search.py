@@ -59,6 +59,17 @@ async def test_the_api_decides_who_is_found(shop):
     assert searches(shop).count("acme corp") == searches(shop).count("globex") == 1
 
 
+async def test_texts_that_differ_in_case_or_spaces_are_one_query(tmp_path):
+    text = RULES.replace("[acme corp, globex]", '["ACME  Corp ", " acme corp"]')
+    shop = Account(tmp_path, text, ops="#ops")
+    acme, other = visit(shop, "ACME Corp Ltd"), visit(shop, "Telia")
+    await shop.poll()
+    assert {("acme", acme), ("others", other)} <= shop.matched()
+    assert ("others", acme) not in shop.matched()
+    assert len([it for it in searches(shop) if "finds nobody" not in it]) == 1
+    shop.close()
+
+
 async def test_it_costs_nothing_while_no_recording_depends_on_it(shop):
     await shop.poll()
     assert searches(shop) == []

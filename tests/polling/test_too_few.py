@@ -195,6 +195,20 @@ async def test_silence_while_the_list_of_websites_can_not_be_read_is_unknown(sho
     assert await shop.pass_time(40) == ["slack"]
 
 
+async def test_a_website_that_was_stopped_since_the_last_list_of_websites_is_not_silent(tmp_path):
+    shop = Shop(tmp_path, NOBODY.replace("within: 2h", "within: 10m"))
+    for _ in range(12):
+        shop.visit()
+        assert await shop.pass_time(5, every=5) == []
+    shop.sim.intervene("myshop.com", status="Stopped")
+    for _ in range(4):  # the next list of websites comes in 20 minutes
+        shop.wait(minutes=5)
+        await shop.watcher.poll_recordings(shop.site)
+    assert await shop.pass_time(60) == []
+    assert "slack" not in shop.alerts
+    shop.close()
+
+
 async def test_silence_at_a_rate_that_the_bot_has_lowered_is_not_nobody(shop):
     def lowered(conn):
         own(conn, Ownership(shop.site.id, "recording_rate", "budget:plan", shop.now, "", "25", 100))

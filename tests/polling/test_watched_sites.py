@@ -1,6 +1,7 @@
 """Which websites are watched, and by which prepared rules."""
 
 import asyncio
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +13,8 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rule_reader import Start
 from bot.rules.files.load import read
+from bot.store.audit import Note, history, record
+from bot.store.rules import RejectedRules, reject_rules
 from bot.watched_sites import (
     AT_ONCE,
     NOTHING_PREPARED,
@@ -20,7 +23,7 @@ from bot.watched_sites import (
     prepare,
     watched_sites,
 )
-from bot.watcher import Watcher
+from bot.watcher import OWN_FAULTS, Watcher
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
 
@@ -120,6 +123,39 @@ async def test_a_bot_that_another_one_leads_logs_what_is_wrong_with_its_rule_fil
     assert [it["faults"] for it in logs if it["event"] == "rules.reload_failed"] == [
         ["r.yaml:3:1: wrong"]
     ]
+
+
+async def test_people_hear_once_of_errors_in_the_files_of_one_bot_alone(account):
+    context = PollContext(account.sender, account.store, ZoneInfo(account.zone), account.settle,
+                account.start, Routing("#mouseflow", account.zone))  # fmt: skip
+    account.store.sharing.leads = False
+    rules = read([("r.yaml", RULES)])
+    watcher = Watcher(context, rules, ops="#ops", wake=lambda: None, clock=lambda: account.now)
+
+    async def told(*, after: timedelta) -> list[str]:
+        await watcher.tell_own_faults()
+        account.now += after
+        await watcher.tell_own_faults()
+        found = account.store.do(lambda conn: history(conn, kind="notice"))
+        return [f"{it.text} {it.details['lines']}" for it in reversed(found)]
+
+    wrong = ["r.yaml:3:1: wrong"]
+    leads = RejectedRules(account.now, wrong)
+    account.store.do(lambda conn: reject_rules(conn, leads))
+    await watcher.reject_rules(wrong)
+    assert await told(after=OWN_FAULTS) == []  # the bot that leads has told that
+    await watcher.use_rules(rules)
+    assert await told(after=OWN_FAULTS) == []
+    account.store.do(lambda conn: record(conn, account.now, [Note(kind="rules.loaded")]))
+    await watcher.reject_rules(wrong)
+    assert await told(after=OWN_FAULTS - timedelta(seconds=1)) == []
+    said = ["Rule files of the bot that does not lead have errors. It uses its previous rules. "
+            "['r.yaml:3:1: wrong']"]  # fmt: skip
+    assert await told(after=timedelta(seconds=1)) == said
+    assert await told(after=timedelta(hours=1)) == said
+    await watcher.use_rules(rules)
+    said.append("Rule files of the bot that does not lead are fixed. It uses them now. []")
+    assert await told(after=timedelta(hours=1)) == said
 
 
 def test_only_rules_that_have_changed_are_prepared_anew():

@@ -3,12 +3,14 @@
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bot_process
 import pytest
 
 from bot.cli.main import main
@@ -64,7 +66,7 @@ class Place:
             monkeypatch.setenv(name, value)
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return bot_process.Popen(
             [sys.executable, "-m", "bot", *arguments],
             cwd=self.directory, env=self.environ | environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -373,6 +375,7 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
         ("same", [], []),
     ]
     assert same["bounce"]["after"] == 2
+    assert "\nno rule differs from the running ones\n" in place.run("plan")
     # Posts and writes are those of the same matches: the early ones call for none.
     text = place.run("plan")
     assert "posts a day: 0.3 (the running rules: 0.3), and 0.3 digests" in text
@@ -400,7 +403,10 @@ def test_a_plan_tells_what_changed_rules_gain_and_lose(place: Place) -> None:
     assert short not in str(told["rules"])
     assert place.writes() == writes
     assert sorted(place.directory.rglob("*")) == files
-    assert "calls a day: at most" in place.run("plan")
+    text = place.run("plan")
+    assert "\n2 of 2 rules differ from the running ones, 1 is gone\n" in text
+    assert "calls a day: at most" in text
+    assert re.search(r"at most \d{1,3}(,\d{3})* for polling", text)
 
 
 def test_a_curve_counts_what_the_account_has_at_each_threshold(place: Place) -> None:

@@ -211,7 +211,7 @@ def test_a_plan_promises_no_more_calls_than_the_rate_allows():
         cost = rule_diff.calls(one, sites, timedelta(minutes=1), rate, 0, 0, span)
         return rule_diff.costs(rule_diff.Work(), Line(), cost, span)[-1]
 
-    assert "at most 172800 for polling (bounded by 2 calls a second), about" in told(2)
+    assert "at most 172,800 for polling (bounded by 2 calls a second), about" in told(2)
     assert "bounded" not in told(100)
 
 

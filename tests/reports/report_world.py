@@ -7,9 +7,10 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 from bot.domain.alert_state import GAP
-from bot.domain.calendar import Days
+from bot.domain.calendar import Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import TryLater
+from bot.new_rules import fingerprint
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.reports.fetch import LevelMemory
@@ -21,7 +22,6 @@ from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
 from bot.store.rules import rules_loaded
-from bot.watcher import fingerprint
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 SITE = Site("w1", "myshop.com")
@@ -140,6 +140,7 @@ class World:
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.memory = LevelMemory()
         self.holidays: tuple[Days, ...] = ()
+        self.quiet = Calendar()
 
     def restart(self) -> None:
         self.memory = LevelMemory()
@@ -177,6 +178,7 @@ class World:
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),
             holidays=self.holidays,
+            quiet=self.quiet,
         )
 
     async def looked(self, **wait: float) -> list[str]:

@@ -171,6 +171,7 @@ sagging:
 
 async def test_a_figure_is_compared_with_its_own_past():
     world = World("funnels", CHANGE)
+    world.api.old, world.api.old_until = {"checkout": []}, "2026-03-10"
     world.api.funnels["checkout"] = [1000, 300]
     assert await world.looked() == []
     assert world.notes("level.no_history")

@@ -272,6 +272,10 @@ emptier:
     world.now += timedelta(minutes=1)
     see("Recording")
     assert await world.looks(45, hours=1) == []  # the past was as low for some hours
+    # Whether it is back stays unknown: that ends it only when the past is out of reach.
+    assert await world.looks(90, hours=1) == []
+    assert await world.looks(20, hours=1) == ["emptier: resolved"]
+    assert "entered 400 can't be compared with before: not known to be back" in world.why()[0]
 
 
 async def test_the_end_of_a_drop_that_is_over_says_nothing_of_the_kind():

@@ -197,6 +197,35 @@ async def test_shares_know_the_usual_on_the_first_day():
     assert len(world.api.calls) == calls + 8
 
 
+DROPPED = """
+dropped:
+  watch: funnels
+  over_last: 1d
+  when: {entered: {min: 100}, conversion: {drops_by: 50%, against: 7d}}
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+async def test_a_share_is_compared_with_the_week_before_on_the_first_day():
+    world = begin(DROPPED)
+    world.api.old, world.api.old_until = {"checkout": [1000, 300]}, "2026-03-02"
+    world.api.funnels["checkout"] = [400, 50]
+    assert await world.looked(seconds=0) == ["dropped: slack"]
+    assert "conversion down by 50 % against 7 d ago" in world.why()[0]
+    assert "12.5 %, was 30 %" in world.why()[0]
+    calls = len(world.api.calls)
+    await world.looks(8, hours=1)
+    assert len(world.api.calls) == calls + 8
+
+
+async def test_a_count_is_compared_with_the_week_before_when_the_bot_has_seen_it():
+    world = begin(DROPPED.replace("conversion: {drops_by", "completed: {drops_by"))
+    world.api.old, world.api.old_until = {"checkout": [1000, 300]}, "2026-03-02"
+    world.api.funnels["checkout"] = [400, 50]
+    assert await world.looked(seconds=0) == []
+    assert world.notes("level.no_history")
+
+
 async def test_averages_of_pages_know_the_usual_on_the_first_day():
     world = World("pages", SLOW, start=MONDAY)
     world.api.pages = {"/a": {"views": 100, "renderTime": 4000}}

@@ -2,18 +2,24 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import msgspec
 import pytest
 from posting_world import SITE, posting
 from structlog.testing import capture_logs
 from weekly_world import RULES, Weeks
 
+from bot.domain.alert_state import Level
 from bot.domain.subjects import Site
 from bot.errors import RuleErrors, TryLater
 from bot.messages.template_check import SAMPLES
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
+from bot.polling.record_matches import Found, record_poll
 from bot.ports import Addresses
 from bot.rules.files.load import read
+from bot.store.alert_states import KeptLevel, save_level
+from bot.store.matches import PollOutcome
 from bot.weekly import post_reports
 
 MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
@@ -157,6 +163,37 @@ async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
         await world.tick(MONDAY - 7 * DAY)
         text = (await world.tick(MONDAY))[-1]
     assert text.startswith("📊 Week 11: 6 matches")
+
+
+async def test_pages_are_those_of_the_reported_week_by_the_minute():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(MONDAY - 8 * DAY)
+        for at in (MONDAY - 7 * DAY - timedelta(hours=1), MONDAY - timedelta(hours=1)):
+            world.matches("search-dead-end", at, "/search")
+        await world.tick(MONDAY)
+        assert "1 on */search*" in str(slack.posts()[-1].blocks)
+
+
+async def test_alerts_that_were_held_back_have_not_fired():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(MONDAY - 7 * DAY)
+        (rule,) = [each for each in world.rules.rules if each.id == "checkout-funnel"]
+        funnel = msgspec.structs.replace(SAMPLES["funnels"].subject, website=SITE)
+        slack.now = MONDAY - DAY
+        for name, held in (("a", "paused"), ("b", "while another alert fires"), ("c", "")):
+            found = Found(rule=rule, subject=funnel, happened=slack.now, episode=name, held=held)
+            outcome = PollOutcome(source="funnels", website=SITE.id, at=slack.now)
+            work = partial(
+                record_poll, outcome=outcome, found=[found], routing=world.context.routing
+            )
+            slack.store.do(work)
+        level = KeptLevel(Level(true_since=slack.now, fired=slack.now, polled=slack.now), funnel)
+        save = partial(save_level, rule=rule.id, website=SITE.id, subject=funnel.key, kept=level)
+        slack.store.do(lambda conn: save(conn, at=slack.now))
+        await world.tick(MONDAY)
+        assert "1 alert fired" in str(slack.posts()[-1].blocks)
 
 
 ODD = Site("odd", "odd.example")

@@ -43,7 +43,7 @@ def test_a_field_without_a_declaration_cannot_be_made(left_out):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"at": "", "raw": lambda it: it}, "recordings.country: say where its value stands"),
+        ({"at": "", "raw": lambda it: it}, "recordings.country: say where its value is"),
         ({"source": Source.SERVER}, "needs asked_by"),
         ({"asked_by": AskedBy.THRESHOLD}, "needs asked_by"),
         ({"type": "duration"}, "has a unit"),

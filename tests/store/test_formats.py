@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import bot_process
 import pytest
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
@@ -276,7 +277,7 @@ def test_a_crash_during_the_conversion_loses_nothing(tmp_path, at):
     file = tmp_path / "bot.db"
     url = write(file, 1)
     before = rows(file)
-    died = subprocess.run([sys.executable, "-c", DIES, url, at], capture_output=True, check=False)
+    died = bot_process.run([sys.executable, "-c", DIES, url, at])
     assert died.returncode == -9, died.stderr
     with open_store(url) as store:
         assert not store.do(differences)

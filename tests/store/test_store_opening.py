@@ -4,16 +4,19 @@ import asyncio
 import os
 import sqlite3
 import stat
-import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import bot_process
 import pytest
 from store_samples import NOW, match, poll, url
 
 from bot.errors import ConfigError, StoreError
 from bot.store import backup, in_memory_copy, open_store
 from bot.store.audit import Note, history, record
+from bot.store.database import TOGETHER
+from bot.store.lineage import written
 from bot.store.matches import commit_poll, matches_of
 from bot.store.recordings import set_watermark, watermark
 
@@ -59,9 +62,9 @@ def test_the_lock_goes_with_its_process(tmp_path):
         "import os, sys; from bot.store import open_store\n"
         "open_store(sys.argv[1]); print('open', flush=True); os.kill(os.getpid(), 9)"
     )
-    ended = subprocess.run([sys.executable, "-c", dies, url(tmp_path)], capture_output=True)
+    ended = bot_process.run([sys.executable, "-c", dies, url(tmp_path)])
     assert ended.returncode == -9
-    assert ended.stdout == b"open\n"
+    assert ended.stdout == "open\n"
     open_store(url(tmp_path)).close()
 
 
@@ -275,3 +278,46 @@ async def test_units_of_work_run_one_after_another(store):
 
     await asyncio.gather(*(store.run(raise_by_one) for _ in range(50)))
     assert await store.run(lambda conn: watermark(conn, "s", "w")) == "50"
+
+
+async def while_others_wait(store, *units):
+    """What becomes of the units; all of them wait until the store is free."""
+    free = threading.Event()
+    busy = asyncio.create_task(store.run(lambda _conn: free.wait()))
+    waiting = [asyncio.create_task(store.run_together(unit)) for unit in units]
+    await asyncio.sleep(0)  # now they are in the queue
+    free.set()
+    await busy
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_units_that_wait_share_one_transaction(store):
+    before = await store.run(written)
+    said = [lambda conn, n=n: (note(conn, f"note {n}"), n)[1] for n in range(TOGETHER + 3)]
+    assert await while_others_wait(store, *said) == [*range(TOGETHER + 3)]
+    assert len(await store.run(history)) == TOGETHER + 3
+    assert await store.run(written) == before + 2
+
+
+async def test_a_unit_that_fails_takes_no_other_along(store):
+    def fails(conn):
+        note(conn, "never stored")
+        raise ValueError("of this unit")
+
+    answers = await while_others_wait(store, lambda conn: note(conn, "first"), fails, note)
+    assert [type(each) for each in answers] == [type(None), ValueError, type(None)]
+    stored = [entry.text for entry in await store.run(history)]
+    assert stored == ["something", "first"]
+
+
+async def test_an_error_of_the_store_is_told_to_all_that_shared_the_transaction(store):
+    calls = []
+
+    def full(_conn):
+        calls.append(1)
+        raise StoreError("the disk is full")
+
+    answers = await while_others_wait(store, note, full, note)
+    assert [str(each) for each in answers] == ["the disk is full"] * 3
+    assert calls == [1]
+    assert await store.run(history) == []

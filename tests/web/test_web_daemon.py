@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import bot_process
 import httpx
 import pytest
 from daemon_world import Daemon
@@ -122,9 +123,10 @@ def test_a_chosen_address_that_is_taken_is_an_error_and_the_default_is_not(tmp_p
 
 def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
     watch = (
-        "import sys, bot.daemon, bot.cli.run; "
+        "import sys, bot.logs, bot.daemon, bot.cli.run; "
         "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client',"
-        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel',"
+        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel', 'jinja2', 're2',"
+        " 'rich', 'click', 'apprise', 'psycopg', 'sqlalchemy.dialects.postgresql',"
         " 'bot.rules.files.load')"
         " if name in sys.modules])"
     )
@@ -134,7 +136,7 @@ def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
 
 def test_the_demo_that_keeps_running_prints_the_address_of_its_page():
     asked = [sys.executable, "-m", "bot", "demo", "--keep", "--seconds", "1"]
-    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as demo:
+    with bot_process.Popen(asked, stdout=subprocess.PIPE, text=True) as demo:
         try:
             line = next(line for line in demo.stdout if "Status page: " in line)
             url = line.rpartition(" ")[2].strip()

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from web_world import NOW, WebWorld
 
 from bot.actions import IRREVERSIBLE
+from bot.cli.history import KINDS
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
 from bot.domain.subjects import Band, RecordingSubject, Site
@@ -150,6 +151,18 @@ async def test_the_audit_log_is_downloaded_whole_by_the_filters_of_the_page(tmp_
     ]  # fmt: skip
     assert len(lines) == 2_500
     assert len(every) > 2_502  # single actions, too
+
+
+async def test_no_entry_of_the_audit_log_is_told_in_the_names_of_the_store(tmp_path):
+    world = WebWorld(tmp_path)
+    step = "one/site-1/r1/slack-1"
+    notes = [Note(kind=kind, rule="one", website="site-1", step=step) for kind in KINDS]
+    world.write(record, NOW, notes)
+    async with world.ask() as asking:
+        lines = (await asking.get("/activity.jsonl")).text
+        page = (await asking.get("/activity")).text
+    raw = [kind.replace(".", ": ").replace("_", " ") for kind in KINDS if "." in kind]
+    assert [words for words in raw if words in lines or words in page] == []
 
 
 def test_a_budgets_range_is_wider_where_days_differ_more():

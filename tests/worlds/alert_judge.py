@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alert_worlds import POLL, AlertHistory, Subject
-from judge import View, figure, listed, matches
+from judge import View, figure, in_hours, listed, matches
 from world_history import Said, Span
 
 SOON = 90.0
@@ -251,11 +251,16 @@ def compared(
 ) -> Iterator[tuple[str, str]]:
     """Each expected message has one, each message was expected; reminders keep their distance."""
     critical = all(span.what.get("severity") == "critical" for span in told.rules[name])
-    quiet = [] if critical else told.quiet
+    closed = off_hours(told, name)
+    quiet = closed if critical else [*told.quiet, *closed]
     left = [each for each in said if kind_of(each) != "still"]
+    alone = True  # the beginning was posted by itself, not in a digest
     for event in walk.events.get((name, subject.name), []):
-        if any(span.start - SOON <= event.at <= (span.end or 0) for span in quiet):
-            continue
+        if event.kind == "fired":
+            alone = not any(span.start - SOON <= event.at <= (span.end or 0) for span in closed)
+        either = event.optional or any(
+            span.start - SOON <= event.at <= (span.end or 0) for span in quiet
+        )
         until = soon(told, event.at)
         found = next(
             (it for it in left if kind_of(it) == event.kind and event.at - 2 <= it.at <= until),
@@ -266,23 +271,22 @@ def compared(
             rule = walk.rule(name, event.at)
             icon = ICONS[rule.get("severity", "warning")] if rule else ""
             news = rule is not None and "new_responses" in rule["when"]
-            if event.kind == "fired" and not news and not found.text.startswith(icon):
+            if event.kind == "fired" and not (news or either) and not found.text.startswith(icon):
                 yield "false", f"{icon} was meant at {when(event.at)}: {found.text!r}"
-        elif not event.optional:
+        elif not either and (alone or event.kind == "fired"):
             yield "missed", f"{event.kind} at {when(event.at)}, nothing was posted"
     for each in left:
-        if not any(span.start <= each.at <= (span.end or 0) + 600 for span in quiet):
+        if not any(span.start <= each.at <= speaks(told, span.end or 0) + 600 for span in quiet):
             yield "false", f"at {when(each.at)}: {each.text!r}"
     for span in quiet:
         for each in said:
             if span.start + SOON < each.at < (span.end or 0) - 1:
                 yield "false", f"in a quiet time, at {when(each.at)}: {each.text!r}"
-    if not quiet:
-        yield from reminders(told, walk, name, subject, said)
+    yield from reminders(told, walk, name, subject, said, quiet=bool(quiet))
 
 
 def reminders(
-    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said]
+    told: AlertHistory, walk: Walk, name: str, subject: Subject, said: list[Said], *, quiet: bool
 ) -> Iterator[tuple[str, str]]:
     """Reminders come while an alert lasts, never more often than `remind`, and never too late."""
     spans = told.rules[name]
@@ -298,7 +302,7 @@ def reminders(
             elif each.at - last.at < every - SOON:
                 yield "false", f"a reminder at {when(each.at)}, the last post was {when(last.at)}"
         last = each
-    if len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
+    if quiet or len(spans) > 1 or "remind" not in spans[0].what or "not_while" in spans[0].what:
         return
     every = figure(spans[0].what["remind"]) or 0
     polls = walk.true.get((name, subject.name), [])
@@ -321,6 +325,29 @@ def soon(told: AlertHistory, at: float) -> float:
             later = [it.start for it in told.well if it.start >= span.end]
             return min(later, default=told.end) + SOON
     return until
+
+
+def speaks(told: AlertHistory, at: float) -> float:
+    """When the bot can post what waited until then: at once, or after its next start."""
+    begins = (
+        max(at, it.start) for it in told.well if (it.end or told.end) - max(at, it.start) > SOON
+    )
+    return next(begins, told.end)
+
+
+def off_hours(told: AlertHistory, name: str) -> list[Span]:
+    """Times outside the rule's hours, in which what it has to say waits for a digest."""
+    hours = {str(span.what["active"]) for span in told.rules[name] if "active" in span.what}
+    found: list[Span] = []
+    at = told.well[0].start - 60
+    while hours and (at := at + 60) < told.end:
+        if in_hours(told.zone, min(hours), at):
+            continue
+        if found and at - (found[-1].end or 0) < 90:
+            found[-1] = Span(found[-1].start, "closed", at + 60)
+        else:
+            found.append(Span(at, "closed", at + 60))
+    return found
 
 
 def counted(told: AlertHistory) -> Counter[str]:

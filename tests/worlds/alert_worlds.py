@@ -93,7 +93,9 @@ class AlertWorld(Process):
         made = dice.alert(self.chance, name)
         if counts(made):
             return made
-        former = sorted(each for each in self.rules if int(each[1:]) < int(name[1:]))
+        former = sorted(
+            each for each in self.rules if each[0] == "r" and int(each[1:]) < int(name[1:])
+        )
         if former and self.chance.random() < 0.35:
             made["not_while"] = self.chance.choice([former[-1], former[-2:]])
         return made
@@ -110,6 +112,9 @@ class AlertWorld(Process):
             now=lambda: datetime.now(UTC),
         )  # fmt: skip
         self.app = self.sim.mouseflow_app
+        for site in self.sites:
+            for one in site.campaigns:
+                self.sim.respond(site.id, one, 1)
         self.changed()
         settings = {"BOT_POLL__REPORTS": f"{POLL:.0f}s", "BOT_POLL__FEEDBACK": f"{POLL:.0f}s"}
         if self.quiet:
@@ -162,6 +167,7 @@ def fields_of(site: Site, subject: Subject) -> dict[str, Any]:
             "recording_rate": its["recordingRate"],
             "read_only": its["readOnly"],
             "is_demo": its["isDemo"],
+            "stopped_by": "person" if its["status"] == "Stopped" else None,
             "anonymize_ips": its["anonymizeIps"],
             "disable_keystrokes": its["disableKeystrokes"],
             "excluded_ips": list(its["excludedIps"]),
@@ -177,6 +183,7 @@ def fields_of(site: Site, subject: Subject) -> dict[str, Any]:
         "locked": False,
         "responses": answers,
         "impressions": 4 * answers,
+        "response_rate": 25 if answers else None,
     }
 
 
@@ -241,27 +248,33 @@ async def edits(world: AlertWorld) -> None:
     chance = world.chance
     name = chance.choice(sorted(world.rules))
     rule = world.rules[name]
-    edit = chance.choice(["texts", "when", "gone", "off", "for", "new"])
+    first = world.first_name(name)
+    edit = chance.choice(["texts", "when", "gone", "off", "for", "new", "name"])
     if counts(rule) and edit in ("when", "gone", "for"):
         return  # what becomes of the count is not documented, and such a rule has no `for`
     match edit:
         case "texts":
-            rule = rule | {"summary": f"Rule {name} anew", "severity": chance.choice(SEVERITIES)}
+            rule = rule | {"summary": f"Rule {first} anew", "severity": chance.choice(SEVERITIES)}
         case "when":
-            while counts(other := dice.alert(chance, name, rule["watch"])):
+            while counts(other := dice.alert(chance, first, rule["watch"])):
                 pass
             rule = rule | {"when": other["when"]}
             rule.pop("until", None)
         case "off":
             rule = rule | {"disabled": not rule.get("disabled", False)}
-            world.history.disabled.append((now(), name))
+            world.history.disabled.append((now(), world.first_name(name)))
         case "for":
             rule = rule | {"for": chance.choice(["8m", "18m"])}
+        case "name":
+            if not awaited(world, name):
+                world.rename(name)
+                await reload(world)
+            return
         case "new":
             name = f"r{len(world.in_force_since)}"
             rule = world.rule(name)
         case "gone":
-            if any(name in listed(each.get("not_while", [])) for each in world.rules.values()):
+            if awaited(world, name):
                 return
             del world.rules[name]
             await reload(world)
@@ -274,6 +287,11 @@ async def reload(world: AlertWorld) -> None:
     world.write_rules()
     world.reload.set()
     await exactly(1)
+
+
+def awaited(world: AlertWorld, name: str) -> bool:
+    """Whether another rule names this one."""
+    return any(name in listed(each.get("not_while", [])) for each in world.rules.values())
 
 
 def counts(rule: dict[str, Any]) -> bool:

@@ -8,7 +8,9 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import datetime
+from datetime import time as clock
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ruamel.yaml import YAML
 
@@ -25,6 +27,7 @@ NUMBERS = {
     "recording_rate",
     "responses",
     "impressions",
+    "response_rate",
     "friction",
     "duration",
     "pages",
@@ -158,6 +161,8 @@ def same(field: str, wanted: Any, value: Any) -> bool:
         return wanted is value
     if field in NUMBERS:
         return figure(wanted) == figure(value)
+    if field == "search":
+        return str(wanted).casefold() in str(value).casefold()
     return bool(value) and like(shape(field, wanted), shape(field, value))
 
 
@@ -192,6 +197,20 @@ def figure(value: Any) -> float | None:
     return None
 
 
+def in_hours(zone: str, hours: str, at: float) -> bool:
+    """Whether the moment lies in these hours: days, times of the day, or both."""
+    local = datetime.fromtimestamp(at, ZoneInfo(zone))
+    *days, times = hours.split(" ") if ":" in hours else [hours, "00:00-00:00"]
+    start, end = (clock.fromisoformat(each) for each in times.split("-"))
+    inside = start <= local.time() < end if start < end else not end <= local.time() < start
+    names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    found = names if not days else list[str]()
+    for part in days[0].split(",") if days else ():
+        first, _, last = part.partition("-")
+        found = [*found, *names[names.index(first) : names.index(last or first) + 1]]
+    return inside and names[local.weekday()] in found
+
+
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -200,11 +219,15 @@ def listed(value: Any) -> list[Any]:
 # true; any other waits until the session is over".
 
 CHANGED_BY_PEOPLE = {"watched", "starred", "shared", "visitor_name"}
+GROWING = {"exit_page"}
+"""What a session may still change, so that a rule that groups by it waits."""
 LATE, EITHER, EARLY = "waits", "either", "early"
 
 
 def phase(rule: dict[str, Any]) -> str:
     """Whether the rule must wait for the session's end, must not, or the docs leave it open."""
+    if GROWING & {*rule.get("once_per", {}), rule.get("count", {}).get("by")}:
+        return LATE
     found = {each for key, test in rule["when"].items() for each in phases(key, test)}
     found |= {
         each for key, test in rule.get("except", {}).items() for each in phases(key, test, no=True)
@@ -226,7 +249,7 @@ def phases(key: str, test: Any, *, no: bool = False) -> Iterator[str]:
         for inner, wanted in test.items():
             yield from (phases(inner, wanted) if inner not in ("path", "title") else (EARLY,))
         yield LATE if no else EARLY
-    elif key in ("exit_page", "variables"):
+    elif key in ("exit_page", "variables", "search"):
         yield LATE
     elif key in CHANGED_BY_PEOPLE:
         yield EITHER

@@ -8,7 +8,7 @@ from collections import Counter
 from alert_judge import counted, wrongs
 from alert_worlds import AlertWorld
 
-IN_CI = 60
+IN_CI = 50
 
 
 def test_alerts_are_what_the_docs_say(seed, tmp_path, record_property):

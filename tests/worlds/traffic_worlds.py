@@ -47,6 +47,8 @@ class Range:
 class TrafficWorld(Process):
     """One world. `run` lets it happen; `wrongs` compares it with the docs."""
 
+    grid = 45.0
+
     def __init__(self, seed: int, folder: Path) -> None:
         super().__init__(seed, folder)
         chance = self.chance
@@ -80,9 +82,14 @@ class TrafficWorld(Process):
                 {"under": chance.choice([1, 5, 40])},
             ]
         )
+        today = "under" in test and chance.random() < 0.5
         made: dict[str, Any] = {"summary": f"Rule {name}", "watch": "websites"}
-        made["over_last"] = chance.choice(["1h", "2h", "3h"])
-        made["when"] = {"recordings": test}
+        if today:
+            over = {chance.choice(["over", "min"]): chance.choice([20, 150, 600])}
+            made["when"] = {"recordings_today": over}
+        else:
+            made["over_last"] = chance.choice(["1h", "2h", "3h"])
+            made["when"] = {"recordings": test}
         if chance.random() < 0.4:
             made["for"] = chance.choice(["20m", "50m"])
         return made | {"resolved": True, "do": {"slack": {"channel": f"#{name}"}}}
@@ -101,6 +108,7 @@ class TrafficWorld(Process):
         self.prepare(
             self.zone,
             BOT_POLL__REPORTS=f"{POLL:.0f}s",
+            BOT_POLL__RECORDINGS="1h",
             BOT_RULES__HOLIDAYS=",".join(each.isoformat() for each in sorted(self.holidays)),
         )
         await self.start()
@@ -171,6 +179,8 @@ class TrafficWorld(Process):
 
     def holds(self, rule: dict[str, Any], at: float) -> bool | None:
         """Whether the condition holds at that moment; None where the docs leave it open."""
+        if "recordings_today" in rule["when"]:
+            return self.today(rule["when"]["recordings_today"], at)
         ((name, bound),) = rule["when"]["recordings"].items()
         over = figure(rule["over_last"]) or 0
         made = self.figure(at, over)
@@ -191,13 +201,23 @@ class TrafficWorld(Process):
             never = made.high < share * usual.low
         return True if sure else False if never else None
 
+    def today(self, test: dict[str, Any], at: float) -> bool | None:
+        """Whether so many were made since midnight; open within a poll of it."""
+        local = datetime.fromtimestamp(at, ZoneInfo(self.zone))
+        begin = local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        if at - begin < 2 * BETWEEN:
+            return None
+        ((_, limit),) = test.items()
+        low, high = self.made(begin, at - 60), self.made(begin, at + 60)
+        return True if low > limit else False if high < limit else None
+
     def not_recorded(self, since: float, until: float) -> bool:
         """Whether the website was stopped at some time in between."""
         spans = zip(self.switched[::2], [*self.switched[1::2], self.ended], strict=False)
         return any(start < until and since < end for start, end in spans)
 
     def told(self, rule: dict[str, Any], at: float) -> str:
-        over = figure(rule["over_last"]) or 0
+        over = figure(rule.get("over_last", "1h")) or 0
         return f"{self.figure(at, over)}, usually {self.usual(at, over)}"
 
     def usual(self, at: float, over: float) -> Range | None:

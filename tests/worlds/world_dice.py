@@ -200,6 +200,7 @@ FIELDS: dict[str, Test] = {
     "weekday": texts("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
     "hour": bounds(0, 6, 9, 12, 17, 22),
     "created": moments,
+    "search": texts("frankfurt", "Copenhagen", "hesse", "AppleWebKit/605", "nobody", ops=False),
 }
 HEAVY = ("friction", "duration", "pages", "saw_page", "page", "tags", "journey", "visitor_type")
 """Drawn more often than the others."""
@@ -245,8 +246,25 @@ def too_few(chance: random.Random, name: str) -> dict[str, Any]:
     return made
 
 
+GROUPS = (
+    "website", "entry_page", "exit_page", "country", "region", "city", "isp", "ip", "browser", "os",
+    "device", "referrer", "visitor", "visitor_name",
+)  # fmt: skip
+"""Names that `once_per` and `count` know."""
+
+
+def grouped(chance: random.Random) -> dict[str, Any]:
+    """A limit for each value of some field."""
+    name = chance.choice(GROUPS)
+    once = {"once_per": {name: chance.choice(["10m", "1d"])}}
+    least = chance.choice([2, 3])
+    many = {"count": {"at_least": least, "within": chance.choice(["10m", "30m"]), "by": name}}
+    return chance.choice([once, many])
+
+
 ADORNMENTS: dict[str, Any] = {
     "severity": "critical", "owner": "Ops", "runbook": "https://wiki.example/x", "disabled": True,
+    "silence": ["waits"],
 }  # fmt: skip
 
 
@@ -332,6 +350,10 @@ WEBSITE: dict[str, Test] = {
     "merge_urls": several("/search/*", "/product/*", "/x", regex="prod"),
     "domains": several("*.com", "evil.example", "checkout.*", regex="evil"),
     "website": texts("alpha*", "beta.com"),
+    "is_demo": flag,
+    "stopped_by": texts("person", "bot", ops=False),
+    "weekday": texts("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
+    "hour": bounds(3, 9, 12, 17, 22),
 }
 SURVEY: dict[str, Test] = {
     "enabled": flag,
@@ -339,6 +361,8 @@ SURVEY: dict[str, Test] = {
     "trigger": texts("delay", "scroll"),
     "responses": bounds(1, 4, 10),
     "impressions": bounds(4, 20, 50),
+    "response_rate": bounds("10%", 25, "40%"),
+    "locked": flag,
 }
 
 
@@ -369,6 +393,7 @@ KEYS: dict[str, list[Any]] = {
     "severity": ["info", "warning", "critical"],
     "for": ["8m", "13m", "28m"],
     "remind": ["33m", "1h7m"],
+    "active": ["08:00-20:00", "20:00-08:00", "mon-fri 06:00-18:00", "sat,sun"],
     "owner": ["Ops"],
     "runbook": ["https://wiki.example/x"],
 }

@@ -153,6 +153,7 @@ class History:
             "weekday": began.strftime("%a").lower(),
             "hour": began.hour,
             "created": began.replace(tzinfo=None),
+            "search": [who.city, who.region, who.country, who.user_agent, f"{who.network}."],
         }  # fmt: skip
 
 

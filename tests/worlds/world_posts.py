@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from judge import figure, watches
+from judge import figure, in_hours, watches
 from world_history import History, Match, Said, Span
 from world_verdicts import MINUTE, Difference, heeded_never, well
 
@@ -80,13 +80,27 @@ def _posts(
             yield f"digests tell of {least} to {most} matches", f"{total} in digests"
         return
     sure = [it for it in made if it.at < told.end - WRITES - 12 * MINUTE and _up(told, it.at)]
-    if "at_most" not in post:
+    yield from _out_of_hours(told, rule, said)
+    waits = {"at_most", "active", "after_downtime"} & {*post, *rule}
+    if not waits:
         for it in sure:
             if it.recording not in own:
                 yield "each match is posted", f"no post of {it.recording}, matched {_time(it.at)}"
         return
-    if len(sure) == len(made) and len(own) + total != len(made):
+    ended = "active" not in rule or in_hours(told.zone, rule["active"], told.end - WRITES)
+    if ended and len(sure) == len(made) and len(own) + total != len(made):
         yield f"{len(made)} matches are posted or in digests", f"{len(own)} posts, {total} more"
+
+
+def _out_of_hours(
+    told: History, rule: dict[str, Any], said: list[Said]
+) -> Iterator[tuple[str, str]]:
+    """Outside its hours a rule posts nothing; a minute at their edges is open."""
+    for each in said if "active" in rule else ():
+        if not any(
+            in_hours(told.zone, rule["active"], each.at + step) for step in (-MINUTE, MINUTE)
+        ):
+            yield f"posts in {rule['active']} alone", _line(each)
 
 
 def _up(told: History, at: float) -> bool:

@@ -38,24 +38,24 @@ from mouseflow.client import AsyncMouseflow
 from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.server import Simulator
 
-GRID = 15.0
-
 SELDOM = Timing(idle=timedelta(minutes=10))
 """Nobody but the daemon writes into the store of a world, so the queue is read less often."""
 
 
 class Coarse(VirtualLoop):
-    """Whoever waits for seconds waits for the next quarter of a minute, with all the others.
+    """Whoever waits for seconds waits for the next full `grid`, with all the others.
 
     A daemon with nothing to do looks at its clocks every few seconds, so most wake-ups of an hour
     are none of its work. What the world itself does is exact: `exactly`.
     """
 
+    grid = 15.0
+
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         if when - self.time() >= 2:
-            when = math.ceil(when / GRID) * GRID
+            when = math.ceil(when / self.grid) * self.grid
         return super().call_at(when, callback, *args, context=context)
 
     async def exactly(self, seconds: float) -> None:
@@ -111,7 +111,7 @@ class Wall:
                 return str(number)
         return None
 
-    async def look(self, channel: str) -> None:
+    async def check_channel(self, channel: str) -> None:
         """Every channel can be read."""
 
 
@@ -120,6 +120,7 @@ class Process:
 
     sim: Simulator
     app: Any
+    grid = Coarse.grid
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.chance = random.Random(seed)
@@ -128,6 +129,22 @@ class Process:
         self.rules: dict[str, dict[str, Any]] = {}
         self.in_force_since: dict[str, list[Span]] = {}
         self.well: list[Span] = []
+        self.once_called: dict[str, str] = {}
+
+    def rename(self, name: str) -> None:
+        """Give a rule a new id; it stays the rule that it was, under its first id here."""
+        new = f"n{len(self.once_called)}-{self.first_name(name)}"
+        self.once_called[new] = name
+        self.rules = {
+            new if each == name else each: rule | {"was": name} if each == name else rule
+            for each, rule in self.rules.items()
+        }
+
+    def first_name(self, name: str) -> str:
+        """The id with which a rule began."""
+        while name in self.once_called:
+            name = self.once_called[name]
+        return name
 
     def runs(self, began: datetime, happen: Callable[[], Any]) -> None:
         """Let it all happen."""
@@ -136,6 +153,9 @@ class Process:
             time_machine.travel(began, tick=False) as wall,
             asyncio.Runner(loop_factory=lambda: Coarse(wall)) as runner,
         ):
+            loop = runner.get_loop()
+            assert isinstance(loop, Coarse)
+            loop.grid = self.grid
             runner.run(happen())
 
     def prepare(self, zone: str, **settings: str) -> None:
@@ -168,7 +188,12 @@ class Process:
         text = dice.as_toml(rules, lists) if toml else dice.as_yaml(self.chance, rules, lists)
         (self.folder / ("rules.toml" if toml else "rules.yaml")).write_text(text)
         self.reader.written.append(disk.signature(self.reader.paths))
-        self.in_force(rules_in(text, toml=toml))
+        self.in_force(
+            {
+                self.first_name(name): {key: one for key, one in rule.items() if key != "was"}
+                for name, rule in rules_in(text, toml=toml).items()
+            }
+        )
 
     def in_force(self, rules: dict[str, dict[str, Any]]) -> None:
         """From now on these rules hold."""

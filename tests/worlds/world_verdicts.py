@@ -27,7 +27,7 @@ NOTICED = 60 * MINUTE
 MARKS = {"tag": "tags", "untag": "tags", "variable": "variables"}
 """Which field a mark changes, where the two have different names."""
 
-ASKED = {"friction": "frictionmin", "visitor_type": "visitortype"}
+ASKED = {"friction": "frictionmin", "visitor_type": "visitortype", "search": "search"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,49 +265,64 @@ def limits(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[t
     if "at_most" in rule.get("count", {}):
         return  # each session that counts is a match without actions
     if "count" in rule:
-        yield from _counted(told, rule["count"], made)
+        yield from _counted(told, rule, made)
     elif "once_per" in rule:
-        yield from _once(told, rule["once_per"], made)
+        yield from _once(told, rule, made)
     elif "safety" in rule:
         yield from _safe(told, rule["safety"], made)
     elif any(not match.acted for match in made):
         yield "the rule has no limits", "matches without actions"
 
 
-def _counted(told: History, count: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+def _counted(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    count = rule["count"]
     least, within = count["at_least"], figure(count["within"]) or 0
-    for site in told.sites:
-        group = [it for it in made if told.recordings[it.recording].site == site]
+    groups: dict[Any, list[Match]] = {}
+    for it in made:
+        groups.setdefault(grouped(told, rule, it, count["by"]), []).append(it)
+    for name, group in groups.items():
+        if not name:
+            continue
         acted = sum(it.acted for it in group)
         spans = sorted((told.recordings[it.recording] for it in group), key=lambda rec: rec.last)
         runs = [spans[n : n + least] for n in range(len(spans) - least + 1)]
         sure = any(run[-1].last - min(rec.start for rec in run) <= within for run in runs)
         if acted > len(group) // least:
-            yield f"at most {len(group) // least} of {len(group)} on {site}", f"{acted} acted"
+            yield f"at most {len(group) // least} of {len(group)} of {name}", f"{acted} acted"
         if sure and not acted:
-            yield f"{least} within {count['within']} on {site}: one acts", "none acted"
+            yield f"{least} within {count['within']} of {name}: one acts", "none acted"
 
 
-def _once(told: History, once: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
-    ((_, window),) = once.items()
+def _once(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:
+    ((name, window),) = rule["once_per"].items()
     within = figure(window) or 0
 
-    def who(it: Match) -> tuple[str, Recording]:
-        rec = told.recordings[it.recording]
-        return rec.scripts[0][1].visitor.id, rec
+    def who(it: Match) -> tuple[Any, Recording]:
+        return grouped(told, rule, it, name), told.recordings[it.recording]
 
     acted = [who(it) for it in made if it.acted]
-    for n, (name, one) in enumerate(acted):
+    for n, (value, one) in enumerate(acted):
         for other, two in acted[n + 1 :]:
-            if name == other and max(one.last, two.last) - min(one.start, two.start) < within:
-                yield f"once per {window}", f"acted for {one.id} and {two.id} of one visitor"
-    for name, one in (who(it) for it in made if not it.acted):
-        near = (
-            other == name and max(one.start, two.start) - min(one.last, two.last) <= within
+            near = max(one.last, two.last) - min(one.start, two.start) < within
+            if value and value == other and near:
+                yield f"once per {window}", f"acted for {one.id} and {two.id} of {value}"
+    for value, one in (who(it) for it in made if not it.acted):
+        near = any(
+            other == value and max(one.start, two.start) - min(one.last, two.last) <= within
             for other, two in acted
-        )  # fmt: skip
-        if not any(near):
-            yield "no match of this visitor had acted within the time", f"{one.id} did not act"
+        )
+        if value and not near:
+            yield f"no match of {value} had acted within the time", f"{one.id} did not act"
+
+
+def grouped(told: History, rule: dict[str, Any], it: Match, name: str) -> Any:
+    """The value by which a limit groups a match; None where it has none, or it has changed."""
+    rec = told.recordings[it.recording]
+    if name == "website":
+        return rec.site
+    field = {"visitor": "visitor_id"}.get(name, name)
+    then, after = (told.view(rec, at, rule)[field] for at in (it.at, it.at + MINUTE))
+    return then if then == after else None
 
 
 def _safe(told: History, safety: dict[str, Any], made: list[Match]) -> Iterator[tuple[str, str]]:

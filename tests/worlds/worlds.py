@@ -165,12 +165,29 @@ class World(Process):
         names = [str(site.settings["name"]) for site in self.sites]
         made = dice.rule(self.chance, name, self.known, names)
         if self.limited and self.chance.random() < 0.6:
-            made |= self.chance.choice(LIMITS)
+            made |= self.chance.choice([*LIMITS, *(dice.grouped(self.chance) for _ in LIMITS)])
         elif "absence" in self.features and self.chance.random() < 0.1:
             made |= dice.too_few(self.chance, name)
         elif "posts" in self.features and self.chance.random() < 0.3:
             made["do"] |= {"slack": self._post(name)}
+            if self.chance.random() < 0.3:
+                made |= self._hours()
         return made
+
+    def _hours(self) -> dict[str, Any]:
+        """Hours in which a rule may post, which begin or end soon, or what is too old for it."""
+        local = self.began.astimezone(ZoneInfo(self.history.zone))
+        soon = local + timedelta(minutes=self.chance.randint(10, 60))
+        times = [f"{soon:%H:%M}", f"{local + timedelta(hours=10):%H:%M}"]
+        old = {"act_up_to": self.chance.choice(["10m", "1h"]), "older": "digest"}
+        return self.chance.choice(
+            [
+                {"active": "-".join(times)},
+                {"active": "-".join(reversed(times))},
+                {"active": f"{local:%a}".lower()},
+                {"after_downtime": old},
+            ]
+        )
 
     def _post(self, name: str) -> dict[str, Any]:
         """A post to the rule's own channel: at once, some at once, or all at a time of the day."""
@@ -227,7 +244,9 @@ class World(Process):
         """What the bot says it matched, and which of its tags were set when."""
         entries = self.kept.do(lambda conn: history(conn, kind="match", limit=1_000_000))
         self.history.matches = [
-            Match(it.rule, it.subject, it.at.timestamp(), bool(it.details["steps"]))
+            Match(
+                self.first_name(it.rule), it.subject, it.at.timestamp(), bool(it.details["steps"])
+            )
             for it in entries
             if not any("-resolved/" in key for key in it.details["steps"])  # the end of an alert
         ]
@@ -295,7 +314,7 @@ LIMITS: list[dict[str, Any]] = [
     {"once_per": {"visitor": "1d"}},
     {"safety": {"at_most": "4 per hour"}},
 ]
-FILTERS = ["frictionmin", "visitortype"]
+FILTERS = ["frictionmin", "visitortype", "search"]
 
 
 async def marks(world: World) -> None:
@@ -385,10 +404,12 @@ async def reloads(world: World) -> None:
     elif chance.random() < 0.25:
         rule = world.rules[name]
         world.rules[name] = rule | {"disabled": not rule.get("disabled", False)}
+    elif chance.random() < 0.2:
+        world.rename(name)
     elif chance.random() < 0.5:
         world.rules[new] = world._rule(new)
     else:
-        world.rules[name] = world._rule(name)
+        world.rules[name] = world._rule(world.first_name(name))
     world.write_rules()
     world.reload.set()
     await exactly(1)

@@ -279,7 +279,7 @@ def _trail(error: ErrorDetails, node: Node) -> _Trail:
 def _locate(
     loc: Sequence[str | int], node: Node, place: Place, *, key: bool = False
 ) -> tuple[Place, Node]:
-    """The place and node of a location: where its value stands, or its key."""
+    """The place and node of a location: where its value is, or its key."""
     for step in _follow(loc, node)[1:]:
         place, node = place.at(step.name, step.where if key else step.node), step.node
     return place, node

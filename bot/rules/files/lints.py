@@ -19,6 +19,7 @@ from bot.fields.catalogue import (
     WEBSITE,
     field,
     fields,
+    is_average,
     text_fields,
     told_of_the_past,
 )
@@ -333,7 +334,8 @@ def _learnt_in(leaf: Leaf, watch: Kind) -> timedelta:
     if not isinstance(leaf, Test):
         return timedelta()
     if leaf.operator.looks_back is not None:
-        return timedelta(milliseconds=leaf.operator.looks_back)
+        told = is_average(field(watch, leaf.field))
+        return timedelta() if told else timedelta(milliseconds=leaf.operator.looks_back)
     unknown = leaf.operator.asks_usual and not told_of_the_past(field(watch, leaf.field))
     return timedelta(weeks=FEWEST_WEEKS) if unknown else timedelta()
 

@@ -17,6 +17,7 @@ from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names
 from bot.rules.files.lints import LINTS, Written, learns, lint, lint_same, lint_undoing, waits
+from bot.rules.files.misplaced import at_their_depth, with_keys, with_rules
 from bot.rules.files.rule import named, rule
 from bot.rules.files.rule_tests import samples
 from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
@@ -341,7 +342,10 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     if isinstance(root, Keys) and not partly and not _of_rules(root):
         place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
         return
-    keys = mapping(without_blocks(root, place), place, names(FILE_KEYS))
+    root = without_blocks(root, place)
+    keys = mapping(
+        with_rules(root, place) if isinstance(root, Keys) else root, place, names(FILE_KEYS)
+    )
     if keys is None:
         return
     if not partly or "version" in keys.entries:
@@ -354,6 +358,7 @@ def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: b
     for entry, here in _section(keys, "rules", place, partly=partly):
         into.ids.append(here)
         with _surprises_told(here, "this rule"):
+            entry = at_their_depth(entry, here)
             _rule(_of_accounts(entry, here, default, allowed, into), into)
     for entry, here in _section(keys, "budgets", place, partly=partly):
         into.ids.append(here)
@@ -489,7 +494,7 @@ def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tu
     here = place.at(key, section)
     node = section.node
     if isinstance(node, Keys) and node.entries:
-        for entry in node:
+        for entry in with_keys(node, here) if key == "rules" else node:
             yield entry, here.at(entry.key, entry)
     elif not partly:
         dashes = ", without dashes" if isinstance(node, Items) else ""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
-from bot.actions import WRITTEN
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
 from bot.domain.step import OWN_RULE
@@ -28,6 +27,7 @@ from bot.rules.evaluate import field_of
 from bot.rules.files.actions import Allowed, actions
 from bot.rules.files.conditions import condition, exceptions
 from bot.rules.files.keys import OF_FEW, RULE_KEYS, names, required
+from bot.rules.files.misplaced import ELSEWHERE
 from bot.rules.files.rule_tests import tests, variables, watched_kind
 from bot.rules.model import (
     AfterDowntime,
@@ -55,24 +55,12 @@ from bot.rules.syntax.location import (
     worded,
 )
 from bot.rules.syntax.nodes import Entry, Keys, Node, Scalar
-from bot.rules.syntax.synonyms import NO_SUCH, suggestion
 from bot.rules.syntax.values import figure
 from bot.rules.units import Rate, active, rate
 
 _EXAMPLE = "{watch: recordings, when: {tags: submit}, do: {star: true}}"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FITS = {key.name: key.kinds for key in RULE_KEYS}
-_ELSEWHERE = {
-    **{
-        about.name: "when"
-        for kind in KINDS
-        for about in fields(kind)
-        if about.name not in NO_SUCH and not suggestion(about.name, _FITS)
-    },
-    **dict.fromkeys(WRITTEN.keys() - _FITS.keys() - NO_SUCH.keys(), "do"),
-    **dict.fromkeys(("channel", "text", "at_most", "overflow"), "do.slack"),
-}
-"""Where a key belongs that is written on the level of `when` and `do`."""
 
 
 def named(entry: Entry, place: Place, what: str) -> bool:
@@ -92,7 +80,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     if entry.key in _FITS and isinstance(entry.node, Keys) and "watch" not in entry.node.entries:
         place.fault(f"{entry.key} is a key of a rule; indent it as far as the rule's other keys")
         return None
-    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, _ELSEWHERE)
+    keys = mapping(entry.node, place, names(RULE_KEYS), required(RULE_KEYS), _EXAMPLE, ELSEWHERE)
     if keys is None:
         return None
     kind: Kind | None = part(keys, "watch", place, watched_kind)

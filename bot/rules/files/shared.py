@@ -18,7 +18,7 @@ Names = Mapping[str, "Shared"]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A list under `vars`: its items, and where it stands."""
+    """A list under `vars`: its items, and its position."""
 
     items: tuple[Scalar, ...]
     place: Place
@@ -86,7 +86,7 @@ def _inside(keys: Keys, place: Place, lists: Names) -> dict[str, Entry]:
 
 
 def _list(entry: Entry, place: Place, lists: Names) -> Items | None:
-    """The list of that name, as if it stood here; None and an error if there is none."""
+    """The list of that name, as if it were written here; None and an error if there is none."""
     here = place.at(VAR, entry)
     name = text(entry.node, here)
     if name is None:

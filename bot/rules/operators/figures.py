@@ -1,5 +1,6 @@
 """Operators of numbers: single figures and ranges, the parts of versions, and moments."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any, ClassVar, Final, Self
 
 from bot.domain.subjects import Band
 from bot.fields.field import (
+    MOMENT_PATTERN,
     NUMERIC,
+    VERSION_PATTERN,
     Field,
     TextKind,
     Version,
@@ -295,13 +298,16 @@ class Versions(TextBounds):
 
     @staticmethod
     def bound(written: str) -> Version | None:
-        bound = version(written)
-        return bound if bound and ".".join(map(str, bound)) == written.strip() else None
+        return version(written) if re.search(VERSION_PATTERN, written) else None
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
-        pattern = r"^\s*[0-9]+(\.[0-9]+)*\s*$"
-        bound: Schema = {"type": ["string", "number"], "minimum": 0, "pattern": pattern}
+        bound: Schema = {
+            "type": ["string", "number"],
+            "minimum": 0,
+            "exclusiveMaximum": 1_000_000_000,
+            "pattern": VERSION_PATTERN,
+        }
         return dict.fromkeys(cls.keys, bound)
 
     @property
@@ -365,8 +371,7 @@ class Moments(TextBounds):
 
     @classmethod
     def schema(cls, about: Field) -> Mapping[str, Schema]:
-        pattern = r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{1,2}:\d{2}(:\d{2})?)?\s*$"
-        bound: Schema = {"type": "string", "pattern": pattern}
+        bound: Schema = {"type": "string", "pattern": MOMENT_PATTERN}
         return dict.fromkeys(cls.keys, bound)
 
     def has(self, text: str) -> bool:

@@ -1,6 +1,6 @@
 """The layout of YAML rule files: indentation and spaces made alike, every comment kept.
 
-ruamel's round trip writes the file anew. What it writes is used only if it has the same values,
+ruamel's round trip writes the whole file again. Its text is used only if it has the same values,
 written in the same way, and the same comments; else the file stays as it is.
 """
 

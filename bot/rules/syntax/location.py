@@ -12,7 +12,14 @@ from bot.errors import Fault
 from bot.messages import duration
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar, Unreadable
 from bot.rules.syntax.nodes import place as offset_place
-from bot.rules.syntax.synonyms import NO_FIELD, NO_SUCH, flag_hint, suggestion, whole_number
+from bot.rules.syntax.synonyms import (
+    NO_FIELD,
+    NO_FIELD_OF,
+    NO_SUCH,
+    flag_hint,
+    suggestion,
+    whole_number,
+)
 from bot.rules.units import percent
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -201,12 +208,20 @@ def unknown(word: str, known: Collection[str], what: str = "key") -> str:
         return "invisible character; use plain spaces"
     reason = NO_SUCH.get(word.lower())
     if what == "field" and not reason and word.lower() not in known:
-        reason = NO_FIELD.get(word.lower().replace("-", "_"))
+        reason = _no_field(word.lower().replace("-", "_"), known)
     if reason:
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
     tail = "" if hint or not 0 < len(known) <= _FEW else f"; known here: {', '.join(known)}"
     return f"unknown {what}{hint or tail}"
+
+
+def _no_field(word: str, known: Collection[str]) -> str | None:
+    """What to write instead of a field that does not exist, where the kind has that."""
+    its, reason = NO_FIELD_OF.get(word, ("", ""))
+    if its in known:
+        return reason
+    return NO_FIELD.get(word) if "created" in known else None
 
 
 def mapping(

@@ -16,6 +16,13 @@ _HIDDEN_LINE_END = re.compile("\r(?!\n)|[\x0b\x0c\x85\u2028\u2029]")
 """Editors show what follows as the same line, perhaps as part of a comment; YAML does not."""
 
 
+_CONFLICT = re.compile(r"(?m)^<<<<<<< ")
+_NO_SPACE = re.compile(
+    "(?m)^[ \t]*([\u00a0\u2000-\u200b\u202f\u205f\u3000])[\\s\u200b]*[\\w-]+[ \t]*[:=]"
+)
+"""What looks like a space before a key, and belongs to the key."""
+
+
 class Unreadable(Exception):
     """The text is not valid in its format. `line` and `column` count from 1."""
 
@@ -121,6 +128,13 @@ def decoded(data: bytes) -> str:
             *place(text, hidden.start()),
             f"this invisible character ({name}) ends a line for some programs; remove it",
         )
+    if conflict := _CONFLICT.search(text):
+        where = place(text, conflict.start())
+        raise Unreadable(*where, "a merge conflict is left in this file; resolve it")
+    if odd := _NO_SPACE.search(text):
+        name = f"U+{ord(odd[1]):04X}"
+        words = f"this invisible character ({name}) is no space; indent with plain spaces"
+        raise Unreadable(*place(text, odd.start(1)), words)
     return text.replace("\r\n", "\n")
 
 

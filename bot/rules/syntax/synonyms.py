@@ -18,6 +18,11 @@ NO_SUCH: Final = MappingProxyType({
 _WHICH_SITE = "write websites: beside when; for an address, entry_url"
 _WHEN = "the start of a session is in created, weekday and hour"
 _MARK = "Mouseflow notes it as a tag of the session, such as tags: click-rage"
+_RETURNING = "write visitor_type: returning"
+_FIRST = "write visitor_type: first"
+_PHONE = "write device: phone"
+_BOUNCE = "write pages: 1"
+_TIME_ON_PAGE = "write page: {path: /checkout*, engagement: {over: 60s}}"
 _IN_URL = 'write entry_url: "*name=value*"'
 NO_FIELD: Final = MappingProxyType({
     "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
@@ -26,9 +31,20 @@ NO_FIELD: Final = MappingProxyType({
     "day": _WHEN, "start_time": _WHEN,
     "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
     "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,
+    "returning": _RETURNING, "returning_visitor": _RETURNING, "returning_visitors": _RETURNING,
+    "new_visitor": _FIRST, "new_visitors": _FIRST, "first_visit": _FIRST,
+    "mobile": _PHONE, "is_mobile": _PHONE, "bounce": _BOUNCE, "bounced": _BOUNCE,
+    "time_on_page": _TIME_ON_PAGE, "page_time": _TIME_ON_PAGE, "utm": _IN_URL,
     "query": _IN_URL, "utm_source": _IN_URL, "utm_medium": _IN_URL, "utm_campaign": _IN_URL,
 })  # fmt: skip
 """Words for a field that does not exist, and what to write instead."""
+
+NO_FIELD_OF: Final = MappingProxyType({
+    "rage_clicks": ("views", "write visitors: {tags: click-rage} beside when, and views"),
+    "rage_click": ("views", "write visitors: {tags: click-rage} beside when, and views"),
+    "start_time": ("submits", "write field: {start: {over: 10s}}"),
+})  # fmt: skip
+"""The same for one kind alone: that which has this field."""
 
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
@@ -49,7 +65,16 @@ _MEANT: Final = MappingProxyType({
     "more_than_usual": "above_usual", "anomaly": "below_usual",
     "language": "lang", "pageviews": "pages", "length": "duration", "url": "entry_url",
     "visited": "saw_page", "landing_page": "entry_page", "score": "friction",
-    "new_visitor": "visitor_type", "rate": "recording_rate", "message": "text", "limit": "at_most",
+    "visitor": "visitor_type", "page_count": "pages", "page_views": "pages",
+    "time_on_site": "duration", "session_length": "duration", "session_duration": "duration",
+    "ip_address": "ip", "user_id": "visitor_id", "email": "visitor_name",
+    "username": "visitor_name", "user_name": "visitor_name", "customer": "visitor_name",
+    "landing": "entry_page", "landing_url": "entry_page", "exit": "exit_page", "tag": "tags",
+    "masking": "disable_keystrokes", "mask_keystrokes": "disable_keystrokes",
+    "ip_masking": "anonymize_ips", "mask_ips": "anonymize_ips", "mask_ip": "anonymize_ips",
+    "anonymize": "anonymize_ips", "anonymise_ips": "anonymize_ips",
+    "first_page": "entry_page", "last_page": "exit_page", "exit_url": "exit_page",
+    "rate": "recording_rate", "message": "text", "limit": "at_most",
     "mobile": "phone", "smartphone": "phone", "pc": "desktop", "computer": "desktop",
     "new": "first", "repeat": "returning", "recurring": "returning", "returned": "returning",
     "search": "searchengines", "google": "searchengines", "bing": "searchengines",
@@ -69,7 +94,8 @@ _ALSO: Final = MappingProxyType({
     "on": ("start",), "off": ("stopped",), "min": ("at_least",), "limit": ("recordings",),
     "max": ("at_most",), "when": ("given",), "then": ("expect",), "if": ("given",),
     "url": ("path",), "name": ("funnel", "form", "campaign", "path"),
-    "session": ("visitor",), "rate": ("at_most",), "enabled": ("recording",),
+    "session": ("visitor",), "user": ("visitor_id",), "rate": ("at_most",),
+    "enabled": ("recording",),
 })  # fmt: skip
 """What they can mean elsewhere in a rule."""
 
@@ -94,6 +120,7 @@ LANGUAGES: Final = MappingProxyType({
 _COMPARED = re.compile(r"(>=|=>|<=|=<|>|<|==?)\s*(\S.*)")
 _WORDS = {">=": "min", "=>": "min", "<=": "max", "=<": "max", ">": "over", "<": "under"}
 _RANGE = re.compile(r"(\d[\d.]*)\s*(?:-|\.\.\.?|–|to)\s*(\d[\d.]*)")
+_AT_LEAST = re.compile(r"(\d[\d.]*) ?(?:\+|or more)")
 _REGEX = re.compile(r"^/?\^|\$/?$|(?:^|[/)\]])\.[*+]|\\[dwsb.]|\[[^]]+\][*+?]|\([^)]*\|[^)]*\)")
 _GROUPED = re.compile(r"\d{1,3}([.,_' ]\d{3})+")
 _THOUSANDS = re.compile(r"(\d{1,6}) ?[kK]")
@@ -118,6 +145,8 @@ def comparison(text: str) -> str | None:
     if found := _COMPARED.fullmatch(text.strip()):
         word = _WORDS.get(found[1])
         return f"{{{word}: {found[2]}}}" if word else found[2]
+    if found := _AT_LEAST.fullmatch(text.strip()):
+        return f"{{min: {found[1]}}}"
     if found := _RANGE.fullmatch(text.strip()):
         return f"{{min: {found[1]}, max: {found[2]}}}"
     return None

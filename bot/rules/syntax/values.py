@@ -66,8 +66,7 @@ def regex_problem(regex: str) -> str | None:
     try:
         search(regex)
     except BadRegex as error:
-        said = error.args[0] if error.args else ""
-        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        words = str(error)
         return _PERL if words.startswith("invalid perl operator") else words
     return None
 
@@ -337,7 +336,15 @@ def _wants_number(node: Node, field: Field) -> str:
     tail = "; write it without quotes" if quoted else ""
     if field.counts and isinstance(node, Scalar) and node.source.startswith(("/", "*")):
         tail = f"; for the path of a page write {field.counts}"
+    if isinstance(node, Scalar) and (found := _WITH_UNIT.fullmatch(node.source)):
+        is_time = field.counts and _TIME.fullmatch(found[2])
+        time = "; for a time write duration" if is_time else ""
+        return f"{field.name} has no unit; write {found[1]}{time}"
     return f"{field.name} needs a number or a bound such as {example}{tail}"
+
+
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z%]+)")
+_TIME = re.compile(r"ms|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?")
 
 
 def _looks_numeric(source: str) -> bool:

@@ -46,9 +46,9 @@ _COMMENT = re.compile(r"(?m)^[^#\n]*[{\[][^#\n\]}]*[:,\[{] +(?P<mark>#)")
 """A comment inside brackets where a text was meant."""
 _UNCLOSED = re.compile(r"expected ',' or '([]}])', but got .*")
 _OPENING = {"]": "[", "}": "{"}
-_INDENTATION = "the indentation does not match the lines above"
 _COMMENT_HERE = "# starts a comment; put text that starts with # in quotes"
 _ESCAPE = "\\ starts an escape in \"…\"; put the text in '…'"
+_CONTINUES = "this line continues the text above; indent its dash as far as the others"
 _TAB = "indent with spaces, not tabs"
 _TAB_BEHIND_DASH = re.compile(r" *(?:- +)*-[ ]*\t")
 _HALF = "this escape is half a character; write the character itself"
@@ -81,6 +81,20 @@ class _Error:
     def after(self) -> str:
         """The line from the spot on."""
         return self.row(self.spot[0])[self.spot[1] - 1 :]
+
+    def above(self, line: int) -> Iterator[int]:
+        """The lines with something on them above the line, from the nearest one up."""
+        for number in range(line - 1, 0, -1):
+            if self.row(number).strip() and not self.row(number).lstrip().startswith("#"):
+                yield number
+
+    def levels(self, line: int) -> Iterator[int]:
+        """Those of them that are indented less than all between, whose level is still open."""
+        least = len(self.text)
+        for number in self.above(line):
+            if (indent := _indent(self.row(number))) < least:
+                least = indent
+                yield number
 
 
 def yaml_fault(text: str, problem: str, spot: Spot, began: Spot | None) -> Unreadable:
@@ -123,13 +137,56 @@ def _colon(error: _Error) -> Said:
 def _no_colon(error: _Error) -> Said:
     line, column = error.began or error.spot
     begun = error.row(line)[column - 1 :]
-    if found := re.match(r"([\w-]+:)[^\s:/]", begun):
+    if found := re.match(r"([\w-]+:)([^\s:/]|/(?!/))", begun):
         return (line, column + found.end(1)), "add a space after the colon"
+    if found := re.match(r"[\w-]+\s*=", begun):
+        return (line, column + found.end() - 1), "write a colon instead of ="
+    above = error.row(next(error.above(line), 0))
+    if _indent(above) == column - 1 and re.match(r"\s*- ", above):
+        return (line, column), _dash(begun)
+    if _indent(above) == column - 1 and above.endswith(":") and re.fullmatch(r"[\w-]+ *", begun):
+        key = above.strip()[:-1]
+        return (line, column), f"indent this line more: it is the value of {key}"
     return (line, column), "add a colon after the key"
+
+
+def _dash(text: str) -> str:
+    """What to do with an item of a list that has no dash, or no space after it."""
+    bare = text.lstrip("-").strip()
+    item = f": - {bare}" if len(bare) <= _SHORT else ""
+    missing = "add a space after the dash" if text[0] == "-" else "start the item with a dash"
+    return f"{missing}{item}"
+
+
+_SHORT = 40
 
 
 def _indent(row: str) -> int:
     return len(row) - len(row.lstrip())
+
+
+def _indentation(error: _Error) -> Said:
+    """A line that fits no line above; or the one above, if that one alone is odd."""
+    line, _ = error.spot
+    row, here = error.row(line), _indent(error.row(line))
+    spot = line, here + 1
+    levels = list(error.levels(line))
+    if row.lstrip().startswith("- "):
+        levels = [it for it in levels if error.row(it).lstrip().startswith("- ")] or levels
+    if not levels:
+        return spot, "the indentation does not match the lines above"
+    nearest = min(levels, key=lambda it: (abs(_indent(error.row(it)) - here), -it))
+    depth = _indent(error.row(nearest))
+    if here - depth > 1 and not row.lstrip().startswith("- "):
+        return spot, f"this line is indented too far: line {nearest} already has a value"
+    unit = min((it for n in error.above(line) if (it := _indent(error.row(n)))), default=1)
+    if depth % unit and not here % unit:
+        return (nearest, depth + 1), f"indent this line with {_spaces(here)}, as line {line}"
+    return spot, f"indent this line with {_spaces(depth)}, as line {nearest}"
+
+
+def _spaces(count: int) -> str:
+    return "1 space" if count == 1 else f"{count} spaces"
 
 
 def _begins(error: _Error) -> Said:
@@ -138,7 +195,7 @@ def _begins(error: _Error) -> Said:
 
 def _behind(error: _Error) -> Said:
     if not error.before.strip():
-        return error.spot, _INDENTATION
+        return _indentation(error)
     quote = error.before.rstrip()[-1:]
     if error.before.endswith("'"):
         return error.spot, "the quote ends the text here; write '' for a ' inside quotes"
@@ -153,11 +210,22 @@ def _not_closed(error: _Error) -> Said:
     line, column = error.began or error.spot
     if comment := re.search(r"[:,\[{] +(#)", error.row(line)[column - 1 :]):
         return (line, column + comment.start(1)), _COMMENT_HERE
+    other = error.after[:1]
+    around = error.row(line)[: column - 1]
+    closes = other in _OPENING and f"but got '{other}'" in error.problem
+    if closes and _OPENING[other] not in around:
+        where = f"column {column}" if line == error.spot[0] else f"line {line}"
+        return error.spot, f"{other} closes the {opened} of {where}; write {found and found[1]}"
+    if line == error.spot[0] and (word := re.search(r"[^,{\[\s]\s+([\w-]+) *$", error.before)):
+        return (line, word.start(1) + 1), f"add a comma before {word[1]}"
     return (line, column), f"this {opened} is not closed"
 
 
 def _closes_nothing(error: _Error) -> Said:
-    return error.spot, f"unexpected {error.after[:1]}; put the text in quotes"
+    other = error.after[:1]
+    if 0 < error.before.count(_OPENING[other]) == error.before.count(other):
+        return error.spot, f"one {other} too many; remove it"
+    return error.spot, f"unexpected {other}; put the text in quotes"
 
 
 def _same(words: str, *, at_start: bool = False) -> Callable[[_Error], Said]:
@@ -177,7 +245,7 @@ _PROBLEMS: tuple[tuple[re.Pattern[str], Callable[[_Error], Said]], ...] = tuple(
         (r"expected <block end>, but found '<(block|scalar)", _behind),
         (r"expected <block end>, but found '[]}]'", _closes_nothing),
         (r"expected the node content, but found '[]}]'", _closes_nothing),
-        (r"expected <block end>, but found", _same(_INDENTATION)),
+        (r"expected <block end>, but found", _indentation),
         (r"found unexpected end of stream", _same("this quote is not closed", at_start=True)),
         (r"expected the node content", _same("this [ or { is not closed", at_start=True)),
         (r"expected ',' or", _not_closed),
@@ -470,9 +538,24 @@ class _Tree:
         if event.anchor and not event.value and event.style is None:
             raise _at(event, "& starts an alias; put the text in quotes")
         quoted = event.style is not None or event.tag is not None
+        if not quoted:
+            self._check_dashes(event)
         value = event.value if quoted else scalar(event.value)
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         return Scalar(value, event.value, quoted, line, column, self._lines(event))
+
+    def _check_dashes(self, event: Any) -> None:
+        """Refuse a text that was meant to be items of a list."""
+        first, last = event.start_mark, event.end_mark
+        before = self._rows[first.line][: first.column].strip() if event.value else "x"
+        if not before and re.match(r"-\w", event.value) and isinstance(scalar(event.value), str):
+            raise _at(event, _dash(self._rows[first.line].strip()))
+        if before.rstrip("-"):
+            return
+        for number in range(first.line + 1, last.line + 1):
+            row = self._rows[number][: last.column if number == last.line else None]
+            if row.lstrip().startswith("- "):
+                raise Unreadable(number + 1, _indent(row) + 1, _CONTINUES)
 
     def _items(self, start: Any, depth: int) -> Items:
         found = Items([], start.start_mark.line + 1, start.start_mark.column + 1)

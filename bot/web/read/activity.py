@@ -108,6 +108,10 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "step.withheld": ("off", "was held back"),
     "step.retried": ("person", "was requeued"),
     "step.cancelled": ("person", "was cancelled"),
+    "step.erased": ("off", "was erased"),
+    "step.put_off": ("wait", "waits"),
+    "step.rebuilt": ("bot", "follows the edited rule"),
+    "step.superseded": ("off", "is no longer needed"),
     "match.not_stored": ("crit", "could not be stored"),
     "rule.snoozed": ("person", "was snoozed"),
     "rule.snooze_ended": ("person", "is no longer snoozed"),
@@ -132,6 +136,7 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "poll.truncated": ("warn", "A list could not be read to its end"),
     "poll.undetailed": ("warn", "A detail could not be read"),
     "poll.unreadable": ("warn", "A row could not be read"),
+    "poll.cost": ("bot", "needed calls"),
     "poll.bad_value": ("warn", "A value could not be read"),
     "press": ("person", "pressed a button"),
 }

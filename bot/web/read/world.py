@@ -19,7 +19,14 @@ from bot.store.audit import history
 from bot.store.dead_letters import queue_figures
 from bot.store.overview import MatchNow, StepNow, lanes_now
 from bot.store.recordings import missing_websites, on_hold, watermark, website_names
-from bot.store.rules import RejectedRules, RuleState, rejected_rules, rule_states
+from bot.store.rules import (
+    BrokenConfiguration,
+    RejectedRules,
+    RuleState,
+    broken_configuration,
+    rejected_rules,
+    rule_states,
+)
 from bot.store.troubles import PATIENCE, Trouble, troubles, waiting_rules
 from bot.web.facts import Facts
 from bot.web.pages import address
@@ -70,7 +77,7 @@ def world(conn: Connection, facts: Facts) -> World:
     found = (
         *_store_problems(facts, now),
         *_poll_problems(conn),
-        *_rule_problems(facts, rejected, states),
+        *_rule_problems(facts, broken_configuration(conn), rejected, states),
         *_lane_problems(conn, lasting_troubles, names, facts, now),
         *_dead_problem(queue.dead),
         *_held_problems(conn, names),
@@ -164,9 +171,24 @@ def _poll_problems(conn: Connection) -> list[Problem]:
 
 
 def _rule_problems(
-    facts: Facts, rejected: RejectedRules | None, states: Mapping[str, RuleState]
+    facts: Facts,
+    configuration: BrokenConfiguration | None,
+    rejected: RejectedRules | None,
+    states: Mapping[str, RuleState],
 ) -> list[Problem]:
     found = []
+    if configuration is not None:
+        title, _, rest = configuration.title.partition(". ")
+        found.append(
+            Problem(
+                key="configuration",
+                severity="warning",
+                title=title,
+                remedy=f"{rest} Correct it, then reload with SIGHUP. A restart would fail.",
+                since=configuration.since,
+                reason=plain(configuration.reason.partition("\n")[0]),
+            )
+        )
     if rejected is not None:
         title, _, rest = rejected.title.partition(". ")
         keeps = rest or "The bot keeps running."

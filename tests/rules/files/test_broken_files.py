@@ -159,7 +159,7 @@ def test_where_no_rule_can_be_left_out_it_is_said_that_the_rest_was_not_checked(
         (
             11,
             "",
-            "the indentation does not match the lines above; the rest of this file was not checked",
+            "indent this line with 2 spaces, as line 7; the rest of this file was not checked",
         ),
     ]
     text = "rules.one = { watch = x }\nrules.two = { watch = 3 }\n"

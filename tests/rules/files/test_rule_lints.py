@@ -396,7 +396,8 @@ def test_a_note_names_the_key_for_which_a_rule_waits(when, more, path):
         ("pages", "{visit_time: {above_usual: 200%}}", ""),
         ("funnels", "{conversion: {below_usual: 50%}}", ""),
         ("funnels", "{entered: {below_usual: 50%}}", "known after 21 d: "),
-        ("funnels", "{conversion: {drops_by: 20%, against: 14d}}", "known after 14 d: "),
+        ("funnels", "{entered: {drops_by: 20%, against: 14d}}", "known after 14 d: "),
+        ("funnels", "{conversion: {drops_by: 20%, against: 14d}}", ""),
         ("websites", "{recordings: {below_usual: 50%}}", ""),
     ],
 )

@@ -1,9 +1,12 @@
 """The JSON Schema: it is one, it takes what the reader takes, and refuses what it can refuse."""
 
+import json
 import math
 
 import pytest
 from broken_files import cases
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from bot.actions import WRITTEN
@@ -132,6 +135,59 @@ def test_every_example_of_an_action_is_taken_by_the_schema(key):
     for example in SCHEMA["$defs"][f"action-{key}"]["examples"]:
         data = rule_with(kind, {field.name: {"exists": True}}, {key: example})
         assert VALIDATOR.is_valid(data)
+
+
+def agree(field, operator, value):
+    """Whether schema and reader both take the bound; an assertion if they differ."""
+    data = rule_with("recordings", {field: {operator: value}}, {"star": True})
+    try:
+        read([("a.yaml", json.dumps(data).encode())])
+    except RuleErrors:
+        taken = False
+    else:
+        taken = True
+    assert VALIDATOR.is_valid(data) == taken, value
+    return taken
+
+
+DIGITS = st.integers(0, 99).flatmap(lambda n: st.sampled_from([f"{n:02}", str(n)]))
+DAYS = st.dates().map(lambda day: day.isoformat()) | st.builds(
+    "{}-{}-{}".format, st.sampled_from(["2024", "2026", "1900", "2000", "0000", "26"]),
+    st.sampled_from(["2", "02", "04", "4", "12", "13", "00"]),
+    st.sampled_from(["1", "01", "28", "29", "30", "31", "32", "00"]),
+)  # fmt: skip
+TIMES = st.just("") | st.builds(
+    "{}{}:{}".format, st.sampled_from([" ", "T", "t", ""]), DIGITS, DIGITS
+)
+SECONDS = st.sampled_from(["", ":00", ":5", ":59", ":60", ":61", "Z", "+01:00", ".5"])
+SPACES = st.sampled_from(["", " ", "\t", "\n", "\u00a0", "x"])
+
+
+@given(st.builds("{}{}{}{}{}".format, SPACES, DAYS, TIMES, SECONDS, SPACES))
+def test_schema_and_reader_agree_on_moments(written):
+    agree("created", "after", written)
+
+
+PARTS = st.lists(st.sampled_from(["0", "1", "17", "05", "123456789", "1234567890", "x", ""]))
+
+
+@given(st.builds(str.join, st.sampled_from([".", "_", "..", "-"]), PARTS), SPACES)
+def test_schema_and_reader_agree_on_versions(written, space):
+    agree("browser_version", "min", f"{space}{written}")
+
+
+@given(st.integers() | st.sampled_from([0, 17, 999_999_999, 10**9]) | st.booleans() | st.none())
+def test_schema_and_reader_agree_on_whole_versions(written):
+    agree("browser_version", "min", written)
+
+
+def test_days_moments_and_versions_are_taken_by_both():
+    for written in ("2026-05-01", "2026-05-01 9:30", "2026-05-01T09:30:05", "2024-02-29"):
+        assert agree("created", "before", written)
+    for written in ("2026-5-1", "2026-02-29", "2026-05-01 24:00", "2026-05-01 9:5", "1.5.2026"):
+        assert not agree("created", "before", written)
+    assert all(agree("os_version", "under", it) for it in ("17", "17.4.1", 17, 10.15, "0.9"))
+    assert not any(agree("os_version", "under", it) for it in ("17.", "017", "v17", -1))
 
 
 def rule_with(kind, when, do=None):

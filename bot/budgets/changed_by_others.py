@@ -1,4 +1,4 @@
-"""A budget steps aside: what people and rules have changed it leaves, and says so."""
+"""Websites that people or rules changed: a budget leaves their change alone, and tells people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,14 +42,16 @@ from bot.store.budgets import owned as owned_switches
 from bot.store.cancel import take_back_step
 
 
-def step_aside(conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]) -> None:
-    """Notice what people and rules have changed, leave it, and tell people."""
+def respect_changes(
+    conn: Connection, context: BudgetContext, budgets: Sequence[BudgetStatus]
+) -> None:
+    """Leave alone what people and rules have changed, and tell people."""
     context.owned = owned_switches(conn)
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
         state, site = context.states.get(owned.website), context.sites.get(owned.website)
         budget = by_owner.get(owned.owner)
-        if budget and _let_go(conn, context, owned, budget):
+        if budget and _release(conn, context, owned, budget):
             continue
         if not state or not site or context.busy(owned.website, owned.switch):
             continue
@@ -86,7 +88,7 @@ def follow_files(
     ops: str | None,
     now: datetime,
 ) -> bool:
-    """Let go of what budgets hold that are no longer in the files; True if there was some.
+    """Release what budgets hold that are no longer in the files; True if there was any.
 
     `names` are the names of websites, by id. A notice goes to the ops channel. Budgets that were
     renamed or are back take back what they held.
@@ -128,10 +130,10 @@ def _take_back(conn: Connection, name: str, mark: BudgetMark, now: datetime) -> 
     set_budget_mark(conn, name, msgspec.structs.replace(mark, removed=None, held=()))
 
 
-def _let_go(
+def _release(
     conn: Connection, context: BudgetContext, owned: Ownership, status: BudgetStatus
 ) -> bool:
-    """Let go of a website that left its budget or the account, and tell people."""
+    """Release a website that left its budget or the account, and tell people."""
     site = context.sites.get(owned.website) or Site(owned.website, context.name(owned.website))
     if owned.website in context.gone:
         title = f"{site.name} is gone from the account"
@@ -186,7 +188,7 @@ def _act_again_on(
 
 
 def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:
-    """Tell people of an edit that leaves websites switched."""
+    """Tell people that an edit leaves websites switched as they are."""
     if status.budget.resume or not (status.mark and status.mark.resume):
         return
     held = {each.website for each in status.context.owned.values() if each.owner == status.owner}
