@@ -244,6 +244,7 @@ def gather(
         COUNTING,
         LOOKED,
         ON_HOLD,
+        OWN_RULES,
         all_watermarks,
         blind_channels,
         on_hold,
@@ -297,7 +298,7 @@ def gather(
                 Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
                 if website
-                and source not in ("budgets", STOPPED)
+                and source not in ("budgets", STOPPED, OWN_RULES, outages.OUTAGES)
                 and not source.startswith((ON_HOLD, COUNTING))
             ),
             key=lambda mark: (mark.website, mark.source),
