@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import traceback
+import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,7 +38,9 @@ ROOT = Path(__file__).parents[1]
 LATE = ("bot.__main__", "bot.store.migrations")
 """What a bot imports only if it must."""
 
-HEEDED = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LANG"}
+HEEDED = {"PYTHONPATH", "PYTHONTZPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+"""What a forked process obeys of what an interpreter reads in its environment."""
+
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -136,6 +139,7 @@ def main() -> None:
     for module in pkgutil.walk_packages(bot.__path__, "bot."):
         if not module.name.startswith(LATE):
             import_module(module.name)
+    import_module("mouseflow.simulator.server")
     gc.collect()
     _fork_for(socket.socket(fileno=0))
 
@@ -173,6 +177,7 @@ def _become(job: Mapping[str, Any], ends: Sequence[int]) -> NoReturn:
     os.environ.update(job["environment"])
     os.chdir(job["folder"])
     time.tzset()
+    zoneinfo.reset_tzpath()
     tempfile.tempdir = None
     _open_standard_files()
     kind, what, *arguments = job["arguments"]

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import re
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
 
+import bot_process
 import pytest
 
 from bot.errors import BotError, RuleErrors
@@ -109,7 +111,8 @@ async def test_no_process_is_left_when_the_daemon_stops_while_it_reads():
     assert children() == before
 
 
-async def test_the_end_of_a_process_is_no_warning(caplog):
+async def test_the_end_of_a_process_is_no_warning(caplog, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", bot_process.Popen)
     for _ in range(10):  # some have ended by themselves before they are ended
         assert len((await apart().read([("a.yaml", GOOD)])).rules) == 1
     assert [record.getMessage() for record in caplog.records] == []

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -26,7 +27,10 @@ def moment(text: str) -> datetime:
     """A time, written as how long ago or as a date; without a zone it is in UTC."""
     from bot.cli.history import since
 
-    return since(text)
+    at = since(text)
+    if not 1971 <= at.year <= 2999:  # days before and after it are asked for
+        raise ArgumentTypeError("write a year from 1971 to 2999")
+    return at
 
 
 def daemon_runs(url: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.cli.history_context import moment
+from bot.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +104,8 @@ async def _plan(args: Namespace, settings: "Settings", rules: "RuleSet", folder:
 
     now, zone = history_context.utc(), ZoneInfo(settings.mouseflow.time_zone)
     span = Span(args.since or now - timedelta(days=3), now)
+    if span.since >= now:
+        raise ConfigError("--since must be in the past")
     ours = chosen_rules(rules.rules, args.rule)
     progress = Progress(
         since=span.since, until=now, apply=False, rules=tuple(rule.id for rule in ours),

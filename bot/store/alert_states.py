@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, text, update
 
 from bot.domain.alert_state import Counter, Level
 from bot.domain.recorded_share import RecordedShare, share
@@ -41,8 +41,13 @@ class KeptLevel:
 
 def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
     """The rule's alert states for the website's subjects, by key."""
-    query = select(_levels).where(_levels.c.rule == rule, _levels.c.website == website)
-    return {row.subject: _kept(row) for row in conn.execute(query)}
+    found = conn.execute(_OF_RULE, {"rule": rule, "website": website})
+    return {row.subject: _kept(row) for row in found}
+
+
+_OF_RULE = select(_levels).where(
+    _levels.c.rule == bindparam("rule"), _levels.c.website == bindparam("website")
+)
 
 
 def _kept(row: Row[Any]) -> KeptLevel:
@@ -79,14 +84,17 @@ def states_of_rules(conn: Connection) -> list[tuple[str, str]]:
 
 def told_on(conn: Connection, website: str, rules: Collection[str]) -> frozenset[str]:
     """Those of the rules that have an alert on the website that fires now and was told."""
-    query = select(_levels.c.rule).where(
-        _levels.c.rule.in_(rules),
-        _levels.c.website == website,
-        _levels.c.fired.is_not(None),
-        _levels.c.told == 1,
-        _levels.c.absent.is_(None),
-    )
-    return frozenset(conn.execute(query).scalars())
+    found = conn.execute(_TOLD, {"rules": list(rules), "website": website})
+    return frozenset(found.scalars())
+
+
+_TOLD = select(_levels.c.rule).where(
+    _levels.c.rule.in_(bindparam("rules", expanding=True)),
+    _levels.c.website == bindparam("website"),
+    _levels.c.fired.is_not(None),
+    _levels.c.told == 1,
+    _levels.c.absent.is_(None),
+)
 
 
 def save_level(

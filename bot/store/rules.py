@@ -301,8 +301,10 @@ def broken_configuration(conn: Connection) -> BrokenConfiguration | None:
 
 def paused_rules(conn: Connection) -> set[str]:
     """The rules that their safety has paused."""
-    query = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
-    return set(conn.execute(query).scalars())
+    return set(conn.execute(_PAUSED).scalars())
+
+
+_PAUSED = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
 
 
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:

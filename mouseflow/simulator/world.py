@@ -1,7 +1,7 @@
 """The simulated account: its websites and recordings at any moment."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,9 @@ from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.sessions import Script, Snapshot, snapshot
 from mouseflow.simulator.site import Marks, Planted, Site
 from mouseflow.simulator.timeline import Found, Search, Visit
+
+FIRST, LAST = date(1900, 1, 1), date(2999, 12, 31)
+"""Where the simulated calendar begins and ends."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -50,11 +53,12 @@ class World:
     def range(self, window: Window) -> tuple[int, int]:
         """The window's first and first excluded moment, in ms: midnights in the account's zone."""
         today = moment(self.now()).astimezone(self.zone).date()
-        until = window.until or max(today, window.since or today) + timedelta(days=1)
+        until = window.until or min(max(today, window.since or today), LAST) + timedelta(days=1)
         since = window.since or until - timedelta(days=self.quirks.default_days)
         return self._midnight(since), self._midnight(until)
 
-    def _midnight(self, day: Any) -> int:
+    def _midnight(self, day: date) -> int:
+        day = min(max(day, FIRST), LAST)
         return milliseconds(datetime.combine(day, time(), self.zone).astimezone(UTC))
 
     # reading

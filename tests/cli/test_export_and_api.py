@@ -119,6 +119,13 @@ def test_an_interrupted_export_goes_on_after_the_last_whole_day(
     assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
 
 
+@pytest.mark.parametrize("command", ["export recordings", "replay", "plan", "tune checkout"])
+@pytest.mark.parametrize("since", ["0001-01-01", "9999-12-31"])
+def test_years_that_no_session_has_are_wrong_usage(command: str, since: str, bot: Run) -> None:
+    _, err = bot(*command.split(), "--since", since, code=2)
+    assert "write a year from 1971 to 2999" in err
+
+
 KILLED = """
 import os, signal
 from itertools import count

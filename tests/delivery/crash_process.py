@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -28,7 +29,7 @@ from bot.delivery.webhook import WebhookCaller
 from bot.domain.calendar import Calendar
 from bot.domain.limits import Hours
 from bot.ports import Addresses, Ports
-from bot.store import open_store
+from bot.store import in_memory_copy, open_store
 from mouseflow.client import AsyncMouseflow
 
 AT_ONCE = 4
@@ -36,7 +37,11 @@ AT_ONCE = 4
 
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    assert not problems({"any": SecretStr("json://localhost")})  # Apprise is imported once for all
+    # What a bot imports or learns when it needs it is there once for all.
+    assert not problems({"any": SecretStr("json://localhost")})
+    for name in ("httpcore", "anyio._backends._asyncio"):
+        import_module(name)
+    in_memory_copy("sqlite:///none.db").close()
     for line in sys.stdin:
         print(json.dumps(ended(json.loads(line))), flush=True)
 

@@ -41,6 +41,7 @@ rules:
       share: true
       slack: [{channel: "#checkout-alerts"}, {channel: "#mouseflow"}]
 """
+CHANNELS = ("#checkout-alerts", "#mouseflow")
 BLOWS = ("kill", "kill", "freeze", "freeze", "stop")
 LONGEST = 40.0
 """Seconds of a freeze at most: well above those after which others take over."""
@@ -151,7 +152,12 @@ class Storm:
         return 2 * len(self.visits) - len(found)
 
     def posts(self) -> Counter[str]:
-        return Counter(f"{each.channel} {each.metadata}" for each in self.sim.slack.messages)
+        """How often each post is there, without what the bot says of itself."""
+        return Counter(
+            f"{channel} {each.metadata}"
+            for channel in CHANNELS
+            for each in self.sim.slack.in_channel(channel)
+        )
 
     def count(self) -> None:
         effects = [self.sim.effect(visit) for visit in self.visits]

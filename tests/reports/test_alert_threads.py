@@ -83,7 +83,9 @@ async def test_a_reminder_answers_the_first_message_and_leaves_it_as_it_is():
         first, reminder = world.posts
     assert first.edits == 0
     assert reminder.thread_ts == first.ts
-    assert reminder.text.startswith("🔶 Still firing after 4 h: Checkout funnel · myshop.com")
+    assert reminder.text.startswith(
+        "🔶 Still firing after 4 h: Checkout funnel: 17.6 % convert, limit 25 % · myshop.com"
+    )
 
 
 async def test_each_episode_has_its_own_message():

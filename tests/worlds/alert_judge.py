@@ -282,7 +282,8 @@ def compared(
         for each in said:
             if span.start + SOON < each.at < (span.end or 0) - 1:
                 yield "false", f"in a quiet time, at {when(each.at)}: {each.text!r}"
-    yield from reminders(told, walk, name, subject, said, quiet=bool(quiet))
+    if not closed:  # else a digest may have told of the beginning
+        yield from reminders(told, walk, name, subject, said, quiet=bool(quiet))
 
 
 def reminders(

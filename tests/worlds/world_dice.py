@@ -258,7 +258,8 @@ def grouped(chance: random.Random) -> dict[str, Any]:
     name = chance.choice(GROUPS)
     once = {"once_per": {name: chance.choice(["10m", "1d"])}}
     least = chance.choice([2, 3])
-    many = {"count": {"at_least": least, "within": chance.choice(["10m", "30m"]), "by": name}}
+    by = "page" if name == "entry_page" else name
+    many = {"count": {"at_least": least, "within": chance.choice(["10m", "30m"]), "by": by}}
     return chance.choice([once, many])
 
 

@@ -320,7 +320,7 @@ def grouped(told: History, rule: dict[str, Any], it: Match, name: str) -> Any:
     rec = told.recordings[it.recording]
     if name == "website":
         return rec.site
-    field = {"visitor": "visitor_id"}.get(name, name)
+    field = {"visitor": "visitor_id", "page": "entry_page"}.get(name, name)
     then, after = (told.view(rec, at, rule)[field] for at in (it.at, it.at + MINUTE))
     return then if then == after else None
 

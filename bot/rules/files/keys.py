@@ -68,8 +68,9 @@ RULE_KEYS: Final[tuple[Key, ...]] = (
     ),
     Key(
         "count",
-        "one match of many: at_least so many within a time, counted by website (or page, or a "
-        "name that once_per knows); or an alert while at_most so many came within a time",
+        "one match of many: at_least so many within a time, counted by website (or page, the "
+        "first one, or a name that once_per knows); or an alert while at_most "
+        "so many came within a time",
         "{at_least: 15, within: 10m, by: website}",
         RECORDINGS,
     ),

@@ -51,6 +51,13 @@ async def test_trap_16_todate_is_not_included(stand):
     assert await stand.ids(fromdate="2026-11-24", todate="2026-11-25") == {today}
 
 
+async def test_days_at_an_end_of_the_calendar_are_answered(stand):
+    today = stand.sim.add("quiet.example", calm("/"))
+    assert await stand.ids(fromdate="2026-11-24", todate="9999-12-31") == {today}
+    assert await stand.ids(fromdate="9999-12-31") == set()
+    assert await stand.ids(fromdate="0001-01-01", todate="0001-01-02") == set()
+
+
 async def test_trap_15_a_day_begins_at_midnight_in_the_accounts_zone(stand):
     eve = stand.sim.add("quiet.example", calm("/"), start=-13.5 * 3600)  # 22:30 UTC, 23:30 there
     dawn = stand.sim.add("quiet.example", calm("/"), start=-12.5 * 3600)  # 23:30 UTC, 00:30 there
