@@ -97,7 +97,7 @@ def _website_figures(shown: Values) -> Iterable[str]:
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
         who = shown["stopped_by"]
         who = {"person": "somebody", "bot": "the bot"}.get(who, who)
-        by = f", stopped by {who}" if who and shown["status"] == "Stopped" else ""
+        by = f" (by {who})" if who and shown["status"] == "Stopped" else ""
         yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."
