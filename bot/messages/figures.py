@@ -113,7 +113,8 @@ FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
 }
 """The sentences about each kind of subject."""
 
-_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
+_FIGURE = r"((?:[^,]|,(?=\d))+)"  # 1,204 is one
+_BOUND = re.compile(rf"(\w+) {_FIGURE}, (?:under|over|at least|at most) {_FIGURE}")
 _FIGURE_WORDS: Mapping[str, str] = {
     "conversion": "{} convert",
     "completion": "{} succeed",
