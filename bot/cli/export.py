@@ -186,6 +186,10 @@ class _Target:
         self._out: BinaryIO = sys.stdout.buffer
         if file is None:
             return
+        if file.exists() and not file.is_file():
+            raise ConfigError(
+                f"{file} is not a regular file; without --output rows go to standard output"
+            )
         self._part = file.with_name(f"{file.name}.part")
         self._notes = file.with_name(f"{file.name}.part.json")
         kept = self._kept()

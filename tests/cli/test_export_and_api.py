@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -176,6 +177,14 @@ def test_an_export_that_is_killed_goes_on_and_ends_like_one_that_is_not(
     assert done.returncode == 0, done.stderr
     kills = [int(line.split()[1]) for line in done.stdout.splitlines()]
     assert min(kills) >= 8
+
+
+def test_a_device_is_never_replaced_by_an_export(bot: Run, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    _, told = bot("export", "websites", "--output", str(pipe), code=1)
+    assert f"{pipe} is not a regular file; without --output rows go to standard output" in told
+    assert pipe.is_fifo()
 
 
 def test_a_list_that_is_cut_and_a_filter_that_is_ignored_are_errors(

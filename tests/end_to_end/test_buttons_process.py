@@ -115,7 +115,8 @@ def test_of_bots_on_one_store_one_takes_presses_and_another_after_it_was_killed(
             sim.wait_until(lambda: sim.effect(_recording(post)).starred)
             sim.wait_until(lambda: "<@U1>" in str(post.blocks))
             assert sim.socket_mode.connected == 1
-            first, second = bots if bots[0].events("replica.leads") else reversed(bots)
+            [leading] = [it.process for it in place_of(postgres_url).replicas() if it.leads]
+            first, second = bots if bots[0].process.pid == leading else reversed(bots)
             first.kill()
             sim.wait_until(lambda: second.events("replica.leads") and sim.socket_mode.connected)
             sim.socket_mode.send(star)
