@@ -15,6 +15,7 @@ from bot.rule_reader import RuleReader
 from bot.rules.files.disk import Signature
 from bot.store import Store
 from bot.store.lanes import probe_lanes
+from bot.store.rules import broken_configuration
 from bot.watcher import Watcher
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class Reload:
         self._wake = wake
         self._postponed = ""
         self._broken = False
-        self._untold: str | None = ""  # a start has read the configuration
+        self._untold: str | None = ""  # a start has read the configuration, or uses it as it was
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
@@ -112,8 +113,20 @@ class Reload:
         if self._untold is None:
             return
         with suppress(StoreError):
+            known = await self._store.read(broken_configuration)
+            if known is not None and not self._untold:
+                self._untold = self._why_broken()
+                self._broken = bool(self._untold)
             await self._watcher.notices.check_configuration(self._untold)
             self._untold = None
+
+    def _why_broken(self) -> str:
+        """Why the configuration can't be read now; empty if it can."""
+        try:
+            self._reread()
+        except BotError as error:
+            return scrubber.text(str(error))
+        return ""
 
     def _redact(self, *settings: Settings) -> None:
         """Redact the secrets of these, whatever the configuration says by now."""

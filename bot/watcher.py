@@ -45,9 +45,12 @@ from bot.rules.model import RuleSet, waits_for
 from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.recordings import (
+    OWN_RULES,
+    forget_watermark,
     on_hold,
     set_watermark,
     watermark,
+    watermarks_of,
 )
 from bot.store.rules import (
     RejectedRules,
@@ -123,7 +126,8 @@ class Watcher:
         self._load, self._edited = 0, dict[str, int]()
         self._accepted: Accepted | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
-        self._own_faults: Sequence[str] = ()
+        # The errors of its own and how many bots there were, when people last heard of both.
+        self._own_faults: tuple[Sequence[str], int] | None = None
         self._own_since: datetime | None = None
 
     async def find_sites(self) -> Sequence[Site]:
@@ -175,42 +179,63 @@ class Watcher:
         self._watching = None
         await self.start_with(self._newest)
         await self.troubles.remember()
-        self._own_faults = ()
 
     async def tell_own_faults(self) -> None:
         """Tell people once of errors in the files of a bot that does not lead, and of their end.
 
         Not of those that the bot that leads has, too: it tells them itself, perhaps a bit later.
+        Whatever bot is there tells of the end of those that a bot had that is gone.
         """
-        faults, now = tuple(self._newest.errors), self._clock()
-        if self._sharing.leads or faults == self._own_faults:
+        sharing, now = self._sharing, self._clock()
+        faults = () if sharing.leads else tuple(self._newest.errors)
+        before, seen = self._own_faults, (faults, sharing.bots)
+        if seen == before:
             self._own_since = None
             return
         since = self._own_since = self._own_since or now
-        if faults and now - since < OWN_FAULTS:
+        fixed = not faults and before is not None and bool(before[0])
+        if not fixed and now - since < OWN_FAULTS:
             return
-
-        def work(conn: Connection) -> bool | None:
-            rejected = rejected_rules(conn)
-            if rejected is not None and tuple(rejected.faults) == faults:
-                return None
-            if "\n".join(faults) == (watermark(conn, OWN_RULES, "") or ""):
-                return False
-            set_watermark(conn, OWN_RULES, "", "\n".join(faults), now)
-            bots = {f"r{it.id}": it.name for it in self._sharing.replicas(conn)}
-            name = bots.get(self._sharing.mark, "that does not lead")
-            title = f"Rule files of the bot {name} are fixed. It uses them now."
-            if faults:
-                title = f"Rule files of the bot {name} have errors. It uses its previous rules."
-            announce(conn, title, _some(faults, 5), now, self._ops)
-            return True
-
         self._own_since = None
-        told = await self.context.store.run(work)
+        told = await self.context.store.run(partial(self._own_told, faults=faults, now=now))
         if told:
             self._wake()
         if told is not None:  # else it looks again: the bot that leads may be fixed first
-            self._own_faults = faults
+            self._own_faults = seen
+
+    def _own_told(self, conn: Connection, faults: Sequence[str], now: datetime) -> bool | None:
+        """Whether people are told something; None if the bot that leads has the same errors."""
+        sharing, mine = self._sharing, "\n".join(faults)
+        rejected = rejected_rules(conn)
+        leading = "\n".join(rejected.faults) if rejected is not None else ""
+        if mine and mine == leading:
+            return None
+        known = watermarks_of(conn, OWN_RULES)
+        there = {sharing.mark, *sharing.alive(conn)}
+        over = {
+            bot: text
+            for bot, text in known.items()
+            if bot not in there or (bot == sharing.mark and text != mine)
+        }
+        for bot in over:
+            forget_watermark(conn, OWN_RULES, bot)
+        if mine:
+            set_watermark(conn, OWN_RULES, sharing.mark, mine, now)
+        left = {mine, leading, *(text for bot, text in known.items() if bot not in over)}
+        bots = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+        name = bots.get(sharing.mark, "that does not lead")
+        if mine and mine not in known.values():
+            title = f"Rule files of the bot {name} have errors. It uses its previous rules."
+            announce(conn, title, _some(faults, 5), now, self._ops)
+        elif left.issuperset(over.values()):
+            return False
+        elif over.get(sharing.mark, leading) not in left:
+            title = f"Rule files of the bot {name} are fixed. It uses them now."
+            announce(conn, title, (), now, self._ops)
+        else:
+            title = "The bot with errors in its rule files has stopped."
+            announce(conn, title, ["No other bot has these errors."], now, self._ops)
+        return True
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already.
@@ -643,9 +668,6 @@ class Watcher:
 
 OWN_FAULTS = timedelta(seconds=30)
 """After how long people hear of errors in the rule files of a bot that does not lead."""
-
-OWN_RULES = "rules-of-one-bot"
-"""The source under which the store keeps which of those they were told."""
 
 MOST_FAULTS = 50
 """Lines of errors in rule files that are logged and stored."""

@@ -35,6 +35,7 @@ from bot.store.budgets import (
     budget_steps_done,
     disown,
     forget_budget_steps,
+    forget_left,
     mark_budget_step,
     own,
 )
@@ -47,6 +48,7 @@ def respect_changes(
 ) -> None:
     """Leave alone what people and rules have changed, and tell people."""
     context.owned = owned_switches(conn)
+    forget_left(conn, [key for key, it in context.states.items() if not it.is_stopped])
     by_owner = {each.owner: each for each in budgets}
     for owned in list(context.owned.values()):
         state, site = context.states.get(owned.website), context.sites.get(owned.website)
@@ -111,7 +113,8 @@ def follow_files(
                 take_back_step(conn, key, now, NOT_CALLED_FOR)
     for owned in lost:
         why = f"{owned.owner} is no longer in the rule files"
-        disown(conn, owned.website, owned.switch, now, f"{why}; {texts.stays(owned)}")
+        reason = f"{why}; {texts.stays(owned)}"
+        disown(conn, owned.website, owned.switch, now, reason, leaves=True)
         site = Site(owned.website, names.get(owned.website, owned.website))
         title = f"{site.name} is in no budget now; {texts.stays(owned)}"
         back = f"If it is back within {KEEPS.days} days, it takes the website back. "
@@ -144,7 +147,7 @@ def _release(
         lines = [texts.had_set(owned), "The bot won't change it any more"]
     else:
         return False
-    _disown(conn, context, owned, title)
+    _disown(conn, context, owned, title, leaves=owned.website not in context.gone)
     say(conn, status, site, title, *lines)
     return True
 
@@ -199,9 +202,16 @@ def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:
         say(conn, status, sites[0], title, f"resume is now false; as they are stay: {names}")
 
 
-def _disown(conn: Connection, context: BudgetContext, owned: Ownership, reason: str) -> None:
+def _disown(
+    conn: Connection,
+    context: BudgetContext,
+    owned: Ownership,
+    reason: str,
+    *,
+    leaves: bool = False,
+) -> None:
     del context.owned[owned.website, owned.switch]
-    disown(conn, owned.website, owned.switch, context.now, reason)
+    disown(conn, owned.website, owned.switch, context.now, reason, leaves=leaves)
 
 
 def _intervened(

@@ -237,6 +237,7 @@ def gather(
     """
     from bot.polling import outages
     from bot.polling.recordings import STOPPED
+    from bot.store.budgets import LEFT
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
     from bot.store.presses import precision
@@ -244,6 +245,7 @@ def gather(
         COUNTING,
         LOOKED,
         ON_HOLD,
+        OWN_RULES,
         all_watermarks,
         blind_channels,
         on_hold,
@@ -297,7 +299,7 @@ def gather(
                 Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
                 for (source, website), (_, at) in all_watermarks(conn).items()
                 if website
-                and source not in ("budgets", STOPPED)
+                and source not in ("budgets", LEFT, STOPPED, OWN_RULES, outages.OUTAGES)
                 and not source.startswith((ON_HOLD, COUNTING))
             ),
             key=lambda mark: (mark.website, mark.source),

@@ -148,7 +148,7 @@ def _firing(
     remind: bool,
     paused: bool,
 ) -> tuple[Level, Event | None]:
-    if ended and level.ending is not None:
+    if ended and level.ending not in (None, now):  # one poll may advance it twice
         over = replace(level.over(), true_since=now if holds else None, known=now)
         return over, "resolved" if level.told else None
     if ended is not None:

@@ -106,10 +106,8 @@ Version = tuple[int, ...]
 
 _VERSION = re.compile(r"[0-9]{1,9}(?:[._][0-9]{1,9}){0,9}")
 
-
-_PART = "(0|[1-9][0-9]{0,8})"
-VERSION_PATTERN = rf"^\s*{_PART}(\.{_PART}){{0,9}}\s*$"
-"""What a rule may write as a version, for the reader and the JSON Schema."""
+VERSION_PATTERN = r"^\s*(0|[1-9][0-9]{0,8})(\.[0-9]{1,9}){0,9}\s*$"
+"""What a rule may write as a version (17.4, 22.04), for the reader and the JSON Schema."""
 
 
 def version(value: str) -> Version | None:

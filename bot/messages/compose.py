@@ -189,12 +189,14 @@ def resolved(task: Task, addresses: Addresses, lasted: timedelta) -> Message:
     menu: tuple[Button, ...] = ("not_useful",) if told.menu else ()
     icon = ENDED if is_back else INFO
     began = _beginning(task)
-    compared = then_and_now(began.asked, values(task, addresses)) if began and is_back else ""
+    shown = values(task, addresses)
+    compared = then_and_now(began.asked, shown) if began and is_back else ""
+    kept = told.why[:-1] if any(FIGURES[task.subject.kind](shown)) else told.why
     return replace(
         told,
         icon=icon,
         headline=cut(headline, HEADLINE),
-        why=(*told.why[:-1], line_of(compared)) if compared else told.why,
+        why=(*kept, line_of(compared)) if compared else told.why,
         context=context,
         buttons=(),
         menu=menu,

@@ -97,7 +97,7 @@ def _website_figures(shown: Values) -> Iterable[str]:
         of = f", {rate} of sessions" if rate is not None and shown["status"] == "Recording" else ""
         who = shown["stopped_by"]
         who = {"person": "somebody", "bot": "the bot"}.get(who, who)
-        by = f", stopped by {who}" if who and shown["status"] == "Stopped" else ""
+        by = f" (by {who})" if who and shown["status"] == "Stopped" else ""
         yield f"Mouseflow says {shown['status']}{by}{of}."
     if shown["recordings_today"] is not None:
         yield f"{number(shown['recordings_today'])} recordings today."
@@ -113,7 +113,8 @@ FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
 }
 """The sentences about each kind of subject."""
 
-_BOUND = re.compile(r"(\w+) ([^,]+), (?:under|over|at least|at most) ([^,]+)")
+_FIGURE = r"((?:[^,]|,(?=\d))+)"  # 1,204 is one
+_BOUND = re.compile(rf"(\w+) {_FIGURE}, (?:under|over|at least|at most) {_FIGURE}")
 _FIGURE_WORDS: Mapping[str, str] = {
     "conversion": "{} convert",
     "completion": "{} succeed",

@@ -189,10 +189,8 @@ def turned(old: str, new: str, since: datetime, now: datetime) -> Notice:
     after = lasting(now - since)
     return Notice(
         f"🔵 Turned into another trouble after {after}: {old}",
-        (
-            f"Now: {new}. A message of its own says what to do.",
-            f"{instant(since)} to {instant(now)}",
-        ),
+        (f"Now: {new}. A message of its own says what to do.",),
+        grey=f"{instant(since)} to {instant(now)}",
     )
 
 

@@ -81,7 +81,8 @@ def without_emoji(text: str) -> str:
     return _EMOJI.sub("∶", text) if text.count(":") > 1 else text
 
 
-_EMOJI = re.compile(r":(?=[^\s:/]*[^\W\d][^\s:/]*:)")
+_EMOJI = re.compile(r":(?=(?:[^\s:/]*[^\W\d][^\s:/]*|(?<!\d:)(?:[+-]1|100|1234)):)")
+"""Names have a letter, but for these four; times have none."""
 
 
 def without_answer(reason: str) -> str:

@@ -15,6 +15,7 @@ from bot.messages.message import kept
 from bot.ports import Ports, Task
 from bot.store import Connection
 from bot.store.audit import Note, record
+from bot.store.cancel import take_back_posts
 from bot.store.matches import NewMatch, NewStep, add_match, begun_at
 from bot.store.posts import keep_posts, posts_of
 
@@ -103,6 +104,7 @@ def amend(
 ) -> None:
     """Edit the message of the trouble's beginning, which is over with that; posts nothing.
 
+    A message that still waits is taken back: nobody would ever be told of its end.
     Call it in the transaction of what it is about.
     """
     key = _hashed(about)
@@ -125,6 +127,7 @@ def amend(
             )
         )
     if begun is not None:
+        take_back_posts(conn, OWN_RULE, key, begun, now, f"not posted: {title}")
         ended = NewMatch(
             rule=OWN_RULE,
             kind="websites",

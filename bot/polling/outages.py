@@ -248,7 +248,7 @@ def _lines(kind: Trouble, alike: Sequence[Failing]) -> tuple[str, ...]:
     for each in alike:
         polls.setdefault(without_answer(each.reason), []).append(each.what)
     shown = [
-        f"{names[0] if len(names) == 1 else f'{len(names)} polls'}: {reason}"
+        f"{names[0] if len(names) == 1 else counted(len(names), 'poll')}: {reason}"
         for reason, names in list(polls.items())[: 1 if kind == "key" else 3]
     ]
     more = [f"and {len(polls) - 3} more"] if kind != "key" and len(polls) > 3 else []

@@ -138,12 +138,12 @@ def _count(
     group = site_group(look.site)
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
-    sessions = tallied(conn, rule.id, group, start)
     unseen = not look.recorded.is_current(look.now, look.gap)
     whole = not (waits or skipped or unrecorded or unseen)
-    known = since <= start and whole
     recent = look.now - span
-    silent = whole and since <= recent and tallied(conn, rule.id, group, recent) <= few.at_most
+    sessions = tallied(conn, rule.id, group, recent)
+    known = since <= start and whole and tallied(conn, rule.id, group, start) <= few.at_most
+    silent = since <= recent and whole and sessions <= few.at_most
     return Counted(few, sessions, enough_known=known, unconfirmed=start < recent and silent)
 
 

@@ -41,7 +41,7 @@ from bot.rules.model import Condition, Journey, OneItem, Rule, Test, leaves
 from bot.rules.needs import texts_read
 from bot.store import Connection
 from bot.store.alert_states import figure_between, note_share, recorded_share
-from bot.store.budgets import who_stopped
+from bot.store.budgets import forget_left, who_stopped
 from bot.store.recordings import watermark
 from mouseflow import feedback, forms, funnels, heatmaps, recordings, websites
 from mouseflow.decode import Rows
@@ -312,7 +312,10 @@ async def _website(
 ) -> _Answer:
     """The website, with its recordings if a rule asks for them: one more call."""
     if memory.website is None or memory.website[0] != now:
+        before = memory.website and is_stopped(memory.website[1])
         memory.website = (now, await context.mouseflow.send(websites.detail(site.id)))
+        if before is not False and not is_stopped(memory.website[1]):
+            await context.store.run(partial(forget_left, recording=(site.id,)))
     at, window = now.astimezone(context.zone), question.over_last or sources.USUAL
     detail = memory.website[1]
     # Rules that ask for an unknown share are not evaluated.

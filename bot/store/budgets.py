@@ -12,7 +12,13 @@ from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
-from bot.store.recordings import website_names
+from bot.store.recordings import (
+    forget_watermark,
+    set_watermark,
+    watermark,
+    watermarks_of,
+    website_names,
+)
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
@@ -150,16 +156,35 @@ def own(conn: Connection, held: Ownership) -> None:
     }
     write = upsert(ownership).values(website=_row(held.website, held.switch), **values)
     conn.execute(write.on_conflict_do_update(index_elements=["website"], set_=values))
+    if held.switch == "recording":
+        forget_watermark(conn, LEFT, held.website)
     said = f"{held.switch} set to {held.set_to}: {held.reason}"
     record(conn, held.at, [_note(conn, "website.held", held.website, held.owner, said)])
 
 
-def disown(conn: Connection, website: str, switch: Switch, at: datetime, reason: str) -> bool:
-    """End the ownership (`reason`: undone, or somebody changed it); False if there was none."""
+LEFT = "budget-left"
+"""The watermark source for websites that nobody has started since their budget was gone."""
+
+
+def disown(
+    conn: Connection,
+    website: str,
+    switch: Switch,
+    at: datetime,
+    reason: str,
+    *,
+    leaves: bool = False,
+) -> bool:
+    """End the ownership (`reason`: undone, or somebody changed it); False if there was none.
+
+    `leaves`: the website stays as the bot has set it.
+    """
     held = owned(conn).get((website, switch))
     if held is None:
         return False
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
+    if leaves and switch == "recording":
+        set_watermark(conn, LEFT, website, held.owner, at)
     said = f"{switch}: {reason}"
     record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
@@ -259,7 +284,13 @@ def who_stopped(conn: Connection, website: str, now: datetime) -> str | None:
     if last:
         return last[-1].owner if last[-1].to == "stop" else None
     held = owned(conn).get((website, "recording"))
-    return held.owner if held else None
+    return held.owner if held else watermark(conn, LEFT, website)
+
+
+def forget_left(conn: Connection, recording: Collection[str]) -> None:
+    """Forget what stopped these websites, which record."""
+    for website in watermarks_of(conn, LEFT).keys() & set(recording):
+        forget_watermark(conn, LEFT, website)
 
 
 def visitors(conn: Connection, website: str, since: datetime) -> dict[datetime, float]:

@@ -93,6 +93,17 @@ def take_back_step(conn: Connection, key: str, now: datetime, reason: str) -> bo
     return True
 
 
+def take_back_posts(
+    conn: Connection, rule: str, subject_key: str, matched: datetime, now: datetime, reason: str
+) -> None:
+    """Take back what waits of what the rule matched then, but not what may be out."""
+    query = select(steps.c.id).join(matches, matches.c.id == steps.c.match_id)
+    of_match = matches.c.rule == rule, matches.c.subject_key == subject_key
+    never_sent = steps.c.unknown_since.is_(None) & steps.c.look_since.is_(None)
+    query = query.where(_PENDING, never_sent, *of_match, matches.c.matched == ms(matched))
+    _take_back(conn, conn.execute(query).scalars().all(), now, "step.withheld", reason)
+
+
 def _named(ids: Collection[int], rules: Collection[str]) -> ColumnElement[bool]:
     of_rules = matches.c.rule.in_(rules) & steps.c.action.not_in(_RESTORING)
     return steps.c.id.in_(ids) | of_rules

@@ -205,7 +205,8 @@ class Store:
     async def run_together(self, work: Callable[[Connection], T]) -> T:
         """The same in one transaction with others of the kind that wait for their turn.
 
-        If one of them raises, the others run again in transactions of their own.
+        If one of them raises, they run again in transactions of their own; if the store itself is
+        in trouble, all raise that.
         """
         answer: Future[T] = Future()
         self._waiting.append((work, answer))
@@ -281,24 +282,32 @@ class Store:
         return self._thread.submit(self._in_transaction, work)
 
     def _run_waiting(self) -> None:
-        """Run what waits in one transaction; there may be nothing left of it."""
-        found = min(len(self._waiting), TOGETHER)
-        if found:
-            self._run_group([self._waiting.popleft() for _ in range(found)])
+        """Run what waits in one transaction, apart if that fails; there may be nothing left."""
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), TOGETHER))]
+        error = self._run_group(group) if group else None
+        if error is None:
+            return
+        # One that takes too long each time must not hold up the others. But if two in a row fail,
+        # or the connection is gone, it is the store's trouble, which each attempt waits for.
+        tries = 2 if len(group) > 1 else 0
+        for each in group:
+            if tries and (self._connection is not None or not isinstance(error, StoreError)):
+                error = self._run_group([each])
+                tries = tries - 1 if isinstance(error, StoreError) else 2
+            if error is not None:
+                each[1].set_exception(error)
 
-    def _run_group(self, group: "list[tuple[Callable[[Connection], Any], Future[Any]]]") -> None:
+    def _run_group(
+        self, group: "list[tuple[Callable[[Connection], Any], Future[Any]]]"
+    ) -> BaseException | None:
+        """Answer these, unless one of them raises: then return that error."""
         try:
             done = self._in_transaction(lambda conn: [work(conn) for work, _ in group])
         except BaseException as error:
-            apart = len(group) > 1 and not isinstance(error, StoreError)
-            for each in group:
-                if apart:
-                    self._run_group([each])
-                else:
-                    each[1].set_exception(error)
-        else:
-            for (_, answer), result in zip(group, done, strict=True):
-                answer.set_result(result)
+            return error
+        for (_, answer), result in zip(group, done, strict=True):
+            answer.set_result(result)
+        return None
 
     def _reading(self, work: Callable[[Connection], T]) -> T:
         def only_reads(conn: Connection) -> T:

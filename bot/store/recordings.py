@@ -347,6 +347,9 @@ LOOKED = "looked:"
 COUNTING = "counting:"
 """The watermark sources for since when a rule has counted every session, each with its id."""
 
+OWN_RULES = "rules-of-one-bot"
+"""The watermark source for the errors in a bot's own rule files that people know of."""
+
 ROUNDS = "rounds"
 """The watermark source for how often recordings are really polled."""
 

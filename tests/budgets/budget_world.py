@@ -24,7 +24,7 @@ from bot.ports import Addresses, Ports, SlackPost
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.audit import history
-from bot.store.budgets import owned
+from bot.store.budgets import owned, who_stopped
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 HOUR = timedelta(hours=1)
@@ -250,6 +250,9 @@ class World:
 
     def owned(self):
         return self.store.do(owned)
+
+    def stopped_by(self):
+        return self.store.do(lambda conn: who_stopped(conn, self.shops[0].id, self.now))
 
     def audit(self, kind=""):
         return self.store.do(lambda conn: history(conn, kind=kind, limit=100_000))

@@ -263,3 +263,26 @@ async def test_rules_and_messages_tell_the_bots_stop_from_a_persons(running, rep
         await running.polls_reports_first()
         await running.polls_reports_first()
     assert len(running.said("by-people", "#mouseflow")) == 1
+
+
+async def test_a_stop_of_a_budget_that_is_gone_is_its_own_until_somebody_starts_the_website(
+    running,
+):
+    rules = RULES.split(b"rules:")[0] + STOPPED + b"budgets:" + RULES.split(b"budgets:")[1]
+    await running.watcher.use_rules(read([("r.yaml", rules)]))
+    while running.site.status != "Stopped":
+        running.now += timedelta(hours=1)
+        await running.watcher.poll_budgets()
+        await running.delivery.drain()
+    running.now += timedelta(hours=1)
+    await running.watcher.poll_budgets()
+    await running.watcher.use_rules(read([("r.yaml", rules.split(b"budgets:")[0])]))
+    await running.polls_reports_first()
+    [said] = running.said("anyone", "#mouseflow")
+    assert "Stopped (by budget credits)" in f"{said.text} {said.blocks}"
+    assert running.said("by-people", "#mouseflow") == []
+    for status in ("Recording", "Stopped"):
+        running.sim.intervene("myshop.com", status=status)
+        await running.polls_reports_first()
+        await running.polls_reports_first()
+    assert len(running.said("by-people", "#mouseflow")) == 1

@@ -8,6 +8,7 @@ from budget_world import NoWebhook, Shop, World
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
 from bot.delivery.dry_run import DryMouseflow, DryRunLog, DrySlack
+from bot.domain.budget import BUDGET
 from bot.ports import Addresses, Ports
 from bot.store.budgets import used
 
@@ -273,6 +274,36 @@ async def test_a_budget_that_is_gone_leaves_the_website_as_it_is_and_says_so(wor
     assert shop.status == "Stopped"
     assert bot.owned() == {}
     assert "no longer in the rule files" in bot.audit("website.released")[0].text
+    assert bot.stopped_by() == f"{BUDGET}credits"
+
+
+async def test_who_starts_and_stops_what_a_gone_budget_left_stopped_has_stopped_it(world):
+    bot = world()
+    shop = bot.shops[0]
+    await bot.run(days=31, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    bot.budgets = type(bot)(MONTHLY.replace("credits:", "other:").replace("30000", "90000")).budgets
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Stopped")
+    await bot.run(hours=1)
+    assert bot.stopped_by() is None
+
+
+async def test_a_website_that_left_its_budget_stopped_was_stopped_by_the_budget(world):
+    shops = Shop("myshop.com", 1500), Shop("b.com", 10)
+    both = MONTHLY.replace("[myshop.com]", "[myshop.com, b.com]").replace(
+        "resume: true", "resume: false"
+    )
+    bot = world(both, *shops)
+    await bot.run(days=31, until=lambda: bot.shops[0].status == "Stopped")
+    await bot.run(hours=1)
+    bot.budgets = type(bot)(both.replace("[myshop.com, b.com]", "[b.com]"), *shops).budgets
+    await bot.run(hours=1)
+    assert bot.shops[0].status == "Stopped"
+    assert (bot.shops[0].id, "recording") not in bot.owned()
+    assert bot.stopped_by() == f"{BUDGET}credits"
 
 
 async def test_a_dry_run_shows_what_would_be_switched_and_switches_nothing(world):

@@ -19,11 +19,12 @@ from bot.cli.healthcheck import unhealthy
 from bot.cli.main import main
 from bot.cli.run import beat
 from bot.domain.subjects import RecordingSubject, Site, written
+from bot.polling.outages import OUTAGES
 from bot.store import Connection, open_store, outbox, place_of
 from bot.store.audit import Note, history, record
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.store.recordings import WEBSITES, set_watermark
+from bot.store.recordings import OWN_RULES, WEBSITES, set_watermark
 from bot.store.rules import pause_rule, rule_states, rules_loaded
 from mouseflow.models import Recording
 
@@ -163,6 +164,15 @@ def test_status_as_json_has_the_same(place: Path, capsys: pytest.CaptureFixture[
     assert read["watermarks"][0]["website"] == {"id": "w1", "name": "w1"}
     assert datetime.fromisoformat(read["watermarks"][0]["read"]).utcoffset() == timedelta()
     assert read["lanes"][0]["reason"] == "Slack asked to wait"
+
+
+def test_status_takes_no_bot_for_a_website(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_store("sqlite:///data/bot.db") as store:
+        for source in (OUTAGES, OWN_RULES):  # what bots that share a store keep, each by its mark
+            store.do(partial(set_watermark, source=source, website="r7", data="", at=NOW))
+    assert main(["status", "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert {it["website"]["id"] for it in read["watermarks"]} == {"w1"}
 
 
 def test_status_groups_dead_letters_by_cause_and_shows_the_latest(

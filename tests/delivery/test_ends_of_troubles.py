@@ -151,3 +151,21 @@ async def test_ends_of_two_websites_answer_their_own_messages():
         await say(world, "✅ one works", ("so",), about="one", ends=True)
         one, other, end = world.posts("ops")
         assert (end.thread_ts, one.edits, other.edits) == (one.ts, 1, 0)
+
+
+async def test_a_trouble_that_turns_into_another_before_people_saw_it_is_not_posted():
+    async with posting(RULE) as world:
+        world.match(visit("r1", "/cart"))
+        ops = Ops("slack:#ops", tell, change)
+        for cause in (Cause.CHANNEL_ARCHIVED, Cause.CHANNEL_LEFT):
+
+            def work(conn, cause=cause):
+                fault = LaneFault(cause, "do something", world.now)
+                pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), "reason", fault)
+                tend(conn, world.now, ops)
+
+            world.wait(hours=2)
+            world.store.do(work)
+        await world.deliver()
+        [post] = world.posts("ops")
+        assert post.text.startswith("🔶 The bot is not in Slack channel #ux")

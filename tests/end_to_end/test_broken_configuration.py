@@ -84,11 +84,28 @@ def test_a_restart_ends_what_was_told_of_a_broken_configuration(world):
         async with world.daemon(reread=configuration):
             await reloaded(world, configuration, REASON)
         assert broken(world).reason == REASON
+        configuration.reason = ""
         async with world.daemon(reread=configuration):
             await asyncio.sleep(60)
         [_, ended] = world.told()
         assert "its errors are fixed" in ended
         assert broken(world) is None
+
+    virtually(work)
+
+
+def test_an_account_that_starts_again_with_what_was_read_before_ends_nothing(world):
+    configuration = Configuration(world.settings)
+
+    async def work():
+        async with world.daemon(reread=configuration):
+            await reloaded(world, configuration, REASON)
+        async with world.daemon(reread=configuration):
+            await asyncio.sleep(60)
+            assert broken(world).reason == REASON
+            await reloaded(world, configuration, "")
+            [_, ended] = world.told()
+            assert "its errors are fixed" in ended
 
     virtually(work)
 

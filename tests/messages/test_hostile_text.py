@@ -256,6 +256,8 @@ def test_mrkdwn_is_cut_between_entities_and_links(parts):
 
 def test_a_visitor_can_put_no_emoji_into_a_message_and_an_author_can():
     assert mrkdwn("/:fire::no_entry:/x") == "/∶fire:∶no_entry:/x"
+    assert mrkdwn("/:+1:/:100:") == "/∶+1:/∶100:"
+    assert mrkdwn("from 12:100:30 to 12:30:45") == "from 12:100:30 to 12:30:45"
     assert mrkdwn("12:30:45, a: b") == "12:30:45, a: b"
     assert mrkdwn(":fire: Checkout", emoji=True) == ":fire: Checkout"
 

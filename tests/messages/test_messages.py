@@ -12,9 +12,9 @@ from bot.domain.subjects import Band, FunnelStep
 from bot.fields.catalogue import KINDS
 from bot.messages import compose, several
 from bot.messages.blocks import blocks, notification
-from bot.messages.message import plain
+from bot.messages.message import kept, plain
 from bot.messages.template_check import SAMPLES
-from bot.ports import Addresses
+from bot.ports import Addresses, Posted
 from mouseflow.models import PageView
 
 APP = Addresses(share_url="https://share.example/{token}", zone="Europe/Copenhagen")
@@ -359,3 +359,22 @@ def test_a_notice_links_to_the_page_that_says_more():
     assert links("") == ()
     assert links("https://bot.example/queue")[0][0] == "See the queue"
     assert links("https://bot.example/rules/a/b")[0][0] == "Open rule"
+
+
+def test_figures_over_a_thousand_are_told_in_words_too():
+    why = ("entered 1,204, under 2,000", "conversion 18.2 %, under 25 %")
+    told = compose.match(replace(SAMPLES["funnels"], why=why), APP)
+    assert told.headline.endswith(": 1,204 visitors, limit 2,000")
+    assert told.asked == "entered 1,204, under 2,000"
+
+
+def test_the_end_of_an_alert_keeps_its_reasons_where_there_are_no_figures():
+    task = SAMPLES["websites"]
+    subject = msgspec.structs.replace(
+        task.subject, status=None, recordings_today=None, budget_used=12.0
+    )
+    began = compose.match(replace(task, why=("budget_used 91 %, over 80 %",)), APP)
+    post = replace(task, subject=subject, why=("budget_used 91 %, over 80 %", "hour 9, over 8"))
+    answered = replace(post, post=Posted("p1", "C1", "1.0", kept(began)))
+    said = plain(compose.resolved(answered, APP, timedelta(hours=1)))
+    assert "Hour 9, over 8." in said

@@ -209,6 +209,20 @@ async def test_a_website_that_was_stopped_since_the_last_list_of_websites_is_not
     shop.close()
 
 
+async def test_a_time_since_the_last_list_of_websites_makes_no_alert_end_and_fire_again(tmp_path):
+    shop = Shop(tmp_path, NOBODY.replace("at_most: 0", "at_most: 2"))
+    shop.visit()
+    for minute in range(0, 720, 5):  # one in 65 minutes, and a list of websites every 30
+        if minute % 30 == 0:
+            await shop.watcher.find_sites()
+        if minute % 65 == 0:
+            shop.visit()
+        shop.wait(minutes=5)
+        await shop.watcher.poll_recordings(shop.site)
+    assert shop.alerts == ["slack"]
+    shop.close()
+
+
 async def test_silence_at_a_rate_that_the_bot_has_lowered_is_not_nobody(shop):
     def lowered(conn):
         own(conn, Ownership(shop.site.id, "recording_rate", "budget:plan", shop.now, "", "25", 100))

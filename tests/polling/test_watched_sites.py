@@ -15,6 +15,7 @@ from bot.rule_reader import Start
 from bot.rules.files.load import read
 from bot.store.audit import Note, history, record
 from bot.store.rules import RejectedRules, reject_rules
+from bot.store.sharing import Alone
 from bot.watched_sites import (
     AT_ONCE,
     NOTHING_PREPARED,
@@ -156,6 +157,73 @@ async def test_people_hear_once_of_errors_in_the_files_of_one_bot_alone(account)
     await watcher.use_rules(rules)
     said.append("Rule files of the bot that does not lead are fixed. It uses them now. []")
     assert await told(after=timedelta(hours=1)) == said
+
+
+class _OneOf(Alone):
+    """One of the bots that share a store; the first one leads."""
+
+    shares = True
+
+    def __init__(self, mark: str, there: list[str]) -> None:
+        self.mark, self.there = mark, there
+
+    @property
+    def leads(self):
+        return self.there[0] == self.mark
+
+    @property
+    def bots(self):
+        return len(self.there)
+
+    def alive(self, conn):
+        return list(self.there)
+
+
+async def test_people_hear_that_errors_in_the_files_of_one_bot_are_gone_whoever_had_them(account):
+    context = PollContext(account.sender, account.store, ZoneInfo(account.zone), account.settle,
+                account.start, Routing("#mouseflow", account.zone))  # fmt: skip
+    rules, there = read([("r.yaml", RULES)]), ["r1", "r2", "r3"]
+    bots: dict[str, Watcher] = {}
+
+    def start(mark: str) -> Watcher:
+        account.store.sharing = _OneOf(mark, there)
+        bots[mark] = Watcher(context, rules, ops="#ops", wake=lambda: None,
+                             clock=lambda: account.now)  # fmt: skip
+        return bots[mark]
+
+    async def told() -> list[str]:
+        for _ in range(2):
+            for mark in there:
+                await bots[mark].tell_own_faults()
+            account.now += OWN_FAULTS
+        found = account.store.do(lambda conn: history(conn, kind="notice"))
+        return [it.text.replace("that does not lead ", "") for it in reversed(found)]
+
+    begins = "Rule files of the bot have errors. It uses its previous rules."
+    fixed = "Rule files of the bot are fixed. It uses them now."
+    gone = "The bot with errors in its rule files has stopped."
+    start("r1")
+    await start("r2").reject_rules(["r.yaml:3:1: wrong"])
+    await start("r3").reject_rules(["r.yaml:9:1: other"])
+    said = [begins, begins]
+    assert await told() == said
+    for mark in ("r2", "r3"):  # each of them has an end of its own
+        await bots[mark].use_rules(rules)
+        said.append(fixed)
+        assert await told() == said
+
+    await bots["r2"].reject_rules(["r.yaml:3:1: wrong"])
+    said.append(begins)
+    assert await told() == said
+    there[:] = ["r1", "r3", "r4"]  # it starts again with the same files: people know
+    await start("r4").reject_rules(["r.yaml:3:1: wrong"])
+    assert await told() == said
+    there[:] = ["r1", "r3", "r5"]  # and with other ones
+    start("r5")
+    said.append(gone)
+    assert await told() == said
+    await bots["r5"].reject_rules(["r.yaml:3:1: wrong"])
+    assert await told() == [*said, begins]
 
 
 def test_only_rules_that_have_changed_are_prepared_anew():

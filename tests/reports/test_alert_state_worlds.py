@@ -51,6 +51,14 @@ def test_an_alert_fires_and_ends_by_what_is_known(polls):
         level = after
 
 
+def test_what_one_poll_says_twice_ends_no_alert():
+    level, _ = advance(Level(), True, False, START)
+    for _ in range(2):  # a poll that looks again at the website's switches
+        level, event = advance(level, False, True, START + HELD)
+        assert event is None
+    assert advance(level, False, True, START + 2 * HELD)[1] == "resolved"
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from([5, 30, 70])), max_size=40))
 def test_a_counter_never_tells_more_than_came(answers):
     now, counter, told, highest = START, Counter(10, 10), 0, 10

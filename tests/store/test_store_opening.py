@@ -310,6 +310,18 @@ async def test_a_unit_that_fails_takes_no_other_along(store):
     assert stored == ["something", "first"]
 
 
+async def test_a_unit_that_always_takes_too_long_holds_up_no_other(store):
+    def slow(conn):
+        note(conn, "never stored")
+        raise StoreError("PostgreSQL cancelled a statement")
+
+    answers = await while_others_wait(store, slow, note, note, slow, note)
+    assert [type(each) for each in answers] == [
+        StoreError, type(None), type(None), StoreError, type(None)
+    ]  # fmt: skip
+    assert [entry.text for entry in await store.run(history)] == ["something"] * 3
+
+
 async def test_an_error_of_the_store_is_told_to_all_that_shared_the_transaction(store):
     calls = []
 
@@ -317,7 +329,7 @@ async def test_an_error_of_the_store_is_told_to_all_that_shared_the_transaction(
         calls.append(1)
         raise StoreError("the disk is full")
 
-    answers = await while_others_wait(store, note, full, note)
-    assert [str(each) for each in answers] == ["the disk is full"] * 3
-    assert calls == [1]
+    answers = await while_others_wait(store, *[full] * TOGETHER)
+    assert [str(each) for each in answers] == ["the disk is full"] * TOGETHER
+    assert len(calls) == 3  # together, and two apart
     assert await store.run(history) == []

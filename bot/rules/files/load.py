@@ -30,6 +30,7 @@ from bot.rules.syntax.nodes import (
     Items,
     Keys,
     Node,
+    NoSpace,
     TooMuch,
     UnknownAlias,
     Unreadable,
@@ -109,6 +110,8 @@ def parse_partially(text: str, parse: Parse, blocks: Blocks) -> PartialText:
             if not found.partly:
                 found.note(error)
             return found
+        except NoSpace as error:
+            return PartialText(None, [("", error)], partly=True)
         except Unreadable as error:
             if not whole:
                 return found

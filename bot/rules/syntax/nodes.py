@@ -17,10 +17,8 @@ _HIDDEN_LINE_END = re.compile("\r(?!\n)|[\x0b\x0c\x85\u2028\u2029]")
 
 
 _CONFLICT = re.compile(r"(?m)^<<<<<<< ")
-_NO_SPACE = re.compile(
-    "(?m)^[ \t]*([\u00a0\u2000-\u200b\u202f\u205f\u3000])[\\s\u200b]*[\\w-]+[ \t]*[:=]"
-)
-"""What looks like a space before a key, and belongs to the key."""
+_NO_SPACE = re.compile("[ \t]*([\u00a0\u2000-\u200b\u202f\u205f\u3000])")
+"""What looks like a space at the start of a line; before a key, it belongs to the key."""
 
 
 class Unreadable(Exception):
@@ -31,6 +29,10 @@ class Unreadable(Exception):
         self.column = column
         self.message = message
         super().__init__(message)
+
+
+class NoSpace(Unreadable):
+    """A line begins with what only looks like a space, so its depth is not the one meant."""
 
 
 class Empty(Unreadable):
@@ -107,6 +109,16 @@ class Keys:
 Node = Scalar | Items | Keys
 
 
+def no_space(row: str, line: int) -> NoSpace | None:
+    """The error if the row, which is that line, begins with what only looks like a space."""
+    found = _NO_SPACE.match(row)
+    if found is None:
+        return None
+    name = f"U+{ord(found[1]):04X}"
+    words = f"this invisible character ({name}) is no space; indent with plain spaces"
+    return NoSpace(line, found.start(1) + 1, words)
+
+
 def decoded(data: bytes) -> str:
     """The bytes as text with plain line ends; raises Unreadable if they are not UTF-8 text."""
     if len(data) > MAX_BYTES:
@@ -131,10 +143,6 @@ def decoded(data: bytes) -> str:
     if conflict := _CONFLICT.search(text):
         where = place(text, conflict.start())
         raise Unreadable(*where, "a merge conflict is left in this file; resolve it")
-    if odd := _NO_SPACE.search(text):
-        name = f"U+{ord(odd[1]):04X}"
-        words = f"this invisible character ({name}) is no space; indent with plain spaces"
-        raise Unreadable(*place(text, odd.start(1)), words)
     return text.replace("\r\n", "\n")
 
 

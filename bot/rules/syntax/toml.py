@@ -16,6 +16,7 @@ from bot.rules.syntax.nodes import (
     Scalar,
     TooMuch,
     Unreadable,
+    no_space,
     place,
 )
 
@@ -175,7 +176,9 @@ def parse(text: str) -> Node:
     except RecursionError:
         raise TooMuch(*place(text, _too_deep(text)), _DEPTH) from None
     except ValueError as error:
-        raise Unreadable(*toml_error(text, error)) from None
+        line, column, message = toml_error(text, error)
+        odd = no_space(text.split("\n")[line - 1], line)
+        raise odd or Unreadable(line, column, message) from None
     except Exception as error:
         raise Unreadable(1, 1, f"this TOML can't be read: {internal_error(error)}") from error
     if not _BLANK.sub("", text, count=1):

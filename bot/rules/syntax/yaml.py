@@ -36,6 +36,7 @@ from bot.rules.syntax.nodes import (
     TooMuch,
     UnknownAlias,
     Unreadable,
+    no_space,
     place,
 )
 
@@ -491,6 +492,7 @@ class _Tree:
         self._anchors: dict[str, Node | None] = {}
         self._sizes: dict[int, int] = {}
         self._nodes = 0
+        self._in_brackets = False
         self.duplicates: list[Unreadable] = []
 
     @cached_property
@@ -525,8 +527,10 @@ class _Tree:
                 raise TooMuch(event.start_mark.line + 1, event.start_mark.column + 1, limit)
             if event.anchor:
                 self._anchors[event.anchor] = None  # known, not usable inside itself
+            outside, self._in_brackets = self._in_brackets, bool(event.flow_style)
             is_mapping = isinstance(event, MappingStartEvent)
             node = self._keys(event, depth) if is_mapping else self._items(event, depth)
+            self._in_brackets = outside
         if event.anchor:
             self._anchors[event.anchor] = node
             self._sizes[id(node)] = self._nodes - before + 1
@@ -538,7 +542,7 @@ class _Tree:
         if event.anchor and not event.value and event.style is None:
             raise _at(event, "& starts an alias; put the text in quotes")
         quoted = event.style is not None or event.tag is not None
-        if not quoted:
+        if not quoted and not self._in_brackets:
             self._check_dashes(event)
         value = event.value if quoted else scalar(event.value)
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
@@ -621,6 +625,9 @@ class _Tree:
             raise _at(event, "a key must be a name, not a list or a mapping")
         if event.value == "<<" and event.style is None:
             raise _at(event, "merge keys (<<) are not supported; repeat the keys")
+        line = event.start_mark.line + 1
+        if event.style is None and (odd := no_space(self._rows[line - 1], line)):
+            raise odd
         return str(event.value)
 
 
@@ -639,7 +646,10 @@ def _at(event: Any, message: str) -> Unreadable:
 def _unreadable(error: MarkedYAMLError, text: str) -> Unreadable:
     spot, began = _spot(error.problem_mark), _spot(error.context_mark)
     problem = str(error.problem or error.context or "")
-    return yaml_fault(text, problem, spot or began or (1, 1), began)
+    fault = yaml_fault(text, problem, spot or began or (1, 1), began)
+    rows = enumerate(text.split("\n")[: fault.line], 1)
+    odd = (no_space(row, line) for line, row in rows if line >= fault.line - 1)
+    return next(filter(None, odd), fault)
 
 
 def _spot(mark: Any) -> tuple[int, int] | None:

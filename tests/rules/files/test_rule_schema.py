@@ -187,6 +187,7 @@ def test_days_moments_and_versions_are_taken_by_both():
     for written in ("2026-5-1", "2026-02-29", "2026-05-01 24:00", "2026-05-01 9:5", "1.5.2026"):
         assert not agree("created", "before", written)
     assert all(agree("os_version", "under", it) for it in ("17", "17.4.1", 17, 10.15, "0.9"))
+    assert all(agree("os_version", "under", it) for it in ("22.04", 22.04, "10.0.04"))
     assert not any(agree("os_version", "under", it) for it in ("17.", "017", "v17", -1))
 
 

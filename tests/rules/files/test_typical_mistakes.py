@@ -147,6 +147,24 @@ def test_texts_with_a_dash_are_texts_where_they_mean_something():
     assert said(GOOD.replace("- load-test", "- -5")) == []
     assert said(GOOD.replace("Rage in the checkout", "Rage - in\n      the checkout")) == []
     assert said(GOOD.replace("{min: 2}", "\n        min:\n          2")) == []
+    items = "[\n        -internal,\n        -load-test\n      ]"
+    written = "\n        - internal\n        - load-test"
+    assert GOOD.count(written) == 1
+    assert said(GOOD.replace(written, f" {items}")) == []
+
+
+def test_a_message_may_be_indented_with_hard_spaces():
+    good = "summary: |\n      Rage:\n      \u00a0\u00a0friction: high"
+    text = GOOD.replace("    do:", f"    {good}\n    do:")
+    text = text.replace("    summary: Rage in the checkout\n", "")
+    assert said(text) == []
+    toml = (
+        "version = 1\n[rules.rage]\nwatch = 'recordings'\nwhen = {tags = 'a'}\n"
+        'do = {slack = {channel = \'#a\', text = """Rage:\n\u00a0 friction = high\n"""}}\n'
+    )
+    assert read([("r.toml", toml.encode())]).rules
+    with pytest.raises(RuleErrors, match="3:1: this invisible character"):
+        read([("r.toml", toml.replace("watch", "\u00a0 watch").encode())])
 
 
 @pytest.mark.parametrize(
