@@ -99,16 +99,17 @@ def at_their_depth(entry: Entry, place: Place) -> Entry:
 def _lifted(rule: Keys, container: Entry, place: Place) -> Keys:
     """The rule, with its keys that stand among the conditions of `container`."""
     inside = list(container.node) if isinstance(container.node, Keys) else []
-    here = place.at(container.key, container)
-    for at, entry in enumerate(inside):
-        if at and entry.key in _NO_CONDITION - rule.entries.keys():
-            _of_a_rule(entry, _AS_OTHERS, here)
-            rest = inside[at + 1 :] if _is_empty(entry.node) else []
-            kept = [it for it in inside if it is not entry and it not in rest]
-            entries = {**rule.entries, container.key: replace(container, node=_keys(kept))}
-            entries[entry.key] = replace(entry, node=_keys(rest)) if rest else entry
-            return Keys(rule.line, rule.column, entries)
-    return rule
+    strays = [it for it in inside[1:] if it.key in _NO_CONDITION - rule.entries.keys()]
+    if not strays:
+        return rule
+    first, *more = strays
+    _of_a_rule(first, _AS_OTHERS, place.at(container.key, container))
+    if _is_empty(first.node) and (rest := inside[inside.index(first) + 1 :]):
+        strays, more = [first, *rest], []
+        first = replace(first, node=_keys(rest))
+    kept = [it for it in inside if it not in strays]
+    entries = {**rule.entries, container.key: replace(container, node=_keys(kept))}
+    return Keys(rule.line, rule.column, entries | {it.key: it for it in (first, *more)})
 
 
 def _below(keys: Keys, parent: Entry, strays: list[Entry]) -> Keys:

@@ -135,6 +135,16 @@ def test_a_rule_whose_keys_are_not_indented_is_one_error():
     ]
 
 
+def test_keys_of_a_rule_among_its_conditions_are_one_error():
+    text = (
+        "version: 1\nrules:\n  rage:\n    watch: recordings\n    when:\n      tags: a\n"
+        "      except: {tags: b}\n      do: {star: true}\n"
+    )
+    words = "7:7 except is a key of a rule; indent it as far as the rule's other keys"
+    assert said(text) == [words]
+    assert said(text.replace("star", "stra")) == [words, "8:12 unknown action; did you mean star?"]
+
+
 def test_rules_that_are_not_indented_are_one_error():
     text = "version: 1\nrules:\nrage:\n  watch: recordings\n  when: {tags: a}\n  do: {star: true}\n"
     assert said(text) == ["3:1 indent rage more than rules:"]
