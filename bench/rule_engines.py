@@ -51,8 +51,15 @@ def bot_rules(rules: list[tuple]) -> list[Rule]:
     ]
 
 
+def compiled(rules: list[Rule]) -> RuleIndex:
+    """The bot's index of the rules, with cold tables: it compiles itself at the first question."""
+    index = RuleIndex(rules)
+    index.sure_of_all(())
+    return index
+
+
 def ours(rules: list[tuple]) -> Callable:
-    return RuleIndex(bot_rules(rules)).sure_of_all
+    return compiled(bot_rules(rules)).sure_of_all
 
 
 def python(rule: tuple) -> str:

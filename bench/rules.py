@@ -159,7 +159,7 @@ def bytes_to_matches(rows: list[dict], rounds: int) -> dict[int, tuple[float, fl
         bare, full = in_turns(
             rounds,
             lambda: _timed(decode, page),
-            lambda rules=bot_rules: _timed(whole, RuleIndex(rules)),
+            lambda rules=bot_rules: _timed(whole, engines.compiled(rules)),
         )
         found[size] = (bare / len(rows) * 1e6, full / len(rows) * 1e6)
     return found
@@ -191,7 +191,7 @@ def given_free(rows: list[dict], rounds: int) -> dict[str, float]:
 def _notes(rows: list[dict], rounds: int) -> list[str]:
     free = given_free(rows, rounds)
     begun = time.process_time()
-    RuleIndex(engines.bot_rules(made.rules(SIZES[-1]))).sure_of_all(())
+    engines.compiled(engines.bot_rules(made.rules(SIZES[-1])))
     built = (time.process_time() - begun) * 1e3
     return [
         f"Not in the table: compiling {SIZES[-1]:,} rules with their thresholds ({built:.0f} ms, "
