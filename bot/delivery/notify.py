@@ -43,7 +43,7 @@ class Places:
     def __init__(self, addresses: Mapping[str, SecretStr], *, limit: timedelta = LIMIT) -> None:
         self._addresses = addresses
         self._limit = limit
-        self._running: dict[str, threading.Thread] = {}
+        self._running: set[str] = set()
 
     def use(self, addresses: Mapping[str, SecretStr]) -> list[str]:
         """Send to these from now on; returns the names of places that changed."""
@@ -65,27 +65,29 @@ class Places:
                 f"set {address.get_secret_value()}",
                 code="no_place",
             )
-        before = self._running.get(place)
-        if before is not None and before.is_alive():
+        if place in self._running:
             raise TryLater(f"{place} has not yet answered the message before", lane=True)
         await may_act()
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[str] = loop.create_future()
 
         def attempt() -> None:
+            settle: Callable[[Any], None] = outcome.set_exception
+            told: object
             try:
                 told = _sent(place, url, message)
+                settle = outcome.set_result
             except (GiveUp, TryLater) as error:
-                _tell(loop, outcome.set_exception, outcome, error)
+                told = error
             except Exception as error:
-                late = TryLater(f"{place} failed ({type(error).__name__})", unknown=True)
-                _tell(loop, outcome.set_exception, outcome, late)
-            else:
-                _tell(loop, outcome.set_result, outcome, told)
+                told = TryLater(f"{place} failed ({type(error).__name__})", unknown=True)
+            finally:  # before the outcome is known: the next message may follow at once
+                self._running.discard(place)
+            _tell(loop, settle, outcome, told)
 
         # A daemon thread: one that hangs must not keep the process from ending.
         thread = threading.Thread(target=attempt, name=f"notify-{place}", daemon=True)
-        self._running[place] = thread
+        self._running.add(place)
         thread.start()
         try:
             async with asyncio.timeout(self._limit.total_seconds()):

@@ -19,7 +19,7 @@ from bot.actions import ACTIONS
 from bot.actions.notify import Notify, NotifyResolved
 from bot.cli.main import main
 from bot.config import load
-from bot.delivery import Delivery
+from bot.delivery import Delivery, notify
 from bot.delivery.notify import Places, problems
 from bot.domain.calendar import Calendar
 from bot.domain.causes import Cause
@@ -128,6 +128,25 @@ async def test_a_match_arrives_with_title_reason_and_link(web):
     lines = letter["message"].splitlines()
     assert lines[0] == "Rage clicks on /cart."
     assert "Watch recording: https://app.mouseflow.com/websites/w1/recordings/r1/play" in lines
+
+
+async def test_a_message_follows_though_the_thread_of_the_last_one_has_not_ended(web, monkeypatch):
+    tell, ends = notify._tell, threading.Event()
+
+    def slow(*outcome):
+        tell(*outcome)
+        ends.wait(60)
+
+    monkeypatch.setattr(notify, "_tell", slow)
+    to = places(oncall=f"json://127.0.0.1:{web.port}/a")
+    try:
+        for _ in range(2):
+            assert (
+                await sent(Notify(channel="oncall"), task(), to)
+            ).note == "sent to oncall (JSON)"
+    finally:
+        ends.set()
+    assert len(web.bodies) == 2
 
 
 async def test_ntfy_and_a_mail_server_take_the_same_message(web, mail):
