@@ -318,6 +318,22 @@ async def test_a_scheduled_digest_posts_all_matches_at_its_time_and_nothing_befo
         assert len(world.posts()) == 1
 
 
+async def test_a_scheduled_digest_that_is_due_outside_active_hours_comes_whole_when_they_begin():
+    rules = SCHEDULED.replace("  do:", "  active: 12:00-03:00\n  do:")
+    async with posting(rules) as world:
+        for n, now in enumerate(("2026-03-09T01:30", "2026-03-09T07:00", "2026-03-09T09:00")):
+            world.now = at(now)  # within the hours, after them, and when the digest was due
+            world.match(visit(f"r{n}", "/CART", at=world.now, friction=5))
+            await world.deliver(calendar=Calendar(ZONE))
+        world.now = at("2026-03-09T10:59")
+        await world.deliver(calendar=Calendar(ZONE))
+        assert world.posts() == []
+        world.now = at("2026-03-09T11:00")
+        await world.deliver(calendar=Calendar(ZONE))
+        [post] = world.posts()
+        assert post.text.startswith("🔶 3 matches: Frustrated visitor")
+
+
 @pytest.mark.parametrize(
     ("slack", "said"),
     [

@@ -70,17 +70,18 @@ def _posts(
     post, total = rule["do"]["slack"], sum(number for _, number in many)
     if told.quiet and rule.get("severity") != "critical":
         return
+    yield from _out_of_hours(told, rule, said)
     if "digest" in post:
         if own:
             yield "all matches come in the digest", _line(next(iter(own.values()))[0])
-        due = _digests(told, post["digest"])
+        due = _digests(told, rule, post["digest"])
         least = sum(it.at < due - 2 * MINUTE for it in made) if due else 0
-        most = sum(it.at < many[-1][0].at + MINUTE for it in made) if many else 0
+        last = many[-1][0].at if many else told.end
+        most = sum(it.at < last + MINUTE for it in made)
         if not least <= total <= most:
             yield f"digests tell of {least} to {most} matches", f"{total} in digests"
         return
     sure = [it for it in made if it.at < told.end - WRITES - 12 * MINUTE and _up(told, it.at)]
-    yield from _out_of_hours(told, rule, said)
     waits = {"at_most", "active", "after_downtime"} & {*post, *rule}
     if not waits:
         for it in sure:
@@ -108,21 +109,32 @@ def _up(told: History, at: float) -> bool:
     return any((span.end or told.end) - max(span.start, at) > WRITES for span in told.well)
 
 
-def _digests(told: History, at: str) -> float | None:
-    """The last time at which a digest was due and the bot could post it."""
+def _digests(told: History, rule: dict[str, Any], at: str) -> float | None:
+    """The last time at which a digest was due that the bot could post, then or later."""
     zone = ZoneInfo(told.zone)
     day = datetime.fromtimestamp(told.well[0].start, zone).date()
     hour, minute = map(int, at.split(":"))
     found = None
     for n in range(4):
         moment = datetime.combine(day + timedelta(days=n), time(hour, minute), zone).timestamp()
-        if told.well[0].start < moment and any(
-            moment + 5 * MINUTE < (span.end or told.end)
-            and (span.end or told.end) - max(span.start, moment) > 5 * MINUTE
-            for span in told.well
-        ):
+        if told.well[0].start < moment and _open(told, rule, moment):
             found = moment
     return found
+
+
+def _open(told: History, rule: dict[str, Any], since: float) -> bool:
+    """Whether the bot ran for 5 minutes on end after that moment in which the rule may post.
+
+    "A digest that is due … outside the hours waits too": until they begin.
+    """
+    for span in told.well:
+        at = max(span.start, since)
+        while at + 5 * MINUTE < (span.end or told.end):
+            both = (at, at + 5 * MINUTE)
+            if "active" not in rule or all(in_hours(told.zone, rule["active"], it) for it in both):
+                return True
+            at += MINUTE
+    return False
 
 
 def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator[tuple[str, str]]:
