@@ -453,8 +453,16 @@ class _Evaluator:
 
     def _lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
+        return self._rules.lacks(rule, self._read_by(rule, subject))
+
+    def _lacks_group(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells by what `once_per` or `count` group the recording."""
+        return self._rules.lacks_group(rule, self._read_by(rule, subject))
+
+    def _read_by(self, rule: Rule, subject: RecordingSubject) -> RecordingSubject:
+        """The recording as far as the rule may read it: only the pages of a detail are kept."""
         blind = subject.key in self._kept and rule.id in self._rules.beyond_pages
-        return self._rules.lacks(rule, _without_page_views(subject) if blind else subject)
+        return _without_page_views(subject) if blind else subject
 
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
@@ -718,7 +726,7 @@ class _Evaluator:
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]
-        ungrouped = [rule for rule in rules if self._rules.lacks_group(rule, subject)]
+        ungrouped = [rule for rule in rules if self._lacks_group(rule, subject)]
         rules = [rule for rule in rules if rule not in ungrouped]
         missing = key in unavailable and (
             candidate.stale or bool(ungrouped or self._undecided(subject, candidate.settled))
