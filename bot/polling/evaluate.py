@@ -61,7 +61,8 @@ class Candidate:
     need is asked now, while the row is near the top of the lists. `before` is the friction
     asked when the session last grew: if it is still the same, a detail has nothing new but tags.
     `stale`: the row was read some time ago; people may have starred, watched or named it since.
-    `views`: the page views of an earlier detail, if the session has not grown since.
+    `views`: the page views of an earlier detail, if the session has not grown since. `unlisted`:
+    the list was read that deep and lacks it, so filters leave it out, too, whatever they ask.
     """
 
     row: Recording
@@ -74,6 +75,7 @@ class Candidate:
     before: Band | None = None
     stale: bool = False
     views: tuple[PageView, ...] | None = None
+    unlisted: bool = False
 
     def unchanged(self, friction: Band | None) -> bool:
         """Whether it was evaluated before with all that is known now, but for tags."""
@@ -222,6 +224,7 @@ class _Evaluator:
         self._verdicts: dict[tuple[str, str], bool] = {}
         self._stale: frozenset[str] = frozenset()
         self._kept: frozenset[str] = frozenset()
+        self._unlisted: frozenset[str] = frozenset()
         self._settled: frozenset[str] = frozenset()
         self._answers: dict[str, Mapping[Question, bool]] = {}
         self._decisions: dict[tuple[str, bool], tuple[RecordingSubject, Decision]] = {}
@@ -245,6 +248,7 @@ class _Evaluator:
         self._kept = frozenset(
             it.row.id for it in candidates if it.row.page_views is None and it.views is not None
         )
+        self._unlisted = frozenset(it.row.id for it in candidates if it.unlisted)
         self._settled = frozenset(it.row.id for it in candidates if it.settled)
         self._stale = frozenset(it.row.id for it in candidates if it.stale and it.settled)
         subjects = {it.row.id: self._scope.subject(it) for it in candidates}
@@ -266,6 +270,7 @@ class _Evaluator:
             if isinstance(detail, Recording)
         }
         self._kept -= whole.keys()
+        self._unlisted -= whole.keys()
         settled = {it.row.id: it.settled for it in candidates}
         # A detail may make a fact matter that the row had ruled out.
         subjects |= await self.with_facts(whole, settled)
@@ -453,8 +458,21 @@ class _Evaluator:
 
     def _lacks(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether a detail still tells something that a match of the rule reads."""
+        read = self._read_by(rule, subject)
+        return self._may_be_gone(rule, subject.key) or self._rules.lacks(rule, read)
+
+    def _may_be_gone(self, rule: Rule, key: str) -> bool:
+        """Whether filters that the rule reads may leave the recording out for it is deleted."""
+        return key in self._unlisted and rule.id in self._rules.needing(FILTERS)
+
+    def _lacks_group(self, rule: Rule, subject: RecordingSubject) -> bool:
+        """Whether a detail still tells by what `once_per` or `count` group the recording."""
+        return self._rules.lacks_group(rule, self._read_by(rule, subject))
+
+    def _read_by(self, rule: Rule, subject: RecordingSubject) -> RecordingSubject:
+        """The recording as far as the rule may read it: only the pages of a detail are kept."""
         blind = subject.key in self._kept and rule.id in self._rules.beyond_pages
-        return self._rules.lacks(rule, _without_page_views(subject) if blind else subject)
+        return _without_page_views(subject) if blind else subject
 
     def _friction_question(
         self, subject: RecordingSubject, rules: Sequence[Rule]
@@ -503,7 +521,11 @@ class _Evaluator:
             found |= details
             self.costs.update(rule.id for key in details for rule in wanted[key])
             batch *= 2
-            failed |= {key: it for key, it in details.items() if isinstance(it, BotError)}
+            failed |= {
+                key: it
+                for key, it in details.items()
+                if isinstance(it, BotError) and not (isinstance(it, Gone) and key in self._unlisted)
+            }
             rest = _without({each.key: wanted[each.key] for each in needed}, found)
             if len(failed) == self._fetched >= FEW:
                 self._outage = next(iter(failed.values()))
@@ -718,10 +740,14 @@ class _Evaluator:
         if candidate.stale and candidate.settled and not isinstance(detail, Recording):
             unsure = self._rules.hinging_on_marks(subject)
             rules = [rule for rule in rules if rule not in unsure]
-        ungrouped = [rule for rule in rules if self._rules.lacks_group(rule, subject)]
-        rules = [rule for rule in rules if rule not in ungrouped]
+        waiting = [
+            rule
+            for rule in rules
+            if self._may_be_gone(rule, key) or self._lacks_group(rule, subject)
+        ]
+        rules = [rule for rule in rules if rule not in waiting]
         missing = key in unavailable and (
-            candidate.stale or bool(ungrouped or self._undecided(subject, candidate.settled))
+            candidate.stale or bool(waiting or self._undecided(subject, candidate.settled))
         )
         return Evaluation(candidate, subject, tuple(rules), open=missing)
 

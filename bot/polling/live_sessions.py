@@ -169,19 +169,26 @@ def candidates(
         if row.id in seen.known.live and row.id not in live.sessions and row.id not in found:
             found[row.id] = Candidate(row, settled(row, clock, settle))
     listed = {row.id: row for row in seen.listing.rows}  # with what people have marked since
+    there = seen.listing.ids
     for key, session in live.sessions.items():
         if key in found:
             continue
         row = listed.get(key) or unpacked(session.row)
+        unlisted = key not in there and seen.listing.covers(row)
         missing = live.without_detail.get(key)
         if missing and not live.outage and not missing.is_due(now):
             continue
         if settled(row, clock, settle):
             found[key] = replace(
-                _final(row, session), stale=key not in listed, views=_views(row, session)
+                _final(row, session),
+                stale=key not in listed,
+                views=_views(row, session),
+                unlisted=unlisted,
             )
         elif missing:
-            found[key] = Candidate(row, settled=False, visitor_type=session.visitor_type)
+            found[key] = Candidate(
+                row, settled=False, visitor_type=session.visitor_type, unlisted=unlisted
+            )
         elif (at := last_activity(row, clock)) and session.asked < at + LAG <= clock:
             found[key] = Candidate(
                 row,
@@ -190,6 +197,7 @@ def candidates(
                 quiet=True,
                 before=session.friction,
                 views=_views(row, session),
+                unlisted=unlisted,
             )
     return list(found.values())
 

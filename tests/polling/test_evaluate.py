@@ -305,3 +305,22 @@ async def test_sessions_that_wait_for_a_detail_still_wait_after_a_restart(accoun
     await pass_time(shop, 45)
     assert {("left", who) for who in there} <= shop.matched("left")
     assert {("saw", who) for who in there} <= shop.matched("saw")
+
+
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("number", [1, 4])
+async def test_a_filter_says_nothing_of_a_deleted_recording_of_the_list(account, number, before):
+    text = "calm: {watch: recordings, when: {friction: {under: 2.5}}, do: {tag: calm}}\n"
+    shop = account(text, quirks=BY_ACTIVITY)
+    await shop.poll()
+    await pass_time(shop, 20, visitors=before)
+    cross = session(TWO_PAGES, RAGE)
+    planted = [shop.sim.add("myshop.com", cross, start=n) for n in range(number)]
+    await pass_time(shop, 35)
+    for each in planted:
+        shop.sim.delete(each)
+    shop.wait(minutes=1)
+    assert (await shop.poll()).outage is None
+    await pass_time(shop, 9)
+    assert len(shop.matched("calm")) == 20 * before
+    assert not {("calm", each) for each in planted} & shop.matched("calm")

@@ -94,3 +94,21 @@ async def test_without_its_detail_a_group_waits_and_a_text_does_not(account, mor
     shop.sim.faults.clear()
     await pass_time(shop, 20)
     assert len(shop.matched("one")) == 1
+
+
+async def test_a_group_is_not_lost_where_only_the_pages_of_an_earlier_detail_are_kept(account):
+    once = rule("once_per: {region: 1d}").replace("pages: {min: 2}", "duration: {under: 10m}")
+    looks = "looks: {watch: recordings, when: {saw_page: /never*}, do: {tag: never}}\n"
+    shop = account(looks + once, expand=False)
+    await shop.poll()
+    who = Visitor(region="Hesse")
+    for number in range(2):
+        shop.sim.add("myshop.com", session([("/", 20), ("/cart", 20)], visitor=who), start=number)
+    await pass_time(shop, 4)
+    assert [call for call in shop.sim.calls if "/recordings/" in call.path]
+    shop.sim.fail("status", status=503, times=10**6, path="/recordings/")
+    await pass_time(shop, 36)
+    assert not shop.matched("one")
+    shop.sim.faults.clear()
+    await pass_time(shop, 20)
+    assert (len(shop.matched("one")), suppressed(shop)) == (2, 1)
