@@ -211,7 +211,7 @@ def _act_on(
                 state = replace(state, rate=step.rate)
         if own:
             continue
-        if state.switchable:  # else it may become so
+        if state.switchable and not _waits(step, state):  # else it may become so
             mark_budget_step(conn, status.owner, status.period.name, names[step], context.now)
             status.done[names[step]] = context.now
         why = LEFT if wanted else _why_unchanged(context, site, step, state)
@@ -234,6 +234,11 @@ def _act_on(
         used = f"{texts.figure(status.used, status.budget)} used"
         say(conn, status, site, title, used, "The budget still holds: the bot stops it again")
     return said
+
+
+def _waits(step: Step, state: WebsiteState) -> bool:
+    """Whether the step only lowers a rate and the website is stopped: it acts once it records."""
+    return step.rate is not None and step.recording is None and state.is_stopped
 
 
 LEFT = "somebody else decides about it until the next period"

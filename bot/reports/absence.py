@@ -228,7 +228,7 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     ended = None if holds is None else not holds
     after, event = advance(
         known.level, holds, ended, look.now, gap=look.gap, paused=bool(held),
-        remind=is_time_to_remind(rule, known.level, look),
+        remind=is_time_to_remind(conn, rule, website, known.level, look),
     )  # fmt: skip
     why = (_in_words(rule, counted),)
     found = found_by(conn, rule, website, known.level, event, why, look) if event else None

@@ -34,11 +34,14 @@ from bot.rules.units import seen
 from bot.rules.value_tests import Answer
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels
-from bot.store.matches import reached_people
+from bot.store.matches import last_told, reached_people
 from bot.store.presses import acknowledged
 
 FRESH = timedelta(days=1)
 """How often to store an unchanged state again, since old ones are deleted."""
+
+PROMPT = timedelta(minutes=1)
+"""A post that goes out within this time after the poll counts from the poll."""
 
 NOT_THERE = "it is not there any more"
 DISABLED = "the rule was disabled"
@@ -118,7 +121,7 @@ def _moved(
         rule.held_for or timedelta(),
         gap=look.gap,
         paused=paused,
-        remind=is_time_to_remind(rule, before, look),
+        remind=is_time_to_remind(conn, rule, subject, before, look),
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -130,20 +133,26 @@ def _moved(
     return replace(move, untold=untold, undone=_undone(rule, known, before))
 
 
-def is_time_to_remind(rule: Rule, before: Level, look: Look) -> bool:
+def is_time_to_remind(
+    conn: Connection, rule: Rule, subject: Subject, before: Level, look: Look
+) -> bool:
     """Whether people are to be reminded of an alert that still holds.
 
-    Where the rule's posts wait in quiet times, people know since the end of that time.
+    Where the rule's posts wait in quiet times, people know since the end of that time. A post
+    that went out late counts from then, and nobody is reminded of one that still waits.
     """
     last = before.reminded or before.fired
-    if rule.remind is None or last is None:
+    if rule.remind is None or before.fired is None or last is None:
         return False
     posts = all(isinstance(each, ToPeople) for each in rule.do if isinstance(each, Notifier))
     if posts and rule.severity != "critical":
         if look.quiet.quiet_until(look.now):
             return False
         last = look.quiet.quiet_until(last) or last
-    return look.now - last >= rule.remind
+    if look.now - last < rule.remind:
+        return False
+    told = last_told(conn, rule.id, subject.website.id, subject.key, before.fired)
+    return told != "waits" and (told is None or look.now - told >= rule.remind - PROMPT)
 
 
 def move_to(

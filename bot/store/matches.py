@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 import structlog
@@ -252,6 +253,30 @@ def reached_people(
     states = conn.execute(query).scalars().all()
     lost = (StepStatus.DEAD, StepStatus.WITHHELD)
     return not states or any(state not in lost for state in states)
+
+
+def last_told(
+    conn: Connection, rule: str, website: str, subject_key: str, fired: datetime
+) -> datetime | Literal["waits"] | None:
+    """When the newest post of the alert that fired then went out; None if it never will."""
+    query = (
+        select(steps.c.state, steps.c.ended, matches.c.matched)
+        .join(matches, matches.c.id == steps.c.match_id)
+        .where(
+            matches.c.rule == rule,
+            matches.c.website == website,
+            matches.c.subject_key == subject_key,
+            matches.c.matched >= ms(fired),
+            steps.c.rank == Rank.POST,
+        )
+    )
+    rows = conn.execute(query).all()
+    newest = max((row.matched for row in rows), default=None)
+    posts = [row for row in rows if row.matched == newest]
+    done = [row.ended for row in posts if row.state == StepStatus.DONE and row.ended is not None]
+    if done:
+        return moment(max(done))
+    return "waits" if any(StepStatus(row.state).is_open for row in posts) else None
 
 
 def add_steps(

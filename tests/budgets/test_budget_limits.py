@@ -89,6 +89,29 @@ async def test_a_daily_throttle_does_not_raise_that_of_the_month(world):
     assert log(bot.shops[0]) == [("bot", "10 %")]
 
 
+async def test_a_website_that_was_stopped_is_throttled_once_it_records_again(world):
+    bot = world(MONTH % '50%: {recording_rate: 25, slack: {channel: "#ops"}}', quiet())
+    [shop] = bot.shops
+    shop.set(bot.now, "person", status="Stopped")
+    await uses(bot, 5200)
+    [said] = bot.slack.said("50 % step")
+    assert "myshop.com: not changed (Stopped)" in said
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(hours=3)
+    assert log(shop)[2:] == [("bot", "25 %")]
+    assert len(bot.slack.said("50 % step")) == 1
+
+
+async def test_what_a_daily_budget_had_stopped_is_throttled_by_the_months_when_it_resumes(world):
+    bot = world(MONTH % "50%: {recording_rate: 25}" + DAY % "80%: {recording: stop}", quiet())
+    [shop] = bot.shops
+    await uses(bot, 1100)
+    assert log(shop) == [("bot", "Stopped")]
+    await uses(bot, 4100)  # made elsewhere: the month's step is reached while it is stopped
+    await bot.run(hours=24)
+    assert log(shop)[1:] == [("bot", "Recording"), ("bot", "25 %")]
+
+
 def test_check_warns_of_a_step_that_records_more_than_an_earlier_one():
     text = MONTH % "80%: {recording_rate: 20}, 100%: {recording_rate: 100}"
     body = "\n".join("  " + line for line in text.strip("\n").splitlines())

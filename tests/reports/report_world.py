@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import update
+
 from bot.domain.alert_state import GAP
 from bot.domain.calendar import Calendar, Days
+from bot.domain.step import StepStatus
 from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.new_rules import fingerprint
@@ -22,6 +25,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.renames import rename_rule
 from bot.store.rules import rules_loaded
+from bot.store.schema import ms, steps
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 SITE = Site("w1", "myshop.com")
@@ -182,7 +186,10 @@ class World:
         )
 
     async def looked(self, **wait: float) -> list[str]:
-        """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule."""
+        """What a look has brought, as the posts it calls for: `slack` or `resolved`, by rule.
+
+        All of them are in their channels at once.
+        """
         recorded = (await self.look(**wait)).recorded
 
         def posts(conn):
@@ -190,7 +197,14 @@ class World:
                 f"{s.rule}: {s.action}" for key in recorded.matches for s in steps_of(conn, key)
             ]
 
-        return self.store.do(posts)
+        def delivered(conn):
+            waiting = steps.c.state == StepStatus.PENDING
+            values = {"state": StepStatus.DONE, "ended": ms(self.now)}
+            conn.execute(update(steps).where(waiting).values(values))
+
+        found = self.store.do(posts)
+        self.store.do(delivered)
+        return found
 
     def why(self):
         return [entry.text for entry in self.store.do(lambda conn: history(conn, kind="match"))]

@@ -53,6 +53,10 @@ async def alerts(text=FUNNEL):
         yield Alerts(slack, text)
 
 
+async def no_delivery() -> None:
+    """Slack is away, or the process."""
+
+
 def first_lines(message):
     return [block["text"]["text"] for block in message.blocks if block["type"] == "section"]
 
@@ -86,6 +90,23 @@ async def test_a_reminder_answers_the_first_message_and_leaves_it_as_it_is():
     assert reminder.text.startswith(
         "🔶 Still firing after 4 h: Checkout funnel: 17.6 % convert, limit 25 % · myshop.com"
     )
+
+
+async def test_a_post_that_went_out_late_is_repeated_no_sooner_than_remind_says():
+    async with alerts() as world:
+        deliver, world.slack.deliver = world.slack.deliver, no_delivery
+        for _ in range(20):  # for 5 h nothing can be posted
+            await world.converts(182)
+        world.slack.deliver = deliver
+        await deliver()
+        for _ in range(15):
+            await world.converts(176)
+        assert [post.text[:22] for post in world.posts] == ["🔶 Checkout funnel: 18."]
+        for _ in range(2):
+            await world.converts(176)
+        first, reminder = world.posts
+    assert reminder.text.startswith("🔶 Still firing after ")
+    assert reminder.thread_ts == first.ts
 
 
 async def test_each_episode_has_its_own_message():
