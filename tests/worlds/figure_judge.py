@@ -35,6 +35,7 @@ FILTERS = {
 }  # fmt: skip
 BOUNDS = {"friction": "friction", "duration": "visit", "pages": "pages"}
 PAST = ("drops_by", "rises_by")
+SHARES = ("conversion", "completion", "visit_time", "engagement_time", "render_time", "scroll")
 USUAL = ("below_usual", "above_usual")
 
 Verdict = bool | None
@@ -254,11 +255,19 @@ def comparisons(
 
 
 def against(
-    key: str, test: dict[str, Any], who: str, look: Look, seen: list[Look], *, earlier: bool
+    key: str,
+    test: dict[str, Any],
+    who: str,
+    look: Look,
+    seen: list[Look],
+    *,
+    earlier: bool,
+    api: bool,
 ) -> Possible:
     """What a comparison with the past may say, by what was seen at that time.
 
-    `earlier`: other rules may have let the bot see it before this rule did.
+    `earlier`: other rules may have let the bot see it before this rule did; `api`: the API
+    has told of that day.
     """
     value, back = look.subjects[who][key], look.at - (figure(test["against"]) or 0)
     if value is None:
@@ -276,7 +285,7 @@ def against(
             found.add(value >= past * (1 + (figure(test["rises_by"]) or 0) / 100) - 1e-9)
     if not any(it.at <= back for it in near) or not any(it.at >= back for it in near):
         found.add(None)
-    if (before and None in found) or earlier:
+    if ((before or api) and None in found) or earlier:
         found |= {True, False, None}
     return frozenset(found)
 
@@ -308,14 +317,14 @@ def week(told: FigureHistory, rule: dict[str, Any], at: float, weeks: int) -> di
 
 
 def possible(
-    rule: dict[str, Any], who: str, look: Look, seen: list[Look], *, earlier: bool
+    rule: dict[str, Any], who: str, look: Look, seen: list[Look], *, earlier: bool, api: bool
 ) -> Possible:
     """What the condition may be at that look, for one subject."""
     tests = [*comparisons(rule["when"]), *comparisons(rule.get("except", {}))]
     options = {
         f"{key} {test}": frozenset({unusual(key, test, who, look)})
         if any(name in USUAL for name in test)
-        else against(key, test, who, look, seen, earlier=earlier)
+        else against(key, test, who, look, seen, earlier=earlier, api=api and key in SHARES)
         for key, test in tests
     }
     view = look.subjects[who]
@@ -440,7 +449,8 @@ def walked(told: FigureHistory, name: str) -> dict[str, Walk]:
             if there:
                 same = [it for it in seen[:n] if query(it.rule) == query(rule)
                         and it.rule.get("over_last") == rule.get("over_last")]  # fmt: skip
-                holds = possible(rule, who, look, same, earlier=shared_past(told, look, same))
+                past, api = shared_past(told, look, same), told_by_api(told, look)
+                holds = possible(rule, who, look, same, earlier=past, api=api)
             filtered = "visitors" in rule or "over_last" in rule
             few = filtered and any(
                 it.visitors < ENOUGH for it in seen[: n + 1] if it.at >= look.at - PROVED
@@ -489,6 +499,21 @@ def between(told: FigureHistory, name: str, since: float, until: float) -> list[
     return [
         each.end + 0.5 for each in told.rules[name] if each.end and since < each.end + 0.5 < until
     ]
+
+
+def told_by_api(told: FigureHistory, look: Look) -> bool:
+    """Whether the API has told of the earlier days that a share or average is compared with."""
+    tests = [test for key in ("when", "except") for _, test in comparisons(look.rule.get(key, {}))]
+    zone, rule = ZoneInfo(told.zone), look.rule
+    day = datetime.fromtimestamp(look.at, zone).date()
+    days = timedelta(seconds=figure(rule.get("over_last", "30d")) or 0)
+    backs = [timedelta(seconds=figure(it["against"]) or 0) for it in tests if "against" in it]
+    firsts = {(day - days - back).isoformat() for back in backs}
+    return any(
+        look.at - DAY < it.at <= look.at + 60 and it.kind == rule["watch"] and not it.one
+        and it.query.get("fromdate") in firsts and query(rule).items() <= it.query.items()
+        for it in told.answers
+    )  # fmt: skip
 
 
 def shared_past(told: FigureHistory, look: Look, seen: list[Look]) -> bool:
