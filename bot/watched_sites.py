@@ -107,7 +107,7 @@ AT_ONCE = 20
 
 
 async def in_turns(work: Generator[None, None, T]) -> T:
-    """Do the work; polls and deliveries go on between its pieces."""
+    """Run the generator to its end, giving way to other tasks at each `yield`."""
     while True:
         try:
             next(work)

@@ -204,7 +204,7 @@ class Watcher:
             self._own_faults = seen
 
     def _own_told(self, conn: Connection, faults: Sequence[str], now: datetime) -> bool | None:
-        """Whether people are told something; None if the bot that leads has the same errors."""
+        """Whether a message was made; None if the bot that leads has the same errors."""
         sharing, mine = self._sharing, "\n".join(faults)
         rejected = rejected_rules(conn)
         leading = "\n".join(rejected.faults) if rejected is not None else ""

@@ -38,8 +38,8 @@ ROOT = Path(__file__).parents[1]
 LATE = ("bot.__main__", "bot.store.migrations")
 """What a bot imports only if it must."""
 
-HEEDED = {"PYTHONPATH", "PYTHONTZPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
-"""What a forked process obeys of what an interpreter reads in its environment."""
+INHERITED = {"PYTHONPATH", "PYTHONTZPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+"""Variables of the interpreter that also work in a forked process."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -90,7 +90,7 @@ def _can_fork(start: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
         and command[0] == sys.executable
         and command[1:2] in (["-m"], ["-c"], ("-m",), ("-c",))
         and not (start["preexec_fn"] or start["pass_fds"] or start["shell"])
-        and not {it for it in environment if it.startswith(("PYTHON", "LC_"))} - HEEDED
+        and not {it for it in environment if it.startswith(("PYTHON", "LC_"))} - INHERITED
         and environment.get("LANG", "C.UTF-8").upper().endswith("UTF-8")
     )
 

@@ -176,7 +176,7 @@ class _Origins:
         return (layer.scope if layer is not None else self.scope) + path
 
     def from_file(self, path: tuple[str, ...]) -> bool:
-        """Whether the file has it, or nothing has."""
+        """Whether the value is from the file; true for a default, too, if there is a file."""
         layer = self.layer(path)
         return self.file is not None and (layer is None or layer.names is None)
 

@@ -406,7 +406,7 @@ class Delivery:
         self._log_cut(done, now)
 
     def _log_cut(self, done: Tended, now: datetime) -> None:
-        """Log what was given up or not kept, at most once an hour: it may go on for days."""
+        """Log what was given up or not kept, at most once an hour, however long it lasts."""
         self._expired += done.expired
         self._dropped += done.dropped
         if (self._expired or self._dropped) and not timedelta() <= now - self._cut < CUT_AGAIN:

@@ -119,7 +119,7 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
         {
             **_button(label, "open" if place == 0 else f"open_{place}"),
             "url": url,
-            **({"style": "primary"} if place == 0 and _calls(message) else {}),
+            **({"style": "primary"} if place == 0 and _needs_action(message) else {}),
         }
         for place, (label, url) in enumerate(fit)
     ]
@@ -149,8 +149,8 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
     return ({"type": "actions", **named, "elements": elements},) if elements else ()
 
 
-def _calls(message: Message) -> bool:
-    """Whether it calls for somebody: nothing has ended, and nobody has acknowledged it."""
+def _needs_action(message: Message) -> bool:
+    """Whether somebody should act: it lasts, and nobody has acknowledged it."""
     return message.icon != ENDED and "unack" not in message.buttons
 
 

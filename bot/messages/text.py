@@ -77,7 +77,7 @@ def mrkdwn(value: Any, limit: int = VALUE_LIMIT, *, emoji: bool = False) -> str:
 
 
 def without_emoji(text: str) -> str:
-    """The text with a look-alike for each colon that begins the name of an emoji."""
+    """The text with no emoji names: a similar sign replaces the colon before each name."""
     return _EMOJI.sub("∶", text) if text.count(":") > 1 else text
 
 

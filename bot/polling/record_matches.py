@@ -115,7 +115,8 @@ class Recorded:
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
     for the ops channel. `caught` is what the poll has read and found, as far as it matters at the
-    end of an outage. `unconfirmed`: a silence is told if the website is seen to record.
+    end of an outage. `unconfirmed`: an alert about missing sessions
+    fires only if the website is recording.
     """
 
     matches: tuple[str, ...] = ()

@@ -240,7 +240,7 @@ class RejectedRules:
 
     @property
     def title(self) -> str:
-        """What people are told."""
+        """The headline of the message about it."""
         if self.incomplete:
             return "Some rule files not loaded: they have errors. The others are active."
         return "New rules not loaded: they have errors. The previous rules stay active."
@@ -278,7 +278,7 @@ class BrokenConfiguration:
 
     @property
     def title(self) -> str:
-        """What people are told."""
+        """The headline of the message about it."""
         return "Configuration not reloaded: it has errors. The previous one stays active."
 
 
