@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from alert_worlds import POLL, AlertHistory, Subject
 from judge import View, figure, in_hours, listed, matches
-from world_history import Said, Span
+from world_history import Said, Span, Wrong
 
 SOON = 90.0
 """A message is in its channel so many seconds after the poll that calls for it."""
@@ -53,19 +53,6 @@ class Level:
     edited: bool = False  # its condition was edited while it fired
     ran: float = 0.0  # when the rule was last in force
     counted: int | None = None  # responses at the last firing, of a rule on new ones
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """Where bot and judge differ: an alert that was missed, or a message that is false."""
-
-    kind: str
-    seed: int
-    rule: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.upper()} in alert world {self.seed}: rule {self.rule}: {self.text}"
 
 
 @dataclass(slots=True)
@@ -233,7 +220,12 @@ def wrongs(told: AlertHistory) -> Iterator[Wrong]:
                         and subject.name in first(each)
                     ]  # fmt: skip
                     for kind, text in compared(told, walk, name, subject, said):
-                        yield Wrong(kind, told.seed, name, f"{subject.name} on {host}: {text}")
+                        yield Wrong(
+                            kind,
+                            "alert",
+                            told.seed,
+                            f"rule {name}: {subject.name} on {host}: {text}",
+                        )
 
 
 def first(said: Said) -> str:

@@ -232,15 +232,11 @@ async def blips(world: AlertWorld) -> None:
 
 async def faults(world: AlertWorld) -> None:
     """Some calls fail."""
-    chance = world.chance
-    kind, status = chance.choice(["status", "close"]), chance.choice([500, 503, 429])
-    world.sim.fail(kind, times=chance.randint(1, 6), skip=chance.randint(0, 2), status=status)
+    world.fail_calls(6, 2)
 
 
 async def restarts(world: AlertWorld) -> None:
-    await world.end(kill=world.chance.random() < 0.6)
-    await exactly(world.chance.choice([world.chance.uniform(0, 120), 5400]))
-    await world.start()
+    await world.restart(away=5400)
 
 
 async def edits(world: AlertWorld) -> None:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from budget_worlds import NAMES, POLL, BudgetHistory, Shop, Switch
 from judge import figure
-from world_history import Said
+from world_history import Said, Wrong
 
 LAG = 2 * POLL
 """What was recorded longer ago has been counted, if the bot ran."""
@@ -27,18 +27,6 @@ EARLY = 0.98
 """A step that switches may act a little early."""
 
 DAY = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """Where bot and judge differ."""
-
-    kind: str
-    seed: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.upper()} in budget world {self.seed}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +438,7 @@ def midnight(day: date, zone: ZoneInfo) -> float:
 def wrongs(told: BudgetHistory) -> Iterator[Wrong]:
     """All that was done or said wrongly in a world, or missed."""
     assert {shop.name for shop in told.shops} == set(NAMES)
-    return (Wrong(kind, told.seed, text) for kind, text in Judge(told).wrongs())
+    return (Wrong(kind, "budget", told.seed, text) for kind, text in Judge(told).wrongs())
 
 
 def counted(told: BudgetHistory) -> Counter[str]:

@@ -269,15 +269,11 @@ async def edits(world: BudgetWorld) -> None:
 
 async def faults(world: BudgetWorld) -> None:
     """Some calls fail."""
-    chance = world.chance
-    kind, status = chance.choice(["status", "close", "close_after"]), chance.choice([500, 503, 429])
-    world.sim.fail(kind, times=chance.randint(1, 4), skip=chance.randint(0, 4), status=status)
+    world.fail_calls(4, 4, "close_after")
 
 
 async def restarts(world: BudgetWorld) -> None:
-    await world.end(kill=world.chance.random() < 0.6)
-    await exactly(world.chance.choice([world.chance.uniform(0, 120), 9000]))
-    await world.start()
+    await world.restart(away=9000)
 
 
 async def nothing(world: BudgetWorld) -> None:

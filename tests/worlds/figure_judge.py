@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from figure_worlds import HOST, POLL, Answer, FigureHistory
 from judge import View, figure, listed, operator, some
-from world_history import Said
+from world_history import Said, Wrong
 
 SOON = 120.0
 DAY = 86_400.0
@@ -41,19 +41,6 @@ USUAL = ("below_usual", "above_usual")
 Verdict = bool | None
 Possible = frozenset[Verdict]
 UNKNOWN: Possible = frozenset({None})
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """Where bot and judge differ."""
-
-    kind: str
-    seed: int
-    rule: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.upper()} in figure world {self.seed}: rule {self.rule}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +408,12 @@ def wrongs(told: FigureHistory) -> Iterator[Wrong]:
     for name in told.rules:
         for who, walk in walked(told, name).items():
             for kind, text in walk.wrong:
-                yield Wrong(kind, told.seed, name, f"{who}, {told.rules[name][-1].what}: {text}")
+                yield Wrong(
+                    kind,
+                    "figure",
+                    told.seed,
+                    f"rule {name}: {who}, {told.rules[name][-1].what}: {text}",
+                )
 
 
 def walked(told: FigureHistory, name: str) -> dict[str, Walk]:

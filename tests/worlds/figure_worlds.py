@@ -189,15 +189,11 @@ async def changes(world: FigureWorld) -> None:
 
 async def faults(world: FigureWorld) -> None:
     """Some calls fail."""
-    chance = world.chance
-    kind, status = chance.choice(["status", "close"]), chance.choice([500, 503, 429])
-    world.sim.fail(kind, times=chance.randint(1, 4), skip=chance.randint(0, 4), status=status)
+    world.fail_calls(4, 4)
 
 
 async def restarts(world: FigureWorld) -> None:
-    await world.end(kill=world.chance.random() < 0.6)
-    await exactly(world.chance.choice([world.chance.uniform(0, 120), 7500]))
-    await world.start()
+    await world.restart(away=7500)
 
 
 async def edits(world: FigureWorld) -> None:

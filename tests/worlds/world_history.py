@@ -26,6 +26,19 @@ class Span:
         return self.start <= moment and (self.end is None or moment < self.end)
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Where bot and judge differ in a world of this kind."""
+
+    kind: str
+    world: str
+    seed: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.upper()} in {self.world} world {self.seed}: {self.text}"
+
+
 @dataclass(slots=True)
 class Recording:
     """A recording with all that happened to it; times in seconds since 1970."""

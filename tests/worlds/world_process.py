@@ -250,6 +250,21 @@ class Process:
         with suppress(asyncio.CancelledError):
             await self.daemon
 
+    async def restart(self, away: float) -> None:
+        """End the process and start it again, at once or after `away` seconds."""
+        await self.end(kill=self.chance.random() < 0.6)
+        await exactly(self.chance.choice([self.chance.uniform(0, 120), away]))
+        await self.start()
+
+    def fail_calls(self, most: int, skip: int, *kinds: str) -> None:
+        """Let some of the next calls fail: at most so many, after at most `skip` that do not."""
+        chance = self.chance
+        kind = chance.choice(["status", "close", *kinds])
+        status = chance.choice([500, 503, 429])
+        self.sim.fail(
+            kind, times=chance.randint(1, most), skip=chance.randint(0, skip), status=status
+        )
+
     def sick(self, trouble: bool) -> None:
         """Note that the bot works from now on, or that it does not."""
         spans = self.well
