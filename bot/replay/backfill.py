@@ -19,7 +19,7 @@ from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
 from bot.polling.session import AHEAD
-from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.evaluate_days import FilterLost, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.audit import Note
@@ -168,6 +168,11 @@ class CaughtUp:
     matches: int = 0
     paused: tuple[tuple[str, str], ...] = ()
 
+    def beside(self, day: _Day) -> "CaughtUp":
+        """The same with what a day brought."""
+        matches, paused = self.matches + day.matches, self.paused + day.paused
+        return replace(self, matches=matches, paused=paused)
+
 
 async def catch_up(
     site: Site,
@@ -200,21 +205,19 @@ async def catch_up(
             continue
         held: list[Found] = []
         day = _Day(at.knowledge)
-        async for batch in evaluate_slice(history, at, each):
-            at = replace(at, knowledge=batch.knowledge)
-            held += (
-                one
-                for one in matches_in(batch.evaluations, now)
-                if one.rule.id in working and one.happened >= since[one.rule.id]
-            )
-            if len(held) >= MOST_HELD:
-                day, held = await _write(day, site, context, held, (), now), []
-        day = await _write(day, site, context, held, (), now)
-        caught_up = replace(
-            caught_up,
-            matches=caught_up.matches + day.matches,
-            paused=caught_up.paused + day.paused,
-        )
+        try:
+            async for batch in evaluate_slice(history, at, each):
+                at = replace(at, knowledge=batch.knowledge)
+                held += (
+                    one
+                    for one in matches_in(batch.evaluations, now)
+                    if one.rule.id in working and one.happened >= since[one.rule.id]
+                )
+                if len(held) >= MOST_HELD:
+                    day, held = await _write(day, site, context, held, (), now), []
+        except FilterLost as lost:  # nothing else fails, and they go on waiting
+            return replace(caught_up.beside(day), filters=lost.filters)
+        caught_up = caught_up.beside(await _write(day, site, context, held, (), now))
     text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
     mark = msgspec.json.decode(text, type=Watermark) if text else None
     if mark is not None:
