@@ -479,7 +479,12 @@ class Watcher:
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
         done = await catch_up(
-            watched.site, watched.rules.final.rules, self.context, behind, self._clock()
+            watched.site,
+            watched.rules.final.rules,
+            self.context,
+            behind,
+            watched.backfill_attempts,
+            self._clock(),
         )
         current = self.watched.get(watched.site.id, watched)
         knowledge = replace(current.live.knowledge, filters=done.filters)

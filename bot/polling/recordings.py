@@ -251,7 +251,7 @@ async def poll(
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
-    waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
+    waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle, live)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(seen, result, frozenset(waiting), vanished, before, waiting_rules, site, now)
@@ -411,10 +411,13 @@ async def _another_is_read(
         each.candidate.row.id for each in result.evaluations if each.open
     }
     key = next((row.id for row in seen.listing.rows if row.id not in waiting), None)
-    if key is None:
-        return False
+    return key is not None and await detail_is_read(scope.mouseflow, scope.site.id, key)
+
+
+async def detail_is_read(mouseflow: Mouseflow, website: str, key: str) -> bool:
+    """Whether that recording's detail can be read now, or is gone. Raises BadCredentials."""
     try:
-        await scope.mouseflow.send(detail(scope.site.id, key))
+        await mouseflow.send(detail(website, key))
     except BadCredentials:
         raise
     except (GiveUp, TryLater):
@@ -447,11 +450,13 @@ def _waiting_rules(
     before: Watermark | None,
     since: datetime,
     settle: timedelta,
+    live: LiveSessions,
 ) -> dict[str, datetime]:
     """The rules that must catch up, each with the time since when.
 
     A filter that is suspended by now worked in the poll before; one that this poll found to be
-    ignored, when it was last `proved`. Sessions that were live then had not been decided.
+    ignored, when it was last `proved`. Sessions that were live then had not been decided, nor
+    those that still wait for a detail.
     """
     known = before.waiting if before else {}
     waiting = {
@@ -463,8 +468,9 @@ def _waiting_rules(
     for name in suspended:
         polled = before.polled if before else since
         worked = min(polled, proved.get(name) or polled)
+        undecided = [it.at for it in live.sessions.values() if it.at]
         for rule in rules.asking[name]:
-            waiting.setdefault(rule, max(since, worked - settle - LAG))
+            waiting.setdefault(rule, max(since, min([worked - settle - LAG, *undecided])))
     return waiting
 
 

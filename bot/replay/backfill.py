@@ -17,9 +17,9 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
+from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
 from bot.polling.session import AHEAD
-from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.evaluate_days import Batch, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.audit import Note
@@ -45,7 +45,7 @@ AT_ONCE = 200
 """Matches of one transaction."""
 
 MOST_ATTEMPTS = 2
-"""How often to read a day again because of details that could not be read."""
+"""How often to read a day again because of details that can't be read though others can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,16 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` counts recordings whose details could not be read, `latest` is the last
-    activity, `odd` counts recordings that can't be read in part or at all.
+    `open` has recordings whose details could not be read, `other` is one that is not among them,
+    `latest` is the last activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
     read: int = 0
     matches: int = 0
     missed: int = 0
-    open: int = 0
+    open: frozenset[str] = frozenset()
+    other: str | None = None
     odd: int = 0
     paused: tuple[tuple[str, str], ...] = ()
     latest: datetime | None = None
@@ -139,9 +140,7 @@ async def backfill(
                 return None
         days.append(day)
         at = replace(at, knowledge=day.knowledge)
-        if day.open and attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
-            attempts[each.name] += 1
-            raise TryLater(f"details of {day.open} recordings of {each.day} could not be read")
+        await _wait_for_details(day, each, context, attempts)
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
@@ -174,12 +173,13 @@ async def catch_up(
     rules: Sequence[Rule],
     context: PollContext,
     behind: Mapping[str, datetime],
+    attempts: dict[str, int],
     now: datetime,
 ) -> CaughtUp:
     """Evaluate the rules that a filter had suspended over the time since then, by their ids.
 
-    Rules whose filter does not work after all go on waiting. Raises the errors of the calls and
-    of the store; the next poll then finds the same rules behind.
+    Rules whose filter does not work after all go on waiting. `attempts` as in `backfill`. Raises
+    the errors of the calls and of the store; the next poll then finds the same rules behind.
     """
     late = [rule for rule in rules if rule.id in behind]
     since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in late}
@@ -202,6 +202,7 @@ async def catch_up(
         day = _Day(at.knowledge)
         async for batch in evaluate_slice(history, at, each):
             at = replace(at, knowledge=batch.knowledge)
+            day = _without_details(day, batch)
             held += (
                 one
                 for one in matches_in(batch.evaluations, now)
@@ -210,6 +211,7 @@ async def catch_up(
             if len(held) >= MOST_HELD:
                 day, held = await _write(day, site, context, held, (), now), []
         day = await _write(day, site, context, held, (), now)
+        await _wait_for_details(day, each, context, attempts)
         caught_up = replace(
             caught_up,
             matches=caught_up.matches + day.matches,
@@ -244,11 +246,10 @@ async def _day(
         seen += batch.seen
         stamps = [row.last_activity for row in batch.seen if row.last_activity]
         day = replace(
-            day,
+            _without_details(day, batch),
             knowledge=batch.knowledge,
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
-            open=day.open + batch.open,
             odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )
@@ -256,6 +257,35 @@ async def _day(
             day = await _write(day, at.site, context, held, seen, history.now)
             held, seen = [], []
     return await _write(day, at.site, context, held, seen, history.now)
+
+
+def _without_details(day: _Day, batch: Batch) -> _Day:
+    """The day with the recordings of another batch that lack their detail."""
+    open_ = day.open.union(batch.open)
+    other = day.other if day.other not in open_ else None
+    return replace(
+        day, open=open_, other=other or next((key for key in batch.ids if key not in open_), None)
+    )
+
+
+async def _wait_for_details(
+    day: _Day, each: Slice, context: PollContext, attempts: dict[str, int]
+) -> None:
+    """Raise TryLater if the day has recordings without the detail that they need.
+
+    While no detail can be read, always. Else they may be broken alone: a few times.
+    """
+    if not day.open:
+        attempts.pop(each.name, None)
+        return
+    away = day.other is not None and not await detail_is_read(
+        context.mouseflow, each.site.id, day.other
+    )
+    if away or attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
+        if not away:
+            attempts[each.name] += 1
+        raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
+    del attempts[each.name]
 
 
 def _in_order(rule: Rule) -> bool:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -398,7 +399,8 @@ async def reloads(world: World) -> None:
     """Rules come, go, or change."""
     chance = world.chance
     name = chance.choice(sorted(world.rules))
-    new = f"r{len(world.history.rules)}"
+    taken = {*world.rules, *world.once_called.values()}
+    new = next(f"r{n}" for n in count(len(world.history.rules)) if f"r{n}" not in taken)
     if chance.random() < 0.25 and len(world.rules) > 1:
         del world.rules[name]
     elif chance.random() < 0.25:
