@@ -158,7 +158,7 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.deleted is not None and at > rec.deleted + NOTICED:
         return f"it was deleted at {_time(rec.deleted)}"
     over = min(rec.last, rec.deleted or rec.last) + told.settle
-    if phase(rule) == LATE and at < over - skew - 2:
+    if phase(rule) == LATE and at < over - skew - told.longest_poll:
         return f"this rule waits until the session is over, at {_time(over)}"
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"

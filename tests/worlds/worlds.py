@@ -102,6 +102,7 @@ class World(Process):
             skew=self.quirks.clock_skew.total_seconds(),
             zone=zone,
             marks=86_400 if "late-marks" in features else 0,
+            longest_poll=60 if "faults" in features else 2,
             rules=self.in_force_since,
             well=self.well,
         )
