@@ -303,7 +303,8 @@ def _once(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tu
     acted = [who(it) for it in made if it.acted]
     for n, (value, one) in enumerate(acted):
         for other, two in acted[n + 1 :]:
-            near = max(one.last, two.last) - min(one.start, two.start) < within
+            span = max(one.last, two.last) - min(one.start, two.start)
+            near = span + abs(told.skew) < within
             if value and value == other and near:
                 yield f"once per {window}", f"acted for {one.id} and {two.id} of {value}"
     for value, one in (who(it) for it in made if not it.acted):
