@@ -19,7 +19,7 @@ from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
 from bot.polling.session import AHEAD
-from bot.replay.evaluate_days import Batch, History, PreparedSite, evaluate_slice, prepare
+from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.audit import Note
@@ -67,8 +67,8 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` has recordings whose details could not be read, `other` is one that is not among them,
-    `latest` is the last activity, `odd` counts recordings that can't be read in part or at all.
+    `open` has recordings whose details could not be read, `ids` those of the last page, `latest`
+    is the last activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
@@ -76,7 +76,7 @@ class _Day:
     matches: int = 0
     missed: int = 0
     open: frozenset[str] = frozenset()
-    other: str | None = None
+    ids: tuple[str, ...] = ()
     odd: int = 0
     paused: tuple[tuple[str, str], ...] = ()
     latest: datetime | None = None
@@ -202,7 +202,7 @@ async def catch_up(
         day = _Day(at.knowledge)
         async for batch in evaluate_slice(history, at, each):
             at = replace(at, knowledge=batch.knowledge)
-            day = _without_details(day, batch)
+            day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
             held += (
                 one
                 for one in matches_in(batch.evaluations, now)
@@ -246,10 +246,12 @@ async def _day(
         seen += batch.seen
         stamps = [row.last_activity for row in batch.seen if row.last_activity]
         day = replace(
-            _without_details(day, batch),
+            day,
             knowledge=batch.knowledge,
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
+            open=day.open.union(batch.open),
+            ids=batch.ids or day.ids,
             odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )
@@ -257,15 +259,6 @@ async def _day(
             day = await _write(day, at.site, context, held, seen, history.now)
             held, seen = [], []
     return await _write(day, at.site, context, held, seen, history.now)
-
-
-def _without_details(day: _Day, batch: Batch) -> _Day:
-    """The day with the recordings of another batch that lack their detail."""
-    open_ = day.open.union(batch.open)
-    other = day.other if day.other not in open_ else None
-    return replace(
-        day, open=open_, other=other or next((key for key in batch.ids if key not in open_), None)
-    )
 
 
 async def _wait_for_details(
@@ -278,12 +271,11 @@ async def _wait_for_details(
     if not day.open:
         attempts.pop(each.name, None)
         return
-    away = day.other is not None and not await detail_is_read(
-        context.mouseflow, each.site.id, day.other
-    )
-    if away or attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
-        if not away:
-            attempts[each.name] += 1
+    other = next((key for key in day.ids if key not in day.open), None)
+    away = other is not None and not await detail_is_read(context.mouseflow, each.site.id, other)
+    tried = attempts.get(each.name, 0)
+    if away or tried < MOST_ATTEMPTS:
+        attempts[each.name] = tried if away else tried + 1
         raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
     del attempts[each.name]
 
