@@ -125,7 +125,7 @@ async def backfill(
     )
     rules = in_force()
     at = await prepare(history, site, rules, rules)
-    waiting = dict(mark.waiting) if mark else {}
+    waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):
@@ -144,11 +144,11 @@ async def backfill(
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
-        await _remember(site, context, Watermark.after(since, until, waiting), now)
+        await _remember(site, context, Watermark.after(since, until, waiting, late), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
     await context.store.run(partial(close_older, website=site.id, than=than))
-    await _remember(site, context, Watermark.after(since, now, waiting, now - by_polls), now)
+    await _remember(site, context, Watermark.after(since, now, waiting, late, now - by_polls), now)
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -181,18 +181,23 @@ async def catch_up(
     Rules whose filter does not work after all go on waiting. `attempts` as in `backfill`. Raises
     the errors of the calls and of the store; the next poll then finds the same rules behind.
     """
-    late = [rule for rule in rules if rule.id in behind]
-    since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in late}
+    ours = [rule for rule in rules if rule.id in behind]
+    since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in ours}
+    mark = await _mark(site, context)
+    late = mark.late if mark else {}
+    ends = [
+        at for rule in since for at in late.get(rule, {}).values() if at > now - LONGEST_CATCH_UP
+    ]
     history = History(
         mouseflow=context.mouseflow,
         store=context.store,
         zone=context.zone,
         settle=context.settle,
-        span=Span(min(since.values(), default=now) - LONG, now),
+        span=Span(min([*since.values(), *ends], default=now) - LONG, now),
         now=now,
         expand=context.expand,
     )
-    at = await prepare(history, site, late, rules)
+    at = await prepare(history, site, ours, rules)
     caught_up = CaughtUp(at.knowledge.filters)
     working = frozenset(since) - at.suspended_rules
     for each in slices([site], history.span, history.zone) if working else ():
@@ -206,7 +211,11 @@ async def catch_up(
             held += (
                 one
                 for one in matches_in(batch.evaluations, now)
-                if one.rule.id in working and one.happened >= since[one.rule.id]
+                if one.rule.id in working
+                and (
+                    one.happened >= since[one.rule.id]
+                    or one.subject.key in late.get(one.rule.id, {})
+                )
             )
             if len(held) >= MOST_HELD:
                 day, held = await _write(day, site, context, held, (), now), []
@@ -217,12 +226,17 @@ async def catch_up(
             matches=caught_up.matches + day.matches,
             paused=caught_up.paused + day.paused,
         )
-    text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Watermark) if text else None
+    mark = await _mark(site, context)
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
-        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest), now)
+        late = {rule: it for rule, it in mark.late.items() if rule in rest}
+        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest, late=late), now)
     return caught_up
+
+
+async def _mark(site: Site, context: PollContext) -> Watermark | None:
+    text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
+    return msgspec.json.decode(text, type=Watermark) if text else None
 
 
 async def _day(

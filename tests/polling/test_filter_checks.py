@@ -505,3 +505,18 @@ async def test_what_waited_for_a_detail_when_the_filter_failed_is_caught_up_too(
     down.error = None
     await polls(shop, 10)
     assert shop.matched("cross") == of("cross", [who])
+
+
+async def test_a_row_that_comes_late_while_a_filter_is_down_is_caught_up_too(account):
+    shop = account(THREE)
+    decided = shop.sim.add("myshop.com", session(TWO_PAGES), start=5)
+    await polls(shop, 120)
+    shop.sender = Failing(shop.sender, "frictionmin", GiveUp("no"))
+    await polls(shop, 5)
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=-6000)
+    await polls(shop, 5)
+    shop.restart()
+    shop.sim.world.tag(*shop.sim.world.inspect(decided)[:2], "vip", on=True)
+    shop.sender.error = None
+    await polls(shop, 10)
+    assert shop.matched("cross") == of("cross", [who])
