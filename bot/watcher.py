@@ -270,7 +270,7 @@ class Watcher:
             log.info("rules.followed", rules=len(rules.rules))
             return
         now = self._clock()
-        accepted = await accept(rules, self.context, self._ops, now)
+        accepted = await accept(rules, self.context, self._ops, now, starts=not self._load)
         previous = self.rules
         await self._watch_with(rules)
         self._load, self._accepted = self._load + 1, accepted

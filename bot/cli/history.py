@@ -30,7 +30,8 @@ KINDS = (
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
     "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
     "step.superseded", "step.withheld", "suppressed",
-    "website.held", "website.listed", "website.person", "website.released", "website.renamed",
+    "website.held", "website.listed", "website.note", "website.person", "website.released",
+    "website.renamed",
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 

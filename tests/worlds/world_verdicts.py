@@ -121,7 +121,7 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
         for at, act, what in rec.acts
         if at <= rec.last + told.marks
         and MARKS.get(act, act) in asked
-        and (act != "tag" or what not in told.own_tags)
+        and (at, act, what) not in rec.by_bot
     ]
 
 
