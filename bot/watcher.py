@@ -110,7 +110,9 @@ class Watcher:
         self.notices = Notices(
             self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
         )
-        self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
+        self.troubles = Troubles(
+            context.store, ops=ops, wake=wake, clock=clock, zone=context.zone.key
+        )
         self._ops = ops
         self._wake = wake
         self._clock = clock
