@@ -19,7 +19,7 @@ from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
-from bot.polling.filter_checks import Filter, check_filter
+from bot.polling.filter_checks import Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
@@ -211,7 +211,7 @@ async def poll(
     client = CountingClient(context.mouseflow)
     scope = Scope(
         mouseflow=client,
-        facts=PollFacts(client, site.id, window.filters),
+        facts=PollFacts(SecondTry(client), site.id, window.filters),
         site=site,
         zone=context.zone.key,
         rules=rules,
@@ -408,7 +408,7 @@ async def _late_marks(
     scope = replace(
         scope,
         rules=rules,
-        facts=PollFacts(scope.mouseflow, scope.site.id, days),
+        facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
         window=days,
         matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
         places={},
