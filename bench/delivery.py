@@ -92,7 +92,7 @@ def match(number: int, actions: list[Action]) -> NewMatch:
             rank=action.rank,
             lane=action.lane(subject, ""),
             kind=action.kind,
-            params=action.model_dump_json(),
+            params=action.stored(),
             due=NOW,
         )
         for n, action in enumerate(actions)

@@ -49,8 +49,7 @@ async def accept(rules: RuleSet, context: PollContext, ops: str | None, now: dat
     text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
     note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
     actions = {
-        rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-        for rule in rules.rules
+        rule.id: {(action.kind, action.stored()) for action in rule.do} for rule in rules.rules
     }
 
     def work(conn: Connection) -> Accepted:

@@ -20,10 +20,10 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bot.actions.base import Allowed
 from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
-from bot.rules.files.actions import Allowed
 from bot.rules.model import RuleSet
 
 PATIENCE = timedelta(seconds=60)

@@ -116,8 +116,8 @@ def rules(
     tests must pass, as the daemon wants it. Raises ConfigError or
     RuleErrors with every problem.
     """
+    from bot.actions.base import Allowed
     from bot.config.settings import allowed
-    from bot.rules.files.actions import Allowed
     from bot.rules.files.load import load
 
     # A command ends soon, and rule files become very many objects, none of them garbage.

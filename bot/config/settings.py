@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
+from bot.actions.base import Allowed
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
@@ -31,7 +32,6 @@ from bot.domain.calendar import Calendar, days_of
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
-from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
 from bot.rules.units import active
 from mouseflow.proxies import is_host

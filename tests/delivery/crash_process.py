@@ -14,6 +14,7 @@ import traceback
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import structlog
 from crash_sources import SOURCES, clock_ahead
 from pydantic import SecretStr
@@ -103,7 +104,9 @@ async def bot(job: dict[str, Any]) -> None:
             mouseflow, slack, webhook, Addresses(), Places({job["channel"]: SecretStr(place)})
         )
         quiet = tuple(Hours(frozenset(range(7)), *each, "UTC") for each in job["quiet"])
-        written = [ACTIONS[kind].model_validate(params) for kind, params in job.get("actions", ())]
+        written = [
+            msgspec.convert(params, ACTIONS[kind]) for kind, params in job.get("actions", ())
+        ]
 
         def current(_rule: str, action: Action) -> Action:
             return action.as_in_rule(written) if isinstance(action, Webhook) else action

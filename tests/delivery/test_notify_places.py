@@ -111,7 +111,7 @@ def task(kind="recordings", tags=None, **changes):
 
 
 async def sent(action, made, to):
-    stored = type(action).model_validate_json(action.model_dump_json())
+    stored = type(action).restored(action.stored())
     return await stored.perform(made, Ports(None, None, None, Addresses(), to))
 
 
