@@ -428,7 +428,7 @@ class Daemon:
             try:
                 tell(await served.enter_async_context(status_page(facts)))
             except ConfigError as error:
-                if "listen" in self._settings.web.model_fields_set:
+                if self._settings.chose_address:
                     raise
                 log.warning("web.not_started", reason=str(error))
             yield

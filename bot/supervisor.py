@@ -105,7 +105,8 @@ async def _pages(
 
     As with one account, only an address that the configuration names must be free.
     """
-    web = next(iter(accounts.values())).web
+    first = next(iter(accounts.values()))
+    web = first.web
     if web.address is None:
         yield
         return
@@ -117,7 +118,7 @@ async def _pages(
             supervisor.pages, url = await served.enter_async_context(pages)
             tell(url)
         except ConfigError as error:
-            if "listen" in web.model_fields_set:
+            if first.chose_address:
                 raise
             log.warning("web.not_started", reason=str(error))
         yield

@@ -124,4 +124,7 @@ class Secret:
     def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import core_schema as core
 
-        return core.no_info_after_validator_function(cls, core.str_schema())
+        def read(value: Any, text: Callable[[Any], str]) -> Secret:
+            return value if isinstance(value, cls) else cls(text(value))
+
+        return core.no_info_wrap_validator_function(read, core.str_schema())

@@ -78,7 +78,7 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
     "" is the account of a configuration without `[accounts]`. A command that contacts nobody
     (`offline`) needs no API key. Raises ConfigError with every problem.
     """
-    from bot.config import load_accounts
+    from bot.config.load import load_accounts
     from bot.logs import scrubber
 
     path = config_path(args)

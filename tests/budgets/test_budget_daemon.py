@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from bot.account import meaning
 from bot.actions import ACTIONS
@@ -19,6 +18,7 @@ from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.budgets import owned
 from bot.watcher import Watcher
+from bot.written import Secret
 from mouseflow.errors import status_error
 from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
@@ -82,7 +82,7 @@ class Running:
         self._serving = self.sim.serving()
         await self._serving.__aenter__()
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
-        self.slack = SlackPoster(SecretStr(self.sim.slack.token), base_url=self.sim.slack_url)
+        self.slack = SlackPoster(Secret(self.sim.slack.token), base_url=self.sim.slack_url)
         direct = Direct(self.sim)
         zone = "Europe/Copenhagen"
         context = PollContext(

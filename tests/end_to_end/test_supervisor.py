@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from virtual_world import Prompt, World, gaps, virtually
 
 from bot import supervisor
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Running
 from bot.errors import ConfigError
