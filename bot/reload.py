@@ -1,7 +1,7 @@
 """Reload: rule files that have changed, and secrets when asked to, while the daemon runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ class Reload:
         *,
         reader: RuleReader,
         seen: Signature | None,
-        reread: Callable[[], Settings],
+        reread: Callable[[], Awaitable[Settings]],
         rotate: Callable[[Settings], list[str]],
         sync: Callable[[], None],
         wake: Callable[[], None],
@@ -88,7 +88,7 @@ class Reload:
     async def _use_secrets(self) -> None:
         """Use the secrets as they are now; what failed is tried again at once."""
         try:
-            settings = self._reread()
+            settings = await self._reread()
             self._redact(self._used, settings)
             rotated = self._rotate(settings)
             if settings.web.token != self.web_token and settings.web.token is not None:
@@ -115,15 +115,15 @@ class Reload:
         with suppress(StoreError):
             known = await self._store.read(broken_configuration)
             if known is not None and not self._untold:
-                self._untold = self._why_broken()
+                self._untold = await self._why_broken()
                 self._broken = bool(self._untold)
             await self._watcher.notices.check_configuration(self._untold)
             self._untold = None
 
-    def _why_broken(self) -> str:
+    async def _why_broken(self) -> str:
         """Why the configuration can't be read now; empty if it can."""
         try:
-            self._reread()
+            await self._reread()
         except BotError as error:
             return scrubber.text(str(error))
         return ""

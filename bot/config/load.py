@@ -290,8 +290,7 @@ def load_accounts(
         problems += dict.fromkeys(chain.from_iterable(found_in))
     if problems:
         raise ConfigError("\n".join(problems))
-    every = tuple(names)
-    return {name: replace(it, account=name, accounts=every) for name, it in accounts.items()}
+    return {name: each.of_account(name, names) for name, each in accounts.items()}
 
 
 def _settings(origins: _Origins, *, offline: bool) -> Settings:

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -486,6 +486,10 @@ class Settings:
     account: str = ""
     accounts: tuple[str, ...] = ()
     chose_address: bool = False
+
+    def of_account(self, name: str, accounts: Iterable[str]) -> "Settings":
+        """These settings as those of one of the accounts."""
+        return replace(self, account=name, accounts=tuple(accounts))
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value in every form in which it is sent, to redact it in all output."""

@@ -31,7 +31,7 @@ class Configuration:
         self.settings = settings
         self.reason = ""
 
-    def __call__(self) -> Settings:
+    async def __call__(self) -> Settings:
         if self.reason:
             raise ConfigError(self.reason)
         return self.settings
