@@ -120,6 +120,7 @@ class Account:
         self.marks = timedelta()
         self.settle = timedelta(minutes=35)
         self.live = LiveSessions()
+        self.attempts: dict[str, int] = {}
         self.store = Prompt(open_store(f"sqlite:///{path / 'bot.db'}"))
         self.sender = Direct(self.sim)
 
@@ -155,7 +156,9 @@ class Account:
         polled = await poll(self.site, rules, context, self.live, self.now)
         self.live = polled.live
         if polled.behind:
-            done = await catch_up(self.site, self.rules, context, polled.behind, self.now)
+            done = await catch_up(
+                self.site, self.rules, context, polled.behind, self.attempts, self.now
+            )
             knowledge = replace(self.live.knowledge, filters=done.filters)
             self.live = self.live.learnt(knowledge)
         return polled

@@ -18,7 +18,8 @@ from bot.web.facts import Facts, Reader
 from bot.web.meter import Meter
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
-from bot.web.shared import Hub, Pace, Web
+from bot.web.shared import Pace, Web
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 NOW = datetime(2026, 11, 26, 13, 32, tzinfo=UTC)
@@ -122,8 +123,8 @@ class WebWorld:
     @asynccontextmanager
     async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
         facts = self.facts()
-        self.hub = Hub()
-        reader = Reader(self.settings.store.url)
+        reader, tail = Reader(self.settings.store.url), Tail(self.store.do(newest_entry))
+        self.hub = Hub(facts, reader, tail)
         gate = Gate(
             facts.token, clock=lambda: self.seconds, wall=lambda: NOW.timestamp() + self.seconds
         )
@@ -132,7 +133,7 @@ class WebWorld:
             reader,
             gate,
             pages(),
-            Tail(self.store.do(newest_entry)),
+            tail,
             self.hub,
             Pace(lambda: self.seconds),
         )
@@ -143,6 +144,7 @@ class WebWorld:
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as asking:
                 yield asking
         finally:
+            await self.hub.close()
             reader.close()
 
 
