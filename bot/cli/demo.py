@@ -118,7 +118,7 @@ def demo_settings(
 
     `page`: serve the status page on a free port.
     """
-    from bot.config import load
+    from bot.config.load import load
     from bot.logs import scrubber
 
     settings = load(
