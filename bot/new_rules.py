@@ -55,8 +55,7 @@ async def accept(
     text = f"the bot started: {text}" if starts else text
     note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
     actions = {
-        rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-        for rule in rules.rules
+        rule.id: {(action.kind, action.stored()) for action in rule.do} for rule in rules.rules
     }
 
     def work(conn: Connection) -> Accepted:

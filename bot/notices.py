@@ -10,15 +10,16 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
+from bot.messages.ops import turned
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
-from bot.polling.ops_messages import announce
+from bot.polling.ops_messages import amend, announce
 from bot.polling.recordings import PollContext
 from bot.polling.session import AccountOffset
 from bot.reports.fetch import IGNORED
 from bot.store import Connection
 from bot.store.recordings import set_on_hold, set_watermark, watermark
-from bot.store.rules import BrokenConfiguration, note_configuration
+from bot.store.rules import BrokenConfiguration, broken_configurations, note_configuration
 from bot.watched_sites import WatchedSite
 
 log = structlog.get_logger(__name__)
@@ -114,19 +115,40 @@ class Notices:
             tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
             self._wake()
 
-    async def check_configuration(self, reason: str) -> None:
+    async def check_configuration(self, reason: str, *, removed: bool = False) -> None:
         """Tell people once why the configuration can't be read again, and once that it can.
 
-        `reason` is empty if it was read.
+        `reason` is empty if it was read; `removed`: the account is gone from it. Whatever bot is
+        there tells of the end of what a bot had that is gone.
         """
+        sharing = self._context.store.sharing
 
         def work(conn: Connection) -> bool:
             now = self._clock()
-            if note_configuration(conn, reason, now) == reason:
-                return False
-            title, *lines = configuration_notice(BrokenConfiguration(now, reason))
-            announce(conn, title, lines, now, self._ops, about="configuration", ends=not reason)
-            return True
+            names = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+            broken = BrokenConfiguration(
+                since=now, reason=reason, removed=removed, bot=names.get(sharing.mark, "")
+            )
+            known = {it.reason for it in broken_configurations(conn).values()}
+            over = note_configuration(
+                conn, sharing.mark, broken if reason else None, sharing.alive(conn)
+            )
+            left = {it.reason for it in broken_configurations(conn).values()}
+            ended = {it.reason: (it, mark) for mark, it in over.items() if it.reason not in left}
+            for it, mark in ended.values():
+                if mark == sharing.mark and reason:
+                    other = "it has other errors" if not removed else reason
+                    said = turned(it.title.partition(".")[0], other, it.since, now)
+                    zone = self._context.zone.key
+                    amend(conn, said.title, said.lines, now, zone, _about(it))
+                else:
+                    title = _mended(it) if mark == sharing.mark else _STOPPED
+                    announce(conn, title, (), now, self._ops, about=_about(it), ends=True)
+            begins = bool(reason) and reason not in known
+            if begins:
+                title, *lines = configuration_notice(broken)
+                announce(conn, title, lines, now, self._ops, about=_about(broken))
+            return begins or bool(ended)
 
         if await self._context.store.run(work):
             self._wake()
@@ -236,15 +258,25 @@ class Notices:
             )
 
 
+_STOPPED = "The bot whose configuration had errors has stopped."
+
+
 def configuration_notice(broken: BrokenConfiguration) -> tuple[str, ...]:
-    """The message about a configuration that can't be read, or can again: a title and lines."""
-    if not broken.reason:
-        return ("Configuration reloaded: its errors are fixed.",)
-    return (
-        broken.title,
-        *broken.reason.splitlines()[:5],
-        "Correct it, then reload with SIGHUP. A restart would fail.",
-    )
+    """The message about a configuration that can't be read: a title and lines."""
+    lines = () if broken.removed else broken.reason.splitlines()[:5]
+    return broken.title, *lines, broken.remedy
+
+
+def _mended(broken: BrokenConfiguration) -> str:
+    """The title of the message that says that it can be read again."""
+    if broken.removed:
+        return "Configuration reloaded: the account is in it again."
+    whose = f" of the bot {broken.bot}" if broken.bot else ""
+    return f"Configuration{whose} reloaded: its errors are fixed."
+
+
+def _about(broken: BrokenConfiguration) -> str:
+    return f"configuration: {broken.reason}"
 
 
 def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:

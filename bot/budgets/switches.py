@@ -135,7 +135,7 @@ def _match(
     )
     steps = [
         NewStep(key=step.key, rank=step.rank, lane=step.lane, kind=step.action.kind,
-                params=step.action.model_dump_json(), due=context.now)
+                params=step.action.stored(), due=context.now)
         for step in outbox_steps(actions, subject, key, context.routing.channel)
     ]  # fmt: skip
     return NewMatch(

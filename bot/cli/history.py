@@ -35,7 +35,13 @@ KINDS = (
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 
-SHOWN = {"step.folded": "step.digested", "step.put_off": "step.waits"}
+SHOWN = {
+    "level.held": "alert.held",
+    "level.no_history": "alert.no_history",
+    "level.not_recorded": "alert.not_recorded",
+    "step.folded": "step.digested",
+    "step.put_off": "step.waits",
+}
 """Names for people of kinds that the store calls otherwise; `--kind` takes both."""
 _STORED = {shown: kind for kind, shown in SHOWN.items()}
 

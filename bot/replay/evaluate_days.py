@@ -108,7 +108,7 @@ class Batch:
     """Some recordings of a slice: how many were read, and those that some rule matches.
 
     `before` has (rule, recording) of matches that the store knew already. `missed` counts
-    recordings that could not be read, `open` those without the detail that they needed.
+    recordings that could not be read, `open` has those without the detail that they needed.
     `knowledge` is what is known of the API now. `seen` has the recordings that are decided now,
     if polls are to know of them, `odd` is about those that can't be read in part or at all.
     """
@@ -119,7 +119,7 @@ class Batch:
     before: tuple[tuple[str, str], ...] = ()
     details: int = 0
     missed: int = 0
-    open: int = 0
+    open: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     seen: tuple[SeenRecording, ...] = ()
     odd: tuple[Note, ...] = ()
@@ -269,7 +269,7 @@ async def _batch(
             if not rules.isdisjoint((rule.id, *rule.was))
         ),
         details=result.details,
-        open=sum(each.open for each in result.evaluations),
+        open=tuple(each.candidate.row.id for each in result.evaluations if each.open),
     )
 
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -111,6 +112,7 @@ class World(Process):
             skew=self.quirks.clock_skew.total_seconds(),
             zone=zone,
             marks=86_400 if "late-marks" in features else 0,
+            longest_poll=60 if "faults" in features else 2,
             rules=self.in_force_since,
             well=self.well,
         )
@@ -440,7 +442,8 @@ async def reloads(world: World) -> None:
     """Rules come, go, or change."""
     chance = world.chance
     name = chance.choice(sorted(world.rules))
-    new = f"r{len(world.history.rules)}"
+    taken = {*world.rules, *world.once_called.values()}
+    new = next(f"r{n}" for n in count(len(world.history.rules)) if f"r{n}" not in taken)
     if chance.random() < 0.25 and len(world.rules) > 1:
         del world.rules[name]
     elif chance.random() < 0.25:
