@@ -107,9 +107,10 @@ def remembered(
     running: Sequence[Membership],
     today: date,
 ) -> tuple[Membership, ...]:
-    """The memberships to keep: of this period, and of others that are not over yet.
+    """The memberships to keep: of this period, of others that are not over yet, and the last one.
 
     Another period may be running if `period` or `starts_on` was edited; the edit may be undone.
+    The last one may go on, if it is over only by a clock that is ahead.
     """
     before = membership(running, period)
     names = {each.id: each.name for each in before.members} if before else {}
@@ -120,5 +121,7 @@ def remembered(
     )
     members = (*there, *found.absent, *found.left)
     now = Membership(period.name, period.end.isoformat(), budget.websites, members)
-    kept = (each for each in running if each.period != now.period and each.end > today.isoformat())
-    return (*kept, now)
+    others = [each for each in running if each.period != now.period]
+    ended = [each for each in others if each.end <= today.isoformat()]
+    last = max(ended, key=lambda each: each.end, default=None)
+    return (*(each for each in others if each is last or each not in ended), now)

@@ -35,3 +35,24 @@ async def test_what_a_wrong_clock_has_resumed_is_stopped_again(days):
     bot.wait(days=17)
     await bot.run(hours=2)
     assert (shop.status, shop.rate) == ("Recording", 100)
+
+
+async def test_a_renamed_website_stays_counted_after_a_wrong_clock():
+    bot = World(BUDGET, Shop("shop", per_day=1500))
+    await bot.run(hours=5)
+    [shop] = bot.shops
+    shop.name = "renamed"
+    await bot.run(hours=2)
+    used = bot.mark().used
+    bot.now += timedelta(days=40)
+    for _ in range(4):
+        await bot.poll()
+        bot.now += timedelta(minutes=5)
+    bot.now -= timedelta(days=40)
+    await bot.run(hours=3)
+    assert bot.mark().used >= used
+    assert shop.status == "Stopped"
+    bot.wait(days=17)
+    await bot.run(hours=2)
+    assert bot.mark().used == 0
+    assert shop.status == "Recording"
