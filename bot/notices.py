@@ -69,7 +69,7 @@ class Notices:
         if (
             self.announce_after is None
             or now - since < self.announce_after
-            or (self._resumed is not None and now - self._resumed < self.announce_after)
+            or (self._resumed and timedelta() <= now - self._resumed < self.announce_after)
         ):
             return
         self._resumed = now
@@ -79,7 +79,8 @@ class Notices:
 
         def work(conn: Connection) -> bool:
             said = watermark(conn, RESUMED, "")
-            if said is not None and now - datetime.fromisoformat(said) < longest:
+            # A time in the future is that of a clock that was ahead.
+            if said and timedelta() <= now - datetime.fromisoformat(said) < longest:
                 return False  # another bot on this store has said so
             set_watermark(conn, RESUMED, "", now.isoformat(), now)
             announce(conn, title, lines, now, self._ops)

@@ -190,8 +190,7 @@ def _act_again_on(
         step.name(recordings) for step in status.steps
         if step.switches and not step.sets(switch)
     ]  # fmt: skip
-    since = status.context.now - core.LONGEST_PERIOD
-    forget_budget_steps(conn, status.owner, website, since, keep=keep, post_again=post_again)
+    forget_budget_steps(conn, status.owner, website, keep=keep, post_again=post_again)
     status.done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
 
 

@@ -108,25 +108,24 @@ def forget_budget_steps(
     conn: Connection,
     budget: str,
     website: str,
-    since: datetime,
     *,
     keep: Collection[str] = (),
     post_again: bool = True,
 ) -> None:
     """Let the budget's steps act on the website again, except those named in `keep`.
 
-    `since` is before the first of its periods that may still run. Steps that have acted on no
-    other website post again, if asked to.
+    In every period: one that seems over may go on, once an edit or a wrong clock is put right.
+    Steps that have acted on no other website post again, if asked to.
     """
     column, mine = budget_steps.c, f" @{website}"
-    recent = (column.budget == budget, column.at >= ms(since))
+    about = column.budget == budget
     query = select(column.period, column.step)
-    acted = conn.execute(query.where(*recent, column.step.endswith(mine, autoescape=True))).all()
+    acted = conn.execute(query.where(about, column.step.endswith(mine, autoescape=True))).all()
     for period, name in acted:
         step = name.removesuffix(mine)
         if step in keep:
             continue
-        here = (*recent, column.period == period)
+        here = (about, column.period == period)
         conn.execute(delete(budget_steps).where(*here, column.step == name))
         others = query.where(*here, column.step.startswith(f"{step} @", autoescape=True))
         if post_again and conn.execute(others).first() is None:
