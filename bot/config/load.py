@@ -33,9 +33,9 @@ from bot.domain.accounts import (
     url_of_account,
 )
 from bot.errors import ConfigError
-from bot.rules.files.disk import shown
+from bot.rules.files.disk import read_start, shown
 from bot.rules.syntax import toml
-from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
+from bot.rules.syntax.nodes import Empty, Keys, Node, Unreadable, decoded, plain
 from mouseflow import proxies
 from mouseflow.proxies import is_loopback
 
@@ -251,6 +251,11 @@ def load_accounts(
             found.append((origins[name].place(key), f"{'.'.join((ACCOUNTS, name, *key))}: {said}"))
     found.sort(key=lambda each: (each[0].line == 0, each))
     problems = [f"{place}{said}" for place, said in dict.fromkeys(found)] + problems
+    problems += [
+        f"{secret_places[name]}: it is empty"
+        for name, value in secret_values.items()
+        if not value and any(name.upper() in said for _, said in found)
+    ]
     if not found and not offline:
         every = accounts.values()
         problems += dict.fromkeys(it for each in every for it in network_problems(each, environ))
@@ -370,9 +375,7 @@ def _written(path: Path) -> Keys:
     """The file as nodes; raises ConfigError with the place."""
     name = shown(path)
     try:
-        with path.open("rb") as opened:  # perhaps a pipe, as from `<(sops -d …)`
-            data = opened.read(MAX_BYTES + 1)
-        root = toml.parse(decoded(data))
+        root = toml.parse(decoded(read_start(path)))
     except FileNotFoundError:
         creates = "; `mouseflow-bot init` creates one" if path.name == "config.toml" else ""
         raise ConfigError(f"{name}: no such file{creates}") from None
@@ -423,9 +426,14 @@ def _secret_files(
                 continue
             try:
                 if not file.is_file():
+                    if _is_setting(name):
+                        problems.append(f"{shown(file)}: can't be read: it is not a file")
                     continue
-                with file.open(encoding="utf-8") as opened:
-                    values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
+                data = read_start(file, _SECRET_FILE_LIMIT + 1)
+                if len(data) > _SECRET_FILE_LIMIT:
+                    problems.append(f"{shown(file)}: too big for a secret")
+                    continue
+                values[name] = data.decode().strip()
             except OSError as error:
                 problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
@@ -433,6 +441,11 @@ def _secret_files(
             else:
                 places[name] = shown(file)
     return values, places
+
+
+def _is_setting(name: str) -> bool:
+    rest = scoped(name)[1]
+    return _names_place(rest) or rest.upper() in map(variable, keys())
 
 
 # Kubernetes sets these in every container next to a service called "bot".
