@@ -203,7 +203,11 @@ def _text(file: Path) -> str:
 
 
 def _start(path: Path) -> bytes:
-    from bot.rules.files.disk import read_start
+    from bot.rules.files.disk import read_bytes
+
+    if path.is_file():
+        return read_bytes(path)
+    from bot.config.load import read_start  # a slow import, for a pipe
 
     return read_start(path)
 

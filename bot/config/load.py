@@ -9,10 +9,13 @@ in the file are relative to its folder, others to the working directory.
 import difflib
 import os
 import re
+import select
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from stat import S_ISFIFO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,9 +36,9 @@ from bot.domain.accounts import (
     url_of_account,
 )
 from bot.errors import ConfigError
-from bot.rules.files.disk import read_start, shown
+from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
-from bot.rules.syntax.nodes import Empty, Keys, Node, Unreadable, decoded, plain
+from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
 from mouseflow import proxies
 from mouseflow.proxies import is_loopback
 
@@ -369,6 +372,38 @@ def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str
         elif _is_ours(name):
             problems.append(f"{shown(name)}: not UTF-8 text; set it again")
     return values
+
+
+LONGEST_WAIT = 30.0
+"""Seconds to wait for what is written into a pipe."""
+
+
+def read_start(path: Path, most: int = MAX_BYTES + 1) -> bytes:
+    """Up to `most` bytes of a file, a device or a pipe; raises OSError.
+
+    Waits for those who write into the pipe, as in `<(sops -d …)`; when they are gone, or were never
+    there, it is an error, not an endless wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    ready, end = select.poll(), time.monotonic() + LONGEST_WAIT
+    ready.register(descriptor, select.POLLIN)
+    found = bytearray()
+    try:
+        while len(found) < most:
+            try:
+                part = os.read(descriptor, most - len(found))
+            except BlockingIOError:
+                if not ready.poll(max(end - time.monotonic(), 0) * 1000):
+                    raise OSError(0, f"nothing came for {LONGEST_WAIT:g} s") from None
+                continue
+            if not part:
+                break
+            found += part
+        if not found and S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(0, "nobody writes into this pipe; what came out of it is gone")
+    finally:
+        os.close(descriptor)
+    return bytes(found)
 
 
 def _written(path: Path) -> Keys:

@@ -1,13 +1,10 @@
 """Which rule files there are, and what they hold: regular files of at most 1 MB."""
 
 import hashlib
-import os
-import select
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISFIFO, S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 from bot.errors import ConfigError, Fault
 from bot.rules.syntax.nodes import MAX_BYTES
@@ -64,38 +61,6 @@ def read_bytes(path: Path) -> bytes:
         raise OSError(0, "it is not a file")
     with path.open("rb") as opened:
         return opened.read(MAX_BYTES + 1)
-
-
-LONGEST_WAIT = 30.0
-"""Seconds to wait for what is written into a pipe."""
-
-
-def read_start(path: Path, most: int = MAX_BYTES + 1) -> bytes:
-    """Up to `most` bytes of a file, a device or a pipe; raises OSError.
-
-    Waits for those who write into the pipe, as in `<(sops -d …)`; when they are gone, or were never
-    there, it is an error, not an endless wait.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    ready, end = select.poll(), time.monotonic() + LONGEST_WAIT
-    ready.register(descriptor, select.POLLIN)
-    found = bytearray()
-    try:
-        while len(found) < most:
-            try:
-                part = os.read(descriptor, most - len(found))
-            except BlockingIOError:
-                if not ready.poll(max(end - time.monotonic(), 0) * 1000):
-                    raise OSError(0, f"nothing came for {LONGEST_WAIT:g} s") from None
-                continue
-            if not part:
-                break
-            found += part
-        if not found and S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise OSError(0, "nobody writes into this pipe; what came out of it is gone")
-    finally:
-        os.close(descriptor)
-    return bytes(found)
 
 
 def contents(paths: Sequence[str | Path]) -> Contents:
