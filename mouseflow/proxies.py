@@ -67,6 +67,8 @@ def check_certificates(environ: Mapping[str, str] | None = None) -> None:
     environ = os.environ if environ is None else environ
     if name := environ.get("SSL_CERT_FILE"):
         try:
+            if Path(name).exists() and not Path(name).is_file():  # OpenSSL waits for a pipe
+                raise OSError(0, "it is no file")
             ssl.create_default_context(cafile=name)
         except OSError as error:  # ssl.SSLError, too
             why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
