@@ -12,7 +12,7 @@ import structlog
 from bot.domain.subjects import Kind, Site
 from bot.messages.ops import turned
 from bot.polling import recordings
-from bot.polling.filter_checks import FILTERS, WORDS, failure
+from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
 from bot.polling.ops_messages import amend, announce
 from bot.polling.recordings import PollContext
 from bot.polling.session import AccountOffset
@@ -182,14 +182,18 @@ class Notices:
             log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
 
     async def warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
-        """Tell people once about what the last poll could not check."""
-        site, reported = watched.site, watched.reported
+        """Tell people once about what the last poll could not check.
+
+        A filter that fails again within an hour of its end has ended once it works for an hour.
+        """
+        site, reported, shaky = watched.site, watched.reported, watched.shaky
+        now = self._clock()
         filters = watched.live.knowledge.filters
         for name in FILTERS:
             suspension = filters.suspended.get(name)
             rules = ", ".join(sorted(watched.rules.asking[name]))
             about = WORDS[name]
-            if suspension is not None and suspension.lasts(self._clock()) and name not in reported:
+            if suspension is not None and suspension.lasts(now) and name not in reported:
                 reported.add(name)
                 log.error("poll.filter_suspended", website=site.name, filter=name,
                           cause=suspension.cause, reason=suspension.reason)  # fmt: skip
@@ -199,13 +203,18 @@ class Notices:
                     f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
                     f"On hold: {rules}. All other rules run. They catch up when it works again.",
                 )
-            if suspension is None and name in reported:
+            steady = name not in shaky or abs(now - shaky[name]) >= TRY_AGAIN
+            if suspension is not None and not steady:
+                shaky[name] = now
+            behind = watched.rules.asking[name] & polled.behind.keys()
+            if suspension is None and name in reported and steady and not behind:
                 reported.discard(name)
+                shaky[name] = now
                 log.info("poll.filter_works", website=site.name, filter=name)
                 await self._tell_of_filters(
                     watched,
                     f"Rules with {about} run again on {site.name}",
-                    f"The {about} filter works again. Catching up: {rules}.",
+                    f"The {about} filter works again. They have caught up: {rules}.",
                 )
         await self._warn_of_page_views(watched)
         if polled.unread and "unread" not in reported:

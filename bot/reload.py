@@ -1,7 +1,7 @@
 """Reload: rule files that have changed, and secrets when asked to, while the daemon runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -48,7 +48,7 @@ class Reload:
         *,
         reader: RuleReader,
         seen: Signature | None,
-        reread: Callable[[], Settings],
+        reread: Callable[[], Awaitable[Settings]],
         rotate: Callable[[Settings], list[str]],
         sync: Callable[[], None],
         wake: Callable[[], None],
@@ -97,7 +97,7 @@ class Reload:
     async def _use_secrets(self) -> None:
         """Use the secrets as they are now; what failed is tried again at once."""
         try:
-            settings = self._reread()
+            settings = await self._reread()
             self._redact(self._used, settings)
             rotated = self._rotate(settings)
             if settings.web.token != self.web_token and settings.web.token is not None:
@@ -123,16 +123,16 @@ class Reload:
         with suppress(StoreError):
             known = None if self._told else await self._store.read(broken_configuration)
             if known is not None and not self._broken[0]:
-                self._broken = self._read_now()  # a start may use it as it was
+                self._broken = await self._read_now()  # a start may use it as it was
             told = self._broken, self._store.sharing.bots
             reason, removed = self._broken
             await self._watcher.notices.check_configuration(reason, removed=removed)
             self._told = told
 
-    def _read_now(self) -> tuple[str, bool]:
+    async def _read_now(self) -> tuple[str, bool]:
         """Why the configuration can't be read now, empty if it can."""
         try:
-            self._reread()
+            await self._reread()
         except BotError as error:
             return _why(error)
         return "", False

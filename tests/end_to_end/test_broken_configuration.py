@@ -39,7 +39,7 @@ class Configuration:
         self.reason = ""
         self.error = ConfigError
 
-    def __call__(self) -> Settings:
+    async def __call__(self) -> Settings:
         if self.reason:
             raise self.error(self.reason)
         return self.settings
