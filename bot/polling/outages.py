@@ -234,8 +234,8 @@ _BEGUN: dict[Trouble, str] = {
 }
 _ENDED = {"away": "✅ Mouseflow is reachable again", "other": "✅ All polls work again"}
 _AFTER: dict[Trouble, str] = {
-    "key": "Fix mouseflow.email or mouseflow.api_key and restart the bot. Until then it retries "
-    "now and then. It will catch up on what it misses.",
+    "key": "Correct mouseflow.email or mouseflow.api_key, then reload with SIGHUP or restart the "
+    "bot. Until then it retries now and then. It will catch up on what it misses.",
     "away": "The bot keeps retrying. It will catch up on what it misses.",
     "store": "The bot keeps retrying. It will catch up on what it misses.",
     "other": "The bot keeps retrying. `mouseflow-bot status` shows which polls fail.",
