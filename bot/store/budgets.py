@@ -170,10 +170,11 @@ def disown(
     reason: str,
     *,
     leaves: bool = False,
+    told: bool = False,
 ) -> bool:
     """End the ownership (`reason`: undone, or somebody changed it); False if there was none.
 
-    `leaves`: the website stays as the bot has set it.
+    `leaves`: the website stays as the bot has set it. `told`: the caller writes the audit entry.
     """
     held = owned(conn).get((website, switch))
     if held is None:
@@ -181,8 +182,9 @@ def disown(
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
     if leaves and switch == "recording":
         set_watermark(conn, LEFT, website, held.owner, at)
-    said = f"{switch}: {reason}"
-    record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
+    if not told:
+        said = f"{switch}: {reason}"
+        record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
 
 

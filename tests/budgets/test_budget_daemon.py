@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import Direct
-from pydantic import SecretStr
 
 from bot.actions import ACTIONS
 from bot.budgets.state import budget_mark
@@ -18,6 +17,7 @@ from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.budgets import owned
 from bot.watcher import Watcher
+from bot.written import Secret
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -60,7 +60,7 @@ class Running:
         self._serving = self.sim.serving()
         await self._serving.__aenter__()
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
-        self.slack = SlackPoster(SecretStr(self.sim.slack.token), base_url=self.sim.slack_url)
+        self.slack = SlackPoster(Secret(self.sim.slack.token), base_url=self.sim.slack_url)
         direct = Direct(self.sim)
         zone = "Europe/Copenhagen"
         context = PollContext(

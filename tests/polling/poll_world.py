@@ -124,6 +124,7 @@ class Account:
         self.marks = timedelta()
         self.settle = timedelta(minutes=35)
         self.live = LiveSessions()
+        self.attempts: dict[str, int] = {}
         self.store = Prompt(open_store(f"sqlite:///{path / 'bot.db'}"))
         self.sender = Direct(self.sim)
         self._prepared = (self.rules, self.site, SiteRules(self.rules, self.site))
@@ -161,7 +162,9 @@ class Account:
         polled = await poll(self.site, self._prepared[2], context, self.live, self.now)
         self.live = polled.live
         if polled.behind:
-            done = await catch_up(self.site, self.rules, context, polled.behind, self.now)
+            done = await catch_up(
+                self.site, self.rules, context, polled.behind, self.attempts, self.now
+            )
             knowledge = replace(self.live.knowledge, filters=done.filters)
             self.live = self.live.learnt(knowledge)
         return polled
