@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
@@ -75,13 +75,26 @@ def newest_day(conn: Connection, latest: date) -> date | None:
 _NEWEST_DAY = "SELECT max(day) FROM ledger WHERE highest > 0 AND day <= :latest"
 
 
-def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, datetime]:
-    """The budget's steps that acted in this period, and when."""
-    done = execute(conn, _DONE, {"budget": budget, "period": period})
+def budget_steps_done(
+    conn: Connection, budget: str, period: str, begins: datetime | None = None
+) -> dict[str, datetime]:
+    """The budget's steps that acted in this period, and when.
+
+    With when it `begins`, also what it has left alone since then in a period that an edit ended.
+    """
+    which: dict[str, Value] = {"budget": budget, "period": period}
+    done = execute(conn, _DONE, which | {"aside": f"{ASIDE} %", "begins": ms(begins or NEVER)})
     return {step: moment(at) for step, at in done}
 
 
-_DONE = "SELECT step, at FROM budget_steps WHERE budget = :budget AND period = :period"
+ASIDE = "aside"
+"""The first word of what stands among the steps for a website that is left alone."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+_DONE = (
+    "SELECT step, at FROM budget_steps WHERE budget = :budget"
+    " AND (period = :period OR (step LIKE :aside AND at >= :begins)) ORDER BY at"
+)
 
 
 def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: datetime) -> bool:
