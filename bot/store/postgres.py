@@ -118,10 +118,14 @@ class _Connection(psycopg.Connection[Any]):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.total_changes = 0
+        self.gathers = False  # whether a transaction is open that may write
         self._waiting: list[tuple[str, Any]] = []
 
     def execute_later(self, sql: str, values: Any) -> None:
-        """Send it with what comes next; it changes one row."""
+        """Send it with what comes next in the transaction; it changes one row."""
+        if not self.gathers:
+            self.execute(sql, values)
+            return
         self.total_changes += 1
         self._waiting.append((sql, values))
 
@@ -139,11 +143,13 @@ class _Connection(psycopg.Connection[Any]):
 
     def commit(self) -> None:
         """Commit, with what waits."""
+        self.gathers = False
         with self.with_waiting():
             super().commit()
 
     def rollback(self) -> None:
         """Roll back, without what waits."""
+        self.gathers = False
         self._waiting.clear()
         super().rollback()
 
@@ -517,6 +523,7 @@ class PostgresSession:
 
     def begun(self, driver: _Connection, answer: _Cursor) -> None:
         """Raise StoreLost if the other bots have taken over, or the database is another one."""
+        driver.gathers = True
         if self._member is not None and self._member.mark:
             while answer.nextset():
                 pass
