@@ -93,7 +93,7 @@ _LEFT = (
     f" WHEN count(*) > 0 THEN {Left.SOME:d} ELSE {Left.NONE:d} END FROM steps AS others"
     " WHERE others.state IN ('pending', 'sending', 'dead')"
 )
-OTHERS_LEFT = f"{_LEFT} AND others.match_id = steps.match_id AND others.id <> steps.id"
+OTHERS_LEFT = f"({_LEFT} AND others.match_id = steps.match_id AND others.id <> steps.id)"
 """The same of the other steps of the match of one of `steps`."""
 _OF_MATCH = f"{_LEFT} AND others.match_id = :match"
 _ERASE = "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match"

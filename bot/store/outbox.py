@@ -359,7 +359,7 @@ def _ending(*columns: str) -> str:
         f"UPDATE steps SET token = NULL, {new}"  # noqa: S608
         " WHERE id = :step AND token = :ours AND state = 'sending'"
         " RETURNING EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = :lane AND lanes.failures > 0),"
-        f" ({OTHERS_LEFT})"
+        f" {OTHERS_LEFT}"
     )
 
 
