@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -144,8 +144,13 @@ class _Connection(psycopg.Connection[Any]):
     def commit(self) -> None:
         """Commit, with what waits."""
         self.gathers = False
-        with self.with_waiting():
-            super().commit()
+        try:
+            with self.with_waiting():
+                super().commit()
+        except psycopg.Error:
+            with suppress(psycopg.Error):  # what waited has failed, so COMMIT was skipped
+                super().rollback()
+            raise
 
     def rollback(self) -> None:
         """Roll back, without what waits."""
