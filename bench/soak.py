@@ -480,7 +480,7 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
 
 @asynccontextmanager
 async def _real_daemon() -> AsyncIterator[None]:
-    from bot.config import load
+    from bot.config.load import load
     from bot.daemon import run
 
     stop = asyncio.Event()

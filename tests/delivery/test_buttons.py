@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from posting_world import NOW, ZONE, posting, visit
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bot.delivery.buttons import Buttons, PressConnection, pressed
@@ -16,6 +15,7 @@ from bot.store.audit import history
 from bot.store.presses import receive, waiting
 from bot.store.rules import snoozed_until
 from bot.store.statements import execute
+from bot.written import Secret
 
 RULE = """
 friction:
@@ -41,7 +41,7 @@ class Bot:
             self.world.poster, self.world.store,
             users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
         )  # fmt: skip
-        connection = PressConnection(SecretStr(token), self.sim.slack_url, lambda: self.world.now)
+        connection = PressConnection(Secret(token), self.sim.slack_url, lambda: self.world.now)
 
         async def receive_presses() -> None:
             async with asyncio.TaskGroup() as tasks:
@@ -261,6 +261,6 @@ def test_what_is_no_press_of_ours_is_left_alone(change):
 async def test_the_connection_takes_the_proxy_that_all_others_take(monkeypatch, without, proxy):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", without)
-    client = AppClient(SecretStr("xapp-1"), "https://slack.com/api/")
+    client = AppClient(Secret("xapp-1"), "https://slack.com/api/")
     assert client.proxy_of("wss://wss-primary.slack.com/link/?ticket=1") == proxy
     await client.close()

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from pydantic import SecretStr
-
 from bot.actions import ACTIONS
 from bot.delivery import Drained, drain
 from bot.delivery.slack import SlackPoster
@@ -16,6 +14,7 @@ from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.matches import PollOutcome
+from bot.written import Secret
 from mouseflow.models import PageView, Recording
 from mouseflow.simulator.server import Simulator
 
@@ -52,7 +51,7 @@ class PostingWorld:
         self.rules = {rule.id: rule for rule in (rule_set(text) if text else ())}
         self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
         self.routing = Routing("#ux", ZONE, "#ops")
-        self.poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+        self.poster = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
 
     def wait(self, **time: float) -> None:
         self.now += timedelta(**time)
