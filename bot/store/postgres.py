@@ -122,7 +122,7 @@ class _Connection(psycopg.Connection[Any]):
         self._waiting: list[tuple[str, Any]] = []
 
     def execute_later(self, sql: str, values: Any) -> None:
-        """Send it with what comes next in the transaction; it changes one row."""
+        """Send it with what comes next in the transaction; it changes at most one row."""
         if not self.gathers:
             self.execute(sql, values)
             return

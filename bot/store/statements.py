@@ -53,7 +53,7 @@ def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> Rows:
 
 
 def execute_later(conn: Connection, sql: str, values: Mapping[str, Value]) -> None:
-    """Run one statement that changes one row and whose answer nobody needs.
+    """Run one statement that changes at most one row and whose answer nobody needs.
 
     PostgreSQL gets it with the next statement, or with COMMIT: each round trip to the server costs
     as much as a small statement. That one then raises what is wrong with it.
@@ -64,7 +64,7 @@ def execute_later(conn: Connection, sql: str, values: Mapping[str, Value]) -> No
 
 
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
-    """Run one statement that changes one row and returns nothing, for each of the rows."""
+    """Run one statement that changes at most one row and returns nothing, for each of the rows."""
     rows = [*rows]
     if len(rows) == 1:  # a cursor of its own costs more
         execute_later(conn, sql, rows[0])
