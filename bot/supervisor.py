@@ -32,7 +32,7 @@ from bot.delivery import SLACK_PACE, Paces
 from bot.delivery.attempt import error_text
 from bot.delivery.slack import SLACK
 from bot.delivery.webhook import Heartbeat
-from bot.errors import BotError, ConfigError, TryLater, internal_error
+from bot.errors import AccountRemoved, BotError, ConfigError, TryLater, internal_error
 from bot.polling.ops_messages import post_directly
 from bot.store.recordings import claim_for
 
@@ -207,7 +207,7 @@ class Supervisor:
         """The account's settings as they are now; raises ConfigError."""
         accounts = await self._reread()
         if name not in accounts:
-            raise ConfigError(f"[accounts.{name}] is gone from the configuration; restart the bot")
+            raise AccountRemoved(f"[accounts.{name}] is gone from the configuration")
         return accounts[name]
 
     def _shared(self, name: str, settings: Settings) -> Shared:

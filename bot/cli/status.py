@@ -485,7 +485,13 @@ def show_configuration(status: Status) -> None:
 
     if broken := status.broken_configuration:
         since = output.ago(broken.since, status.now)
-        output.line(f"configuration not reloaded {since}: it has errors; the previous one is used")
+        if broken.removed:
+            output.line(f"{broken.reason}, noticed {since}: it runs until the bot restarts")
+            return
+        whose = f" of the bot {broken.bot}" if broken.bot else ""
+        output.line(
+            f"configuration{whose} not reloaded {since}: it has errors; the previous one is used"
+        )
         output.table((line,) for line in broken.reason.splitlines())
 
 

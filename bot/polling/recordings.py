@@ -19,7 +19,7 @@ from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
-from bot.polling.filter_checks import Filter, check_filter
+from bot.polling.filter_checks import Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
@@ -211,7 +211,7 @@ async def poll(
     client = CountingClient(context.mouseflow)
     scope = Scope(
         mouseflow=client,
-        facts=PollFacts(client, site.id, window.filters),
+        facts=PollFacts(SecondTry(client), site.id, window.filters),
         site=site,
         zone=context.zone.key,
         rules=rules,
@@ -371,16 +371,23 @@ async def _late_marks(
 ) -> tuple[Result, LiveSessions]:
     """Evaluate the decided recordings that people have marked since, by the rules that read that.
 
-    The first poll of all has decided nothing before.
+    The first poll of all has decided nothing before. What was marked before a rule came is no
+    news for it, so when one comes, all marks are noted and only the others act on them.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    if not context.marks or not scope.rules.marked or done.outage:
+    if not context.marks or done.outage:
         return nothing, live
-    questions = scope.rules.mark_questions
+    rules, questions, known = scope.rules.of_marked, scope.rules.mark_questions, live.marks_by
+    live = replace(live, marks_by=scope.rules.marked)
+    if not scope.rules.marked:
+        return nothing, live
     asked = due(questions, live.marks_read, now)
+    if known is not None and known != scope.rules.marked:
+        rules = scope.rules.marked_among(known)
+        if len(rules.marked) < len(scope.rules.marked):
+            asked = frozenset({ALL})
     if not asked:
         return nothing, live
-    rules = scope.rules.of_marked
     answered = (*asked, *(questions if ALL in asked else ()))
     live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
     if first:
@@ -401,7 +408,7 @@ async def _late_marks(
     scope = replace(
         scope,
         rules=rules,
-        facts=PollFacts(scope.mouseflow, scope.site.id, days),
+        facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
         window=days,
         matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
         places={},

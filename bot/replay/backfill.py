@@ -19,7 +19,7 @@ from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
 from bot.polling.session import AHEAD
-from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.evaluate_days import FilterLost, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.audit import Note
@@ -167,6 +167,11 @@ class CaughtUp:
     matches: int = 0
     paused: tuple[tuple[str, str], ...] = ()
 
+    def beside(self, day: _Day) -> "CaughtUp":
+        """The same with what a day brought."""
+        matches, paused = self.matches + day.matches, self.paused + day.paused
+        return replace(self, matches=matches, paused=paused)
+
 
 async def catch_up(
     site: Site,
@@ -205,27 +210,26 @@ async def catch_up(
             continue
         held: list[Found] = []
         day = _Day(at.knowledge)
-        async for batch in evaluate_slice(history, at, each):
-            at = replace(at, knowledge=batch.knowledge)
-            day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
-            held += (
-                one
-                for one in matches_in(batch.evaluations, now)
-                if one.rule.id in working
-                and (
-                    one.happened >= since[one.rule.id]
-                    or one.subject.key in late.get(one.rule.id, {})
+        try:
+            async for batch in evaluate_slice(history, at, each):
+                at = replace(at, knowledge=batch.knowledge)
+                day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
+                held += (
+                    one
+                    for one in matches_in(batch.evaluations, now)
+                    if one.rule.id in working
+                    and (
+                        one.happened >= since[one.rule.id]
+                        or one.subject.key in late.get(one.rule.id, {})
+                    )
                 )
-            )
-            if len(held) >= MOST_HELD:
-                day, held = await _write(day, site, context, held, (), now), []
+                if len(held) >= MOST_HELD:
+                    day, held = await _write(day, site, context, held, (), now), []
+        except FilterLost as lost:  # nothing else fails, and they go on waiting
+            return replace(caught_up.beside(day), filters=lost.filters)
         day = await _write(day, site, context, held, (), now)
         await _wait_for_details(day, each, context, attempts)
-        caught_up = replace(
-            caught_up,
-            matches=caught_up.matches + day.matches,
-            paused=caught_up.paused + day.paused,
-        )
+        caught_up = caught_up.beside(day)
     mark = await _mark(site, context)
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}

@@ -19,7 +19,7 @@ from bot.polling.evaluate import (
     evaluate,
     still_possible,
 )
-from bot.polling.filter_checks import FILTERS, FilterChecks, check_filter
+from bot.polling.filter_checks import FILTERS, FilterChecks, SecondTry, check_filter
 from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
@@ -156,7 +156,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
     """
     client = CountingClient(history.mouseflow)
     facts = DayFacts(
-        client,
+        SecondTry(client),
         at.site.id,
         slice_.filters,
         at.rules.thresholds,
@@ -273,11 +273,19 @@ async def _batch(
     )
 
 
+class FilterLost(TryLater):
+    """A filter stopped working meanwhile: the day must be evaluated again."""
+
+    def __init__(self, reason: str, filters: FilterChecks) -> None:
+        self.filters = filters
+        super().__init__(reason)
+
+
 def _raise_if_lost(before: Knowledge, now: Knowledge) -> None:
-    """Raise TryLater if a filter stopped working meanwhile: the day must be evaluated again."""
     for name, suspension in now.filters.suspended.items():
         if name not in before.filters.suspended:
-            raise TryLater(f"the filter {name} stopped working: {suspension.reason}")
+            why = f"the filter {name} stopped working: {suspension.reason}"
+            raise FilterLost(why, now.filters)
 
 
 class DayFacts:

@@ -3,10 +3,9 @@
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
+from poll_world import Direct
 
-from bot.account import meaning
 from bot.actions import ACTIONS
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
@@ -19,8 +18,6 @@ from bot.store import in_memory_copy
 from bot.store.budgets import owned
 from bot.watcher import Watcher
 from bot.written import Secret
-from mouseflow.errors import status_error
-from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -47,25 +44,6 @@ budgets:
       100%: {recording: stop, slack: {channel: "#ops"}}
     resume: true
 """
-
-
-class Direct:
-    """Mouseflow's port onto the simulator's application, without sockets."""
-
-    def __init__(self, sim):
-        self._http = httpx.AsyncClient(
-            transport=InProcess(sim.mouseflow_app),
-            base_url="http://127.0.0.1",
-            auth=(sim.email, sim.api_key),
-            headers={"Accept": "application/json", "Content-Type": "application/json"},
-        )
-
-    async def send(self, request):
-        answer = await self._http.request(request.method, request.target, content=request.body)
-        if answer.status_code >= 300:
-            error = status_error(request, answer.status_code, answer.content)
-            raise meaning(error) from error
-        return request.read(answer.content)
 
 
 class Running:

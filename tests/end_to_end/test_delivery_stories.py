@@ -461,6 +461,13 @@ def test_a_new_secret_that_needs_a_restart_is_named(story):
     story.hup()
     story.sim.wait_until(lambda: story.daemon.events("secrets.need_restart"))
     assert story.daemon.events("secrets.need_restart")[0]["secrets"] == ["heartbeat.url"]
+    token = f'bot_token = "{story.sim.slack.token}"'
+    hook = f'webhook_url = "{story.sim.slack_url}another-secret"'
+    story.config.write_text(story.config.read_text().replace(token, hook))
+    story.hup()
+    story.sim.wait_until(lambda: len(story.daemon.events("secrets.need_restart")) == 2)
+    secrets = ["slack.bot_token", "slack.webhook_url", "heartbeat.url"]
+    assert story.daemon.events("secrets.need_restart")[1]["secrets"] == secrets
     assert "another-secret" not in story.daemon.log.read_text()
 
 

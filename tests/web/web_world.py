@@ -120,32 +120,28 @@ class WebWorld:
             clock=lambda: self.now,
         )
 
-    @asynccontextmanager
-    async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
-        facts = self.facts()
-        reader, tail = Reader(self.settings.store.url), Tail(self.store.do(newest_entry))
-        self.hub = Hub(facts, reader, tail)
+    def app(self):
+        """The application; `reader` must be closed after it."""
+        facts, hosts = self.facts(), Hosts.of("127.0.0.1", self.settings.web.public_url)
+        self.reader, tail = Reader(self.settings.store.url), Tail(self.store.do(newest_entry))
+        self.hub = Hub(facts, self.reader, tail)
         gate = Gate(
             facts.token, clock=lambda: self.seconds, wall=lambda: NOW.timestamp() + self.seconds
         )
-        web = Web(
-            facts,
-            reader,
-            gate,
-            pages(),
-            tail,
-            self.hub,
-            Pace(lambda: self.seconds),
-        )
-        hosts = Hosts.of("127.0.0.1", self.settings.web.public_url)
-        app = application(web, hosts, ROUTES)
+        pace = Pace(lambda: self.seconds)
+        web = Web(facts, self.reader, gate, pages(), tail, self.hub, pace)
+        return application(web, hosts, ROUTES)
+
+    @asynccontextmanager
+    async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
+        app = self.app()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
         try:
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as asking:
                 yield asking
         finally:
             await self.hub.close()
-            reader.close()
+            self.reader.close()
 
 
 async def logged_in(asking, token=TOKEN):
