@@ -59,7 +59,7 @@ async def _run(args: Namespace) -> None:
     child = await start_process()
     try:
         reading = asyncio.create_task(accounts_apart(args, child))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # sends the request
         from bot import daemon  # noqa: F401 - the slow import, while the process reads
 
         configured = await reading
