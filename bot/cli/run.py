@@ -83,11 +83,11 @@ async def _run(args: Namespace) -> None:
 async def _all_again(args: Namespace) -> "dict[str, Settings]":
     """The settings as they are now; raises BotError."""
     from bot.cli.context import accounts_apart
-    from bot.rule_reader import end_process, start_process
+    from bot.rule_reader import PATIENCE, end_process, start_process
 
     child = await start_process()
     try:
-        return await accounts_apart(args, child)
+        return await accounts_apart(args, child, PATIENCE)
     finally:
         await end_process(child)
 
