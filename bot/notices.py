@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
+from bot.messages import ops as words
 from bot.messages.ops import turned
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
@@ -83,14 +84,10 @@ class Notices:
             if said and timedelta() <= now - datetime.fromisoformat(said) < longest:
                 return False  # another bot on this store has said so
             set_watermark(conn, RESUMED, "", now.isoformat(), now)
-            announce(conn, title, lines, now, self._ops)
+            announce(conn, said_now.title, said_now.lines, now, self._ops, grey=said_now.grey)
             return True
 
-        title = f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC"
-        lines = (
-            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
-            "arrive as one digest.",
-        )
+        said_now = words.resumed(since, now)
         if await self._context.store.run(work):
             self._wake()
 

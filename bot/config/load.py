@@ -9,10 +9,13 @@ in the file are relative to its folder, others to the working directory.
 import difflib
 import os
 import re
+import select
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
+from stat import S_ISFIFO
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
@@ -285,6 +288,11 @@ def load_accounts(
             found.append((origins[name].place(key), f"{'.'.join((ACCOUNTS, name, *key))}: {said}"))
     found.sort(key=lambda each: (each[0].line == 0, each))
     problems = [f"{place}{said}" for place, said in dict.fromkeys(found)] + problems
+    problems += [
+        f"{secret_places[name]}: it is empty"
+        for name, value in secret_values.items()
+        if not value and any(name.upper() in said for _, said in found)
+    ]
     if not found and not offline:
         found_in = (network_problems(each, environ) for each in accounts.values())
         problems += dict.fromkeys(chain.from_iterable(found_in))
@@ -402,13 +410,43 @@ def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str
     return values
 
 
+LONGEST_WAIT = 30.0
+"""Seconds to wait for what is written into a pipe."""
+
+
+def read_start(path: Path, most: int = MAX_BYTES + 1) -> bytes:
+    """Up to `most` bytes of a file, a device or a pipe; raises OSError.
+
+    Waits for those who write into the pipe, as in `<(sops -d …)`; when they are gone, or were never
+    there, it is an error, not an endless wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    ready, end = select.poll(), time.monotonic() + LONGEST_WAIT
+    ready.register(descriptor, select.POLLIN)
+    found = bytearray()
+    try:
+        while len(found) < most:
+            try:
+                part = os.read(descriptor, most - len(found))
+            except BlockingIOError:
+                if not ready.poll(max(end - time.monotonic(), 0) * 1000):
+                    raise OSError(0, f"nothing came for {LONGEST_WAIT:g} s") from None
+                continue
+            if not part:
+                break
+            found += part
+        if not found and S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(0, "nobody writes into this pipe; what came out of it is gone")
+    finally:
+        os.close(descriptor)
+    return bytes(found)
+
+
 def _written(path: Path) -> Keys:
     """The file as nodes; raises ConfigError with the place."""
     name = shown(path)
     try:
-        with path.open("rb") as opened:  # perhaps a pipe, as from `<(sops -d …)`
-            data = opened.read(MAX_BYTES + 1)
-        root = toml.parse(decoded(data))
+        root = toml.parse(decoded(read_start(path)))
     except FileNotFoundError:
         creates = "; `mouseflow-bot init` creates one" if path.name == "config.toml" else ""
         raise ConfigError(f"{name}: no such file{creates}") from None
@@ -459,9 +497,14 @@ def _secret_files(
                 continue
             try:
                 if not file.is_file():
+                    if _is_setting(name):
+                        problems.append(f"{shown(file)}: can't be read: it is not a file")
                     continue
-                with file.open(encoding="utf-8") as opened:
-                    values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
+                data = read_start(file, _SECRET_FILE_LIMIT + 1)
+                if len(data) > _SECRET_FILE_LIMIT:
+                    problems.append(f"{shown(file)}: too big for a secret")
+                    continue
+                values[name] = data.decode().strip()
             except OSError as error:
                 problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
@@ -469,6 +512,11 @@ def _secret_files(
             else:
                 places[name] = shown(file)
     return values, places
+
+
+def _is_setting(name: str) -> bool:
+    rest = scoped(name)[1]
+    return _names_place(rest) or rest.upper() in map(variable, keys())
 
 
 # Kubernetes sets these in every container next to a service called "bot".

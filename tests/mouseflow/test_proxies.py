@@ -1,5 +1,6 @@
 """Proxies and certificate authorities of the environment."""
 
+import os
 import socketserver
 import ssl
 from threading import Thread
@@ -99,6 +100,12 @@ def test_a_variable_that_cant_be_used_is_named_without_a_password(variable, valu
 def test_the_certificates_of_this_machine_are_fine():
     if (file := ssl.get_default_verify_paths().cafile) is not None:
         assert list(problems({"SSL_CERT_FILE": file})) == []
+
+
+def test_certificates_are_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pem")
+    (said,) = problems({"SSL_CERT_FILE": f"{tmp_path}/pipe.pem"})
+    assert "can't be used (it is no file)" in said
 
 
 def test_a_client_whose_proxy_cant_be_used_says_so_when_it_is_made(monkeypatch):
