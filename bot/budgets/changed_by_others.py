@@ -191,7 +191,7 @@ def _act_again_on(
         if step.switches and not step.sets(switch)
     ]  # fmt: skip
     forget_budget_steps(conn, status.owner, website, keep=keep, post_again=post_again)
-    status.done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
+    status.done = budget_steps_done(conn, status.owner, status.period.name, status.within)
 
 
 def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:

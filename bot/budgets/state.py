@@ -388,9 +388,9 @@ class BudgetStatus:
         return 100.0 if state.rate is None else float(state.rate)
 
     @property
-    def begins(self) -> datetime:
-        """When the period began."""
-        return self.period.begins(self.context.zone)
+    def within(self) -> tuple[datetime, datetime]:
+        """When the period began, and when it is over."""
+        return self.period.begins(self.context.zone), self.end
 
     @property
     def end(self) -> datetime:
@@ -477,7 +477,12 @@ def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> B
         period=period,
         counted=dataclasses.replace(counted, left=left),
         used=core.total(sums, period) + sum(each.kept or 0 for each in left),
-        done=budget_steps_done(conn, owner(budget), period.name, period.begins(context.zone)),
+        done=budget_steps_done(
+            conn,
+            owner(budget),
+            period.name,
+            (period.begins(context.zone), period.ends(context.zone)),
+        ),
         mark=budget_mark(conn, budget.id),
         histories={site: visitors(conn, site, since) for site in counted.ids},
     )

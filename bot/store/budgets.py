@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
@@ -76,24 +76,25 @@ _NEWEST_DAY = "SELECT max(day) FROM ledger WHERE highest > 0 AND day <= :latest"
 
 
 def budget_steps_done(
-    conn: Connection, budget: str, period: str, begins: datetime | None = None
+    conn: Connection, budget: str, period: str, within: tuple[datetime, datetime] | None = None
 ) -> dict[str, datetime]:
     """The budget's steps that acted in this period, and when.
 
-    With when it `begins`, also what it has left alone since then in a period that an edit ended.
+    With when it begins and ends, also what the budget has left alone since then, whatever its
+    period was called: an edit may have ended that one.
     """
-    which: dict[str, Value] = {"budget": budget, "period": period}
-    done = execute(conn, _DONE, which | {"aside": f"{ASIDE} %", "begins": ms(begins or NEVER)})
+    begins, ends = map(ms, within) if within else (0, 0)
+    which: dict[str, Value] = {"budget": budget, "period": period, "begins": begins, "ends": ends}
+    done = execute(conn, _DONE, which | {"aside": f"{ASIDE} %"})
     return {step: moment(at) for step, at in done}
 
 
 ASIDE = "aside"
 """The first word of what stands among the steps for a website that is left alone."""
 
-NEVER = datetime.max.replace(tzinfo=UTC)
 _DONE = (
     "SELECT step, at FROM budget_steps WHERE budget = :budget"
-    " AND (period = :period OR (step LIKE :aside AND at >= :begins)) ORDER BY at"
+    " AND (period = :period OR (step LIKE :aside AND at >= :begins AND at < :ends)) ORDER BY at"
 )
 
 
