@@ -43,6 +43,7 @@ from bot.ports import Ports
 from bot.store import Store, in_memory_copy, open_store
 from bot.store.dead_letters import queue_figures
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.written import Secret
 from mouseflow import Priority
 from mouseflow.models import Recording
 
@@ -92,7 +93,7 @@ def match(number: int, actions: list[Action]) -> NewMatch:
             rank=action.rank,
             lane=action.lane(subject, ""),
             kind=action.kind,
-            params=action.model_dump_json(),
+            params=action.stored(),
             due=NOW,
         )
         for n, action in enumerate(actions)
@@ -269,7 +270,7 @@ def writes_a_second(rate: float, side_by_side: int, recordings: int = 60) -> flo
         server = await asyncio.start_server(_slow_account, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         settings = MouseflowSection(
-            base_url=url, email="a@b.c", api_key="key", requests_per_second=rate
+            base_url=url, email="a@b.c", api_key=Secret("key"), requests_per_second=rate
         )
         with in_memory_copy("sqlite:///none.db") as store:
             tags = [match(n, [RealTag(tag="friction")]) for n in range(recordings)]

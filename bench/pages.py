@@ -20,7 +20,7 @@ import httpx
 from bench.big_store import RULES, WEBSITES, build
 from bench.report import met, write
 from bench.stalls import multiply, rules_text
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules

@@ -211,7 +211,7 @@ def _post(
         rank=action.rank,
         lane=action.lane(subject, context.routing.channel),
         kind=action.kind,
-        params=action.model_dump_json(),
+        params=action.stored(),
         due=now,
     )
     match = NewMatch(

@@ -62,7 +62,8 @@ def respect_changes(
                 continue
             now_is = str(state.status) if owned.switch == "recording" else f"{state.rate} %"
             who = context.changed_by(owned.website, owned.switch)
-            _disown(conn, context, owned, f"{who} changed it to {now_is}")
+            told = budget is not None
+            _disown(conn, context, owned, f"{who} changed it to {now_is}", told=told)
             if budget:
                 _intervened(conn, budget, site, owned, who, now_is)
     for each in budgets:
@@ -71,6 +72,8 @@ def respect_changes(
             _stopped_by_others(conn, each, site)
             _started_by_others(conn, each, site)
 
+
+PERSON = "website.person"
 
 GONE = (
     "Two lists in a row lack it, and Mouseflow knows it no more. What it has used stays counted "
@@ -147,7 +150,8 @@ def _release(
         lines = [texts.had_set(owned), "The bot won't change it any more"]
     else:
         return False
-    _disown(conn, context, owned, title, leaves=owned.website not in context.gone)
+    leaves = owned.website not in context.gone
+    _disown(conn, context, owned, title, leaves=leaves, told=True)
     say(conn, status, site, title, *lines)
     return True
 
@@ -209,9 +213,10 @@ def _disown(
     reason: str,
     *,
     leaves: bool = False,
+    told: bool = False,
 ) -> None:
     del context.owned[owned.website, owned.switch]
-    disown(conn, owned.website, owned.switch, context.now, reason, leaves=leaves)
+    disown(conn, owned.website, owned.switch, context.now, reason, leaves=leaves, told=told)
 
 
 def _intervened(
@@ -220,7 +225,7 @@ def _intervened(
     _leave_alone(conn, status, site, owned.switch)
     title = texts.intervened(site.name, who, owned.switch, now_is)
     had, leaves = texts.had_set(owned), texts.LEFT_ALONE[owned.switch]
-    say(conn, status, site, title, had, leaves, icon="🔵")
+    say(conn, status, site, title, had, leaves, kind=PERSON, icon="🔵")
 
 
 def _leave_alone(conn: Connection, status: BudgetStatus, site: Site, switch: Switch) -> None:
@@ -281,7 +286,7 @@ def _started_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
     who = context.changed_by(site.id, "recording")
     title = texts.intervened(site.name, who, "recording", str(state.status))
     used = f"{texts.figure(status.used, status.budget)} used"
-    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"], icon="🔵")
+    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"], kind=PERSON, icon="🔵")
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
@@ -300,6 +305,7 @@ def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
             f"{site.name} was stopped{f' by the rule {rule}' if rule else ', not by the bot'}",
             f"{texts.figure(status.used, status.budget)} used",
             f"It stays stopped until it is started by hand: {texts.ONLY_ITS_OWN}",
+            kind=PERSON,
         )  # fmt: skip
     new_period = status.mark and status.mark.period != status.period.name
     if new_period and _had_stopped(conn, status):
@@ -308,6 +314,7 @@ def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
             f"{site.name} stays stopped in the new period",
             f"{f'The rule {rule}' if rule else 'Somebody else'} stopped it, and "
             f"{texts.ONLY_ITS_OWN}",
+            kind=PERSON,
         )  # fmt: skip
 
 

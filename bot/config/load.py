@@ -10,18 +10,19 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.config.accounts import clashes, variable_of
-from bot.config.settings import Settings, keys, variable
+from bot.config.settings import SECTIONS, Settings, keys, variable
 from bot.domain.accounts import (
     ACCOUNT,
     ACCOUNTS,
@@ -36,6 +37,7 @@ from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
+from bot.written import Secret
 from mouseflow import proxies
 from mouseflow.proxies import is_loopback
 
@@ -70,12 +72,44 @@ def locate(root: Keys, path: tuple[str, ...]) -> tuple[int, int]:
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
+class _Given(BaseSettings):
+    """What is written, to be checked: it has the fields of `Settings` that are sections."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
+    ) -> tuple[Source, ...]:
+        """Only what `_settings` passes in: nothing else is read."""
+        return (init_settings,)
+
+
+def _sections() -> type[_Given]:
+    types = get_type_hints(Settings, include_extras=True)
+    sections: dict[str, Any] = {}
+    for each in fields(Settings):
+        make = each.default_factory
+        default = ... if make is MISSING else Field(default_factory=make)
+        sections[each.name] = (types[each.name], default)
+    return create_model("_Sections", __base__=_Given, **{it: sections[it] for it in SECTIONS})
+
+
+_Sections = _sections()
+
+
 class _Named(EnvSettingsSource):
     """Settings under names such as BOT_SLACK__CHANNEL, from any mapping of names to texts."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = {name.lower(): value for name, value in values.items()}
-        super().__init__(Settings)
+        super().__init__(_Sections)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._values
@@ -252,8 +286,8 @@ def load_accounts(
     found.sort(key=lambda each: (each[0].line == 0, each))
     problems = [f"{place}{said}" for place, said in dict.fromkeys(found)] + problems
     if not found and not offline:
-        every = accounts.values()
-        problems += dict.fromkeys(it for each in every for it in network_problems(each, environ))
+        found_in = (network_problems(each, environ) for each in accounts.values())
+        problems += dict.fromkeys(chain.from_iterable(found_in))
     if problems:
         raise ConfigError("\n".join(problems))
     return {name: each.of_account(name, names) for name, each in accounts.items()}
@@ -267,7 +301,10 @@ def _settings(origins: _Origins, *, offline: bool) -> Settings:
         merged = _merged(kept, layer.values)
     if offline:
         _do_without_key(merged)
-    return _anchored(Settings(**merged), origins)
+    read = _Sections(**merged)
+    given = {name: getattr(read, name) for name in SECTIONS}
+    chose = origins.layer(("web", "listen")) is not None
+    return _anchored(Settings(**given, chose_address=chose), origins)
 
 
 def _tables(
@@ -334,7 +371,7 @@ def _given(values: Mapping[str, str]) -> dict[str, str]:
 def _do_without_key(merged: dict[str, Any]) -> None:
     account = merged["mouseflow"]
     if isinstance(account, dict) and not str(account.get("api_key") or "").strip():
-        merged["mouseflow"] = account | {"api_key": SecretStr("")}
+        merged["mouseflow"] = account | {"api_key": Secret("")}
 
 
 def _anchored(settings: Settings, origins: _Origins) -> Settings:
@@ -346,13 +383,12 @@ def _anchored(settings: Settings, origins: _Origins) -> Settings:
     folder = origins.file.parent if origins.file is not None else Path()
     if origins.from_file(("rules", "paths")):
         paths = tuple(beside(folder, path) for path in rules.paths)
-        rules = rules.model_copy(update={"paths": paths})
+        rules = replace(rules, paths=paths)
     url = url_beside(folder, store.url) if origins.from_file(("store", "url")) else store.url
     own = origins.layer(("store", "url"))
     if origins.scope and (own is None or not own.scope):
         url = url_of_account(url, origins.scope[1])
-    store = store.model_copy(update={"url": url})
-    return settings.model_copy(update={"rules": rules, "store": store})
+    return replace(settings, rules=rules, store=replace(store, url=url))
 
 
 def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
@@ -502,6 +538,8 @@ def _without_others(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[s
     return left
 
 
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+"""A section, and a key of one."""
 _PLAIN = {
     "string_type": "write a text in quotes",
     "bool_type": "write true or false",
@@ -510,7 +548,7 @@ _PLAIN = {
     "float_parsing": "write a number",
     "tuple_type": 'write a list, such as ["rules"]',
     "too_short": "needs at least one",
-    "model_type": "write a table with keys",
+    "dataclass_type": "write a table with keys",
 }
 
 
@@ -523,13 +561,13 @@ def _problem(detail: ErrorDetails, origins: _Origins) -> str:
     named = origins.named(path)
     said = _words(path, detail, variable_of(named))
     name = ".".join(named)
-    unknown = detail["type"] == "extra_forbidden" and "did you mean" not in said
+    unknown = detail["type"] in _UNKNOWN and "did you mean" not in said
     return f"{_masked(name) if unknown else name}: {said}"
 
 
 def _words(path: tuple[str, ...], detail: ErrorDetails, name: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
+    if kind in _UNKNOWN:
         return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
     blank = kind.endswith("_type") and path in _REQUIRED and detail["input"] is None
     if kind == "missing" or blank:
@@ -547,9 +585,7 @@ _REQUIRED = {("mouseflow", "email"), ("mouseflow", "api_key")}
 def _suggestion(path: tuple[str, ...]) -> str:
     """The closest key of the same section, else of any."""
     section, key = path[0], path[-1]
-    beside = (
-        [k for s, k in keys() if s == section] if len(path) > 1 else list(Settings.model_fields)
-    )
+    beside = [k for s, k in keys() if s == section] if len(path) > 1 else list(SECTIONS)
     if near := difflib.get_close_matches(key, beside, 1):
         return f"; did you mean {near[0]}?"
     everywhere = {k: f"{s}.{k}" for s, k in keys()}

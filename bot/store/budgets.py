@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
@@ -22,7 +22,6 @@ from bot.store.recordings import (
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
-    ledger,
     moment,
     moment_or_none,
     ms,
@@ -30,7 +29,7 @@ from bot.store.schema import (
     steps,
     watermarks,
 )
-from bot.store.statements import Value, execute, execute_many, upsert
+from bot.store.statements import Value, execute, execute_for, execute_many, upsert
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -54,20 +53,17 @@ def used(
     conn: Connection, websites: Iterable[str], first: date, last: date
 ) -> dict[str, dict[date, int]]:
     """website -> day -> the recordings used, from `first` to `last` inclusive."""
-    of = {"websites": tuple(websites), "first": first.isoformat(), "last": last.isoformat()}
+    days = {"first": first.isoformat(), "last": last.isoformat()}
     found: dict[str, dict[date, int]] = {}
-    for website, day, highest in conn.execute(_used(), of):
+    for website, day, highest in execute_for(conn, _USED, days, tuple(websites)):
         found.setdefault(website, {})[date.fromisoformat(day)] = highest
     return found
 
 
-@cache
-def _used() -> Select[str, str, int]:
-    return select(ledger.c.website, ledger.c.day, ledger.c.highest).where(
-        ledger.c.website.in_(bindparam("websites", expanding=True)),
-        ledger.c.day >= bindparam("first"),
-        ledger.c.day <= bindparam("last"),
-    )
+_USED = (
+    "SELECT website, day, highest FROM ledger"
+    " WHERE website IN (:ids) AND day >= :first AND day <= :last"
+)
 
 
 def newest_day(conn: Connection, latest: date) -> date | None:
@@ -174,10 +170,11 @@ def disown(
     reason: str,
     *,
     leaves: bool = False,
+    told: bool = False,
 ) -> bool:
     """End the ownership (`reason`: undone, or somebody changed it); False if there was none.
 
-    `leaves`: the website stays as the bot has set it.
+    `leaves`: the website stays as the bot has set it. `told`: the caller writes the audit entry.
     """
     held = owned(conn).get((website, switch))
     if held is None:
@@ -185,8 +182,9 @@ def disown(
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
     if leaves and switch == "recording":
         set_watermark(conn, LEFT, website, held.owner, at)
-    said = f"{switch}: {reason}"
-    record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
+    if not told:
+        said = f"{switch}: {reason}"
+        record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
 
 

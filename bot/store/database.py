@@ -516,13 +516,26 @@ def _driver(conn: Connection) -> Any:
 
 
 async def _answer(work: "Future[T]") -> T:
-    """What the store's thread returns; cancelling the task does not cancel the work."""
-    future = asyncio.wrap_future(work)
-    future.add_done_callback(_seen)
-    return await asyncio.shield(future)
+    """What the store's thread returns; cancelling the task does not cancel the work.
+
+    asyncio's `wrap_future` and `shield` do the same with four more futures and callbacks, which
+    were a fifth of the cost of settling a step.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(_work: "Future[T]") -> None:  # in the store's thread
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_pass_on, work, answer)
+
+    work.add_done_callback(tell)
+    return await answer
 
 
-def _seen(future: "asyncio.Future[Any]") -> None:
-    # The waiting task may have been cancelled; the error must not cause a warning at exit.
-    if not future.cancelled():
-        future.exception()
+def _pass_on(work: "Future[T]", answer: "asyncio.Future[T]") -> None:
+    if answer.done():  # the waiting task was cancelled
+        return
+    if (error := work.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(work.result())

@@ -185,7 +185,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         rule=match.rule,
         website=match.website,
         subject=match.subject_key,
-        text="; ".join((*_ended(match), *match.why)),
+        text="; ".join((*_ended(match), *match.why)) or match.summary,
         details={"steps": [step.key for step in match.steps]},
     )
     record(conn, match.matched, [note])

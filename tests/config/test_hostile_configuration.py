@@ -12,7 +12,7 @@ import pytest
 from daemon_world import Daemon
 
 from bot.cli.main import main
-from bot.config import load
+from bot.config.load import load
 from bot.errors import ConfigError
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website

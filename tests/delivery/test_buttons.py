@@ -5,7 +5,6 @@ import threading
 
 import pytest
 from posting_world import NOW, Bot, posting, visit
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bot.delivery.buttons import pressed
@@ -13,6 +12,7 @@ from bot.delivery.slack import AppClient
 from bot.domain.press import Press
 from bot.store.presses import receive, waiting
 from bot.store.statements import execute
+from bot.written import Secret
 
 RULE = """
 friction:
@@ -208,6 +208,6 @@ def test_what_is_no_press_of_ours_is_left_alone(change):
 async def test_the_connection_takes_the_proxy_that_all_others_take(monkeypatch, without, proxy):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", without)
-    client = AppClient(SecretStr("xapp-1"), "https://slack.com/api/")
+    client = AppClient(Secret("xapp-1"), "https://slack.com/api/")
     assert client.proxy_of("wss://wss-primary.slack.com/link/?ticket=1") == proxy
     await client.close()

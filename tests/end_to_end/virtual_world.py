@@ -19,7 +19,8 @@ import time_machine
 from bot.account import Account
 from bot.cli.output import as_text
 from bot.clients import Clients
-from bot.config import Settings, load
+from bot.config import Settings
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack

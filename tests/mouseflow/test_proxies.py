@@ -141,19 +141,18 @@ def proxy(monkeypatch):
 
 
 async def test_mouseflow_slack_and_webhooks_use_the_same_proxy(proxy):
-    from pydantic import SecretStr
-
     from bot.delivery.slack import SlackPoster
     from bot.delivery.webhook import WebhookCaller
     from bot.errors import TryLater
     from bot.ports import SlackPost
+    from bot.written import Secret
     from mouseflow import AsyncMouseflow, websites
     from mouseflow.errors import Unreachable
 
     async with AsyncMouseflow("eu", "ops@example.com", "key", tries=1) as client:
         with pytest.raises(Unreachable):
             await client.send(websites.list())
-    slack, caller = SlackPoster(SecretStr("xoxb-1")), WebhookCaller()
+    slack, caller = SlackPoster(Secret("xoxb-1")), WebhookCaller()
     try:
         with pytest.raises(TryLater, match="proxy") as refused:
             await slack.post(SlackPost("#a", "text"))

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-from pydantic import SecretStr
-
 from bot.actions import ACTIONS
 from bot.delivery import Drained, drain
 from bot.delivery.buttons import Buttons, PressConnection
@@ -20,6 +18,7 @@ from bot.store import in_memory_copy
 from bot.store.audit import history
 from bot.store.matches import PollOutcome
 from bot.store.rules import snoozed_until
+from bot.written import Secret
 from mouseflow.models import PageView, Recording
 from mouseflow.simulator.server import Simulator
 
@@ -57,7 +56,7 @@ class PostingWorld:
         self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
         self.routing = Routing("#ux", ZONE, "#ops")
         self.account = None
-        self.poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+        self.poster = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
 
     def wait(self, **time: float) -> None:
         self.now += timedelta(**time)
@@ -113,7 +112,7 @@ class Bot:
             self.world.poster, self.world.store,
             users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
         )  # fmt: skip
-        connection = PressConnection(SecretStr(token), self.sim.slack_url, lambda: self.world.now)
+        connection = PressConnection(Secret(token), self.sim.slack_url, lambda: self.world.now)
 
         async def receive_presses() -> None:
             async with asyncio.TaskGroup() as tasks:

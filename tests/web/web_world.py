@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules

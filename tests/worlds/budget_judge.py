@@ -203,7 +203,7 @@ class Judge:
                 return
             rates = [float(step["recording_rate"]) for step in sure if "recording_rate" in step]
             rate = self.rate(shop, at)
-            free = not self.people(shop, begin, at, float) and not self.people(shop, begin, at, int)
+            free = not any(self.people(shop, begin, at, kind) for kind in (str, float, int))
             if rates and status == "Recording" and rate > min(rates) and free:
                 yield "missed", f"{shop.name} records {rate:g} % at {clock(at)}: {min(rates)} %"
                 return

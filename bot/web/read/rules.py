@@ -1,7 +1,7 @@
 """Rules: which one fires, is stuck, snoozed, paused or silent, and what one of them does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Literal
@@ -348,7 +348,8 @@ def in_words(action: Action) -> RuleAction:
         return RuleAction(action=name, text=clean(words))
     if isinstance(action, Variables):
         return RuleAction(action=name, text=clean(", ".join(action.values)))
-    shown = [_shown(value) for value in action.model_dump(exclude_defaults=True).values()]
+    given = ((each, getattr(action, each.name)) for each in fields(action))
+    shown = [_shown(value) for each, value in given if value != each.default]
     return RuleAction(action=name, text=clean(", ".join(filter(None, shown)) or "yes"))
 
 
