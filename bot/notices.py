@@ -10,8 +10,7 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
-from bot.messages import ops as words
-from bot.messages.ops import turned
+from bot.messages.ops import resumed, turned
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
 from bot.polling.ops_messages import amend, announce
@@ -87,7 +86,7 @@ class Notices:
             announce(conn, said_now.title, said_now.lines, now, self._ops, grey=said_now.grey)
             return True
 
-        said_now = words.resumed(since, now)
+        said_now = resumed(since, now)
         if await self._context.store.run(work):
             self._wake()
 
