@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
+from bot.messages import ops as words
 from bot.messages.ops import turned
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
@@ -69,7 +70,7 @@ class Notices:
         if (
             self.announce_after is None
             or now - since < self.announce_after
-            or (self._resumed is not None and now - self._resumed < self.announce_after)
+            or (self._resumed and timedelta() <= now - self._resumed < self.announce_after)
         ):
             return
         self._resumed = now
@@ -79,17 +80,14 @@ class Notices:
 
         def work(conn: Connection) -> bool:
             said = watermark(conn, RESUMED, "")
-            if said is not None and now - datetime.fromisoformat(said) < longest:
+            # A time in the future is that of a clock that was ahead.
+            if said and timedelta() <= now - datetime.fromisoformat(said) < longest:
                 return False  # another bot on this store has said so
             set_watermark(conn, RESUMED, "", now.isoformat(), now)
-            announce(conn, title, lines, now, self._ops)
+            announce(conn, said_now.title, said_now.lines, now, self._ops, grey=said_now.grey)
             return True
 
-        title = f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC"
-        lines = (
-            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
-            "arrive as one digest.",
-        )
+        said_now = words.resumed(since, now)
         if await self._context.store.run(work):
             self._wake()
 

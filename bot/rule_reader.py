@@ -157,16 +157,24 @@ async def start_process() -> Process:
 
 
 async def read_configuration(
-    child: Process, path: Path | None, secrets_dirs: Iterable[Path]
+    child: Process,
+    path: Path | None,
+    secrets_dirs: Iterable[Path],
+    patience: timedelta | None = None,
 ) -> dict[str, Settings]:
     """What `load_accounts` returns, or raises, for this file and our environment.
 
-    The process may read rule files afterwards.
+    The process may read rule files afterwards. Raises BotError if this takes longer than
+    `patience`, as with a pipe into which nobody writes.
     """
-    _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
     try:
-        length = int(await answers.readline())
-        accounts, error = pickle.loads(await answers.readexactly(length))  # noqa: S301 - ours
+        async with asyncio.timeout(patience.total_seconds() if patience else None):
+            _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
+            length = int(await answers.readline())
+            packed = await answers.readexactly(length)
+        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    except TimeoutError:
+        raise BotError("the configuration can't be read now: it takes too long") from None
     except (ValueError, asyncio.IncompleteReadError):
         status = await child.wait()
         reason = f"the process that read it ended with status {status}"

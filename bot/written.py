@@ -14,16 +14,20 @@ class Wrong(ValueError):
     """What is wrong with a value, in words for the person who wrote it."""
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
     """Reads a value after its type was checked, or `before`; `read` raises ValueError.
 
     `among`: `read` is also given the values of the table's earlier keys, without faulty ones; then
-    the type was checked.
-    `schema` is the JSON Schema of what may be written; None for that of the type.
+    the type was checked. `schema` is the JSON Schema of what may be written; None for that of the
+    type. Pydantic calls the methods.
     """
 
-    read: Callable[..., Any]
+    read: Callable[..., Any] = _as_it_is
     before: bool = False
     among: bool = False
     schema: Mapping[str, Any] | None = None

@@ -196,6 +196,17 @@ async def test_the_configuration_may_be_a_pipe():
     assert accounts[""].mouseflow.email == "bot@example.com"
 
 
+async def test_a_pipe_into_which_nobody_writes_is_an_error_in_the_end(tmp_path):
+    os.mkfifo(tmp_path / "config.toml")
+    child = await start_process()
+    try:
+        with pytest.raises(BotError, match="takes too long"):
+            await read_configuration(child, tmp_path / "config.toml", [], timedelta(seconds=1))
+    finally:
+        await end_process(child)
+    assert child.returncode is not None
+
+
 async def test_without_a_process_nothing_is_said_of_the_configuration(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(BotError, match=r"can't be read now: .* ended with status 1") as error:

@@ -29,13 +29,9 @@ from bot.written import Check, Written, Wrong
 OnOverflow = Literal["digest", "drop"]
 
 
-def _overflow(value: Any) -> Any:
-    return value
-
-
 Overflow = Annotated[
     OnOverflow | None,
-    Check(_overflow, schema={"type": "string", "enum": ["digest", "drop"], "title": "Overflow"}),
+    Check(schema={"type": "string", "enum": ["digest", "drop"], "title": "Overflow"}),
 ]
 """What a rule says of it; None if it says nothing."""
 

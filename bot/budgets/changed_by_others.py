@@ -32,6 +32,7 @@ from bot.polling.ops_messages import announce
 from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.budgets import (
+    ASIDE,
     budget_steps_done,
     disown,
     forget_budget_steps,
@@ -189,9 +190,8 @@ def _act_again_on(
         step.name(recordings) for step in status.steps
         if step.switches and not step.sets(switch)
     ]  # fmt: skip
-    since = status.context.now - core.LONGEST_PERIOD
-    forget_budget_steps(conn, status.owner, website, since, keep=keep, post_again=post_again)
-    status.done = budget_steps_done(conn, status.owner, status.period.name)
+    forget_budget_steps(conn, status.owner, website, keep=keep, post_again=post_again)
+    status.done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
 
 
 def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:
@@ -238,9 +238,9 @@ def mark_of(site: Site, switch: Switch) -> str:
     """The name under which the store keeps that the bot leaves the website's switch alone."""
     match switch:
         case "recording":
-            return f"aside {site.id}"
+            return f"{ASIDE} {site.id}"
         case "recording_rate":
-            return f"aside {site.id} recording_rate"
+            return f"{ASIDE} {site.id} recording_rate"
         case _:
             assert_never(switch)
 

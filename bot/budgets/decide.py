@@ -482,7 +482,7 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
     """Save the budget's status; `paced`: its rate was changed in this poll."""
     context, budget = status.context, status.budget
     last = status.mark.paced if status.mark else None
-    done = budget_steps_done(conn, status.owner, status.period.name)
+    done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
     mark = BudgetMark(
         at=context.now,
         period=status.period.name,

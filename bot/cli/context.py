@@ -12,6 +12,7 @@ from bot.errors import BadCredentials, BotError, ConfigError, StoreError, Unreac
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
+    from datetime import timedelta
 
     from bot.config import Settings
     from bot.rules.model import RuleSet
@@ -87,13 +88,15 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
         return _redacted(load_accounts(path, os.environ, secrets_dirs(), offline=offline))
 
 
-async def accounts_apart(args: Namespace, child: "Process") -> "dict[str, Settings]":
+async def accounts_apart(
+    args: Namespace, child: "Process", patience: "timedelta | None" = None
+) -> "dict[str, Settings]":
     """The same, read by a process of `bot.rule_reader`: for a daemon."""
     from bot.rule_reader import read_configuration
 
     path = config_path(args)
     with _explained(path):
-        return _redacted(await read_configuration(child, path, secrets_dirs()))
+        return _redacted(await read_configuration(child, path, secrets_dirs(), patience))
 
 
 @contextmanager

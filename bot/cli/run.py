@@ -59,7 +59,7 @@ async def _run(args: Namespace) -> None:
     child = await start_process()
     try:
         reading = asyncio.create_task(accounts_apart(args, child))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # sends the request
         from bot import daemon  # noqa: F401 - the slow import, while the process reads
 
         configured = await reading
@@ -83,11 +83,11 @@ async def _run(args: Namespace) -> None:
 async def _all_again(args: Namespace) -> "dict[str, Settings]":
     """The settings as they are now; raises BotError."""
     from bot.cli.context import accounts_apart
-    from bot.rule_reader import end_process, start_process
+    from bot.rule_reader import PATIENCE, end_process, start_process
 
     child = await start_process()
     try:
-        return await accounts_apart(args, child)
+        return await accounts_apart(args, child, PATIENCE)
     finally:
         await end_process(child)
 

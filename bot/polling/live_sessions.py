@@ -278,7 +278,7 @@ def missing_details(
     """The recordings that wait for their detail, and those that are given up now.
 
     `others`: the details of other recordings can be read. When the first detail can be read
-    again, all are due.
+    again, all are due, and each is tried once more: it may have failed a moment before.
     """
     waiting = {
         key: replace(it, since=now) if result.details_read and all_failed(it, live) else it
@@ -292,7 +292,8 @@ def missing_details(
             continue
         first, since = (known.first, known.since) if known else (now, now)
         missing = MissingDetail(first, now if result.outage else since, now)
-        if missing.hopeless(now, others):
+        again = known is not None and not all_failed(known, live)
+        if missing.hopeless(now, others and again):
             given_up.add(key)
         else:
             waiting[key] = missing

@@ -252,6 +252,7 @@ async def poll(
         some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
     )
     waiting, given_up = missing_details(live, result, others, now)
+    result = replace(result, details_read=others)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}

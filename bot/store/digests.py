@@ -26,7 +26,7 @@ from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
 from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.schema import digests, matches, moment, ms, posts, steps
-from bot.store.statements import Value, execute, execute_many, upsert
+from bot.store.statements import Value, execute, execute_later, execute_many, upsert
 
 
 class DueStep(NamedTuple):
@@ -155,7 +155,7 @@ def goes_on(conn: Connection, match: int, left: Left) -> None:
     """The same where it is known which steps are left."""
     match left:
         case Left.NONE:
-            execute(conn, _ERASE, {"match": match})
+            execute_later(conn, _ERASE, {"match": match})
         case Left.SOME:
             pass
         case Left.WAITING:

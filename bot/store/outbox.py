@@ -47,7 +47,7 @@ from bot.store.matches import (
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
-from bot.store.statements import Value, execute
+from bot.store.statements import Value, execute, execute_later
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -158,7 +158,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     first = at if row.first_tried is None else row.first_tried
     post = post_of(conn, row, now)
     values: dict[str, Value] = {"step": row.id, "token": token, "now": at, "first": first}
-    execute(conn, _SEND, values | {"post_key": post.key if post else None})
+    execute_later(conn, _SEND, values | {"post_key": post.key if post else None})
     results, unfinished = _earlier(conn, row)
     told = _awaited(conn, row)
     return Claim(

@@ -345,10 +345,10 @@ def broken_configuration(conn: Connection) -> BrokenConfiguration | None:
 
 def paused_rules(conn: Connection) -> set[str]:
     """The rules that their safety has paused."""
-    return set(conn.execute(_PAUSED).scalars())
+    return {rule for (rule,) in execute(conn, _PAUSED, {})}
 
 
-_PAUSED = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
+_PAUSED = "SELECT rule FROM rule_states WHERE paused_at IS NOT NULL"
 
 
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:

@@ -52,11 +52,22 @@ def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> Rows:
     return rows
 
 
+def execute_later(conn: Connection, sql: str, values: Mapping[str, Value]) -> None:
+    """Run one statement that changes at most one row and whose answer nobody needs.
+
+    PostgreSQL gets it with the next statement, or with COMMIT: each round trip to the server costs
+    as much as a small statement. That one then raises what is wrong with it.
+    """
+    driver: Any = conn.connection.driver_connection
+    later = getattr(driver, "execute_later", driver.execute)
+    later(_SPELLED[conn.dialect.name](sql), values)
+
+
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
-    """Run one statement that returns nothing, for each of the rows."""
+    """Run one statement that changes at most one row and returns nothing, for each of the rows."""
     rows = [*rows]
     if len(rows) == 1:  # a cursor of its own costs more
-        execute(conn, sql, rows[0])
+        execute_later(conn, sql, rows[0])
         return
     driver: Any = conn.connection.driver_connection
     cursor = driver.cursor()

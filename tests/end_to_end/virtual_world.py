@@ -153,7 +153,8 @@ class World:
             monotonic=loop.time,
             transport=InProcess(self.sim.mouseflow_app),
         )  # fmt: skip
-        addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
+        zone = self.settings.mouseflow.time_zone
+        addresses = Addresses(channel="#mouseflow", ops_channel="#ops", zone=zone)
         acting = Ports(Account(api, Priority.ACTION), self.slack, self.webhook, addresses)
         open_clients = Clients(Account(api, Priority.POLL), acting)
         seen, start = await rules_now(self.settings, self.store)

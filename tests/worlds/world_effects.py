@@ -64,7 +64,8 @@ def _lacking(
 ) -> Iterator[tuple[str, str]]:
     """What the bot has not done, or more than once."""
     ended, people = told.ended[rec.id], [act for act in rec.acts if act not in rec.by_bot]
-    first = any(act == "shared" and at < it.at - MINUTE for at, act, _ in people)
+    ours = min((at for at, act, _ in rec.by_bot if act == "shared"), default=it.at)
+    first = any(act == "shared" and at < ours - MINUTE for at, act, _ in people)
     if "share" in do and ended.shares > (0 if first else 1):
         why = "somebody had shared it" if first else "it is shared once"
         yield why, f"the bot shared it {ended.shares} times"
