@@ -153,7 +153,8 @@ def _troubles(url: str) -> list[str]:
 
 
 def _held(cause: str, place: str, waiting: int) -> str:
-    return f"{' '.join(filter(None, (cause, place)))} ({waiting} actions wait)"
+    waits = "1 action waits" if waiting == 1 else f"{waiting} actions wait"
+    return f"{' '.join(filter(None, (cause, place)))} ({waits})"
 
 
 def store_url(args: Namespace) -> str:

@@ -58,7 +58,7 @@ class Story:
     def __init__(self, folder, sim, matches, rules=RULES):
         self.sim, self.matches = sim, matches
         self.alerts = sim.slack.add_channel("alerts")
-        self.ops = sim.slack.add_channel("ops")
+        self.ops = sim.slack.channel("ops")
         (folder / "config.toml").write_text(
             f'[mouseflow]\napi_key = "{sim.api_key}"\n[slack]\nbot_token = "{sim.slack.token}"\n'
         )
@@ -403,6 +403,30 @@ def test_a_fault_is_told_when_it_begins_and_ends_and_nothing_is_lost(everything,
     assert "0 dead letters" in it.daemon.run("status").stdout
     logged = [at["event"] for at in it.daemon.events() if at["level"] in ("warning", "error")]
     assert len(logged) <= 4, logged
+
+
+@pytest.mark.parametrize("everything", FAULTS[:1], indirect=True, ids=["no fault"])
+def test_what_the_ops_channel_could_not_show_is_told_when_it_is_back(everything):
+    it = everything
+    it.ops.archived = True
+    fails(status=500, method="POST", path="/tag")(it)
+    it.visits(2)
+    it.daemon.start()
+    archived = "Slack channel #ops is archived"
+    it.sim.wait_until(lambda: archived in str(it.daemon.events("deliver.trouble")), timeout=60)
+    alive = it.daemon.run("healthcheck").stdout
+    assert "mouseflow down (2 actions wait); channel archived #ops (1 action waits)" in alive
+    assert archived in it.daemon.run("status").stdout
+    works(it)
+    it.wait_for("tags", "calls", "posts")
+    assert it.told() == []
+    it.ops.archived = False
+    it.sim.wait_until(lambda: len(it.told()) == 3, timeout=60)
+    it.goes_on()
+    told = sorted(text.partition(" after ")[0] for text in it.told())
+    ends = "✅ Mouseflow accepts actions again", "✅ Slack channel #ops works again"
+    assert told == [ends[0], *ends]
+    assert it.delivered() == dict.fromkeys(("tags", "calls", "posts"), 2)
 
 
 def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story):
