@@ -20,7 +20,7 @@ import httpx
 from bench.big_store import RULES, WEBSITES, build
 from bench.report import met, write
 from bench.stalls import multiply, rules_text
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules
@@ -31,7 +31,8 @@ from bot.web.app import ROUTES, application
 from bot.web.facts import Facts, Reader
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
-from bot.web.shared import Hub, Pace, Web
+from bot.web.shared import Pace, Web
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 TIMES = 9
@@ -97,7 +98,7 @@ async def measured(folder: Path, entries: int) -> tuple[list[tuple[str, float, f
         tail = Tail(store.do(newest_entry))
         pages = Pages()
         pages.compile()  # as the daemon does 10 s after its start
-        web = Web(facts, reader, gate, pages, tail, Hub(), Pace(time.monotonic))
+        web = Web(facts, reader, gate, pages, tail, Hub(facts, reader, tail), Pace(time.monotonic))
         app = application(web, Hosts.of("127.0.0.1", ""), ROUTES)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"

@@ -72,7 +72,10 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class Sample:
-    """What the daemon's process has at one moment; `at` in days or minutes."""
+    """What the daemon's process has at one moment; `at` in days or minutes.
+
+    `memory` is without the `aside` MB of what is there for the run alone.
+    """
 
     at: float
     memory: float
@@ -83,6 +86,7 @@ class Sample:
     store: float
     cpu: float
     stall: float = 0.0
+    aside: float = 0.0
 
 
 HEADS = {
@@ -99,8 +103,8 @@ MAY_GROW = {"memory": 4.0, "descriptors": 2, "connections": 2, "tasks": 3, "thre
 """How much more the second half of a run may have than its first."""
 
 
-def sample(at: float, folder: Path, stall: float = 0.0) -> Sample:
-    """This process as it is now."""
+def sample(at: float, folder: Path, stall: float = 0.0, aside: float = 0.0) -> Sample:
+    """This process as it is now, without `aside` MB of memory that are not the daemon's."""
     gc.collect()
     links = []
     for each in Path("/proc/self/fd").iterdir():
@@ -110,7 +114,7 @@ def sample(at: float, folder: Path, stall: float = 0.0) -> Sample:
             continue
     return Sample(
         at=at,
-        memory=memory(),
+        memory=memory() - aside,
         descriptors=len(links),
         connections=sum(it.startswith("socket:") for it in links),
         tasks=len(asyncio.all_tasks()),
@@ -118,6 +122,7 @@ def sample(at: float, folder: Path, stall: float = 0.0) -> Sample:
         store=sum(it.stat().st_size for it in folder.glob("bot.db*")) / 2**20,
         cpu=time.process_time(),
         stall=1000 * stall,
+        aside=aside,
     )
 
 
@@ -169,15 +174,21 @@ class Remote:
 
 def on_virtual_clock(pipe: Connection, folder: Path, days: int, every: str) -> None:
     """The daemon for so many days. What happens beside the traffic is in `_troubles`."""
-    sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
-    import time_machine
-    from virtual_world import START, Prompt, VirtualLoop, World
-
-    from bot import health, logs, reload
+    from bot import daemon, health, logs, reload  # noqa: F401 - first: what it uses, too, is its own
     from bot.delivery import worker
     from bot.delivery.dry_run import DryRunLog, DrySlack
     from bot.errors import TryLater
     from bot.store import open_store
+
+    own = memory()
+    sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
+    import time_machine
+    from virtual_world import START, Prompt, VirtualLoop, World
+
+    from mouseflow.simulator.server import Simulator
+
+    Simulator(sites=[])
+    aside = memory() - own  # the simulator and the clock
 
     # Nothing here needs files, queue and heartbeat to be looked at sooner.
     reload.CHECK_FILES = health.BEAT = worker.TEND = timedelta(minutes=5)
@@ -224,7 +235,8 @@ def on_virtual_clock(pipe: Connection, folder: Path, days: int, every: str) -> N
                     await asyncio.sleep(max(0.0, hours * HOUR - loop.time()))
                     match what:
                         case "day":
-                            pipe.send((true_time(), "sample", (sample(hours / 24, folder),)))
+                            taken = sample(hours / 24, folder, aside=aside)
+                            pipe.send((true_time(), "sample", (taken,)))
                             pipe.recv()
                         case "clock":
                             wall.shift(timedelta(hours=float(how)))
@@ -459,7 +471,8 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
     posts = named(text for channel, text in account.posts.values() if channel != "#ops")
     until = round((account.now - timedelta(hours=3)).timestamp() * 1000)
     verdict = judge(account.sim, posts, begin, lambda _: until, account.twice)
-    return Outcome(samples, verdict, store_per_recording(folder))
+    note = f"{samples[-1].aside:.0f} MB of simulator and clock are not in the memory."
+    return Outcome(samples, verdict, store_per_recording(folder), note)
 
 
 # Real minutes
@@ -467,7 +480,7 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
 
 @asynccontextmanager
 async def _real_daemon() -> AsyncIterator[None]:
-    from bot.config import load
+    from bot.config.load import load
     from bot.daemon import run
 
     stop = asyncio.Event()

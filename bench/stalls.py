@@ -219,7 +219,7 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def daemon(self) -> AsyncIterator[None]:
-        from bot.config import load
+        from bot.config.load import load
         from bot.daemon import run
 
         stop = asyncio.Event()

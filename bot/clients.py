@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from pydantic import SecretStr
-
 from bot.account import Account, open_client
 from bot.config import Settings
 from bot.config.settings import page_of_account
@@ -24,6 +22,7 @@ from bot.delivery.slack import SLACK, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import ConfigError
 from bot.ports import Addresses, Mouseflow, Ports
+from bot.written import Secret
 from mouseflow import AsyncMouseflow, Priority, Sent
 
 LAST_CALLS = timedelta(seconds=3)
@@ -79,7 +78,7 @@ class _Secrets:
     """The secrets in use."""
 
     account: tuple[str, str] = field(repr=False)
-    slack: SecretStr | None
+    slack: Secret | None
 
     @classmethod
     def of(cls, settings: Settings) -> "_Secrets":

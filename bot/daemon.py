@@ -181,7 +181,7 @@ async def run(
     stop: asyncio.Event,
     reload: asyncio.Event,
     reader: ProcessReader | None = None,
-    reread: Callable[[], Settings] | None = None,
+    reread: Callable[[], Awaitable[Settings]] | None = None,
     page: Callable[[str], None] = lambda _url: None,
     shared: Shared | None = None,
 ) -> None:
@@ -214,7 +214,7 @@ async def _run(
     reader: ProcessReader,
     stop: asyncio.Event,
     reload: asyncio.Event,
-    reread: Callable[[], Settings] | None,
+    reread: Callable[[], Awaitable[Settings]] | None,
     page: Callable[[str], None],
     shared: Shared | None,
 ) -> None:
@@ -338,7 +338,7 @@ class Daemon:
         reader: RuleReader | None = None,
         once: bool = False,
         seen: Signature | None = None,
-        reread: Callable[[], Settings] | None = None,
+        reread: Callable[[], Awaitable[Settings]] | None = None,
         timing: Timing = DEFAULT_TIMING,
         meter: "Meter | None" = None,
         shared: Shared | None = None,
@@ -390,7 +390,7 @@ class Daemon:
             self._slack_lookup,
             reader=reader or RuleReader(settings.rules.paths, allowed(settings)),
             seen=seen,
-            reread=reread or (lambda: settings),
+            reread=reread or self._unchanged,
             rotate=clients.rotate,
             sync=self._polls.sync,
             wake=self._delivery.wake,
@@ -406,6 +406,9 @@ class Daemon:
             wake=self._delivery.wake,
             clock=utc,
         )
+
+    async def _unchanged(self) -> Settings:
+        return self._settings
 
     @asynccontextmanager
     async def status_page(self, tell: Callable[[str], None]) -> AsyncIterator[None]:
@@ -428,7 +431,7 @@ class Daemon:
             try:
                 tell(await served.enter_async_context(status_page(facts)))
             except ConfigError as error:
-                if "listen" in self._settings.web.model_fields_set:
+                if self._settings.chose_address:
                     raise
                 log.warning("web.not_started", reason=str(error))
             yield

@@ -2,6 +2,7 @@
 
 BotError
 ├── ConfigError     fix the configuration; the command exits with status 1
+│   └── AccountRemoved  the account is no longer in it, and runs until the bot restarts
 ├── RuleErrors      fix the rule files; holds every error found
 ├── StoreError      fix the store: locked, read-only, full, too new
 │   ├── StoreHeld   another bot uses the store; who waits may get it
@@ -41,6 +42,10 @@ def internal_error(error: BaseException) -> str:
 
 class ConfigError(BotError):
     """The configuration must be fixed before anything can run."""
+
+
+class AccountRemoved(ConfigError):
+    """The account that runs is gone from the configuration."""
 
 
 class StoreError(BotError):

@@ -5,7 +5,7 @@ The trouble of the store itself is posted directly, since the outbox is in the s
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ from bot.config import Settings
 from bot.delivery.attempt import error_text
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import StoreError, TryLater
+from bot.messages.ops import store_fails, store_works
 from bot.polling.ops_messages import announce, post_directly
 from bot.ports import Ports
 from bot.store import Store
@@ -115,17 +116,12 @@ class Health:
             await asyncio.sleep(BEAT.total_seconds())
 
     async def _tell_store_fails(self, since: float, reason: str) -> bool:
-        return await self.say(
-            f"The store can't be written since {self._local(since):%H:%M}",
-            (reason, "Nothing is lost, but the bot can't act on anything new."),
-        )
+        told = store_fails(datetime.fromtimestamp(since, UTC), reason)
+        return await self.say(told.title, told.lines)
 
     async def _tell_store_works(self, since: float) -> bool:
-        return await self.say(
-            "The store works again",
-            (f"It could not be written since {self._local(since):%d %b %H:%M}.",
-             "The bot catches up."),
-        )  # fmt: skip
+        told = store_works(datetime.fromtimestamp(since, UTC))
+        return await self.say(told.title, told.lines)
 
     async def say(self, title: str, lines: Sequence[str]) -> bool:
         """Post to the ops channel without the store, as well as that goes; false to try again."""
@@ -141,6 +137,3 @@ class Health:
         else:
             log.warning("store.told", title=title)
         return True
-
-    def _local(self, seconds: float) -> datetime:
-        return datetime.fromtimestamp(seconds, self._zone)

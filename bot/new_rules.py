@@ -40,17 +40,22 @@ class Accepted:
     posts: bool
 
 
-async def accept(rules: RuleSet, context: PollContext, ops: str | None, now: datetime) -> Accepted:
-    """Save which rules come into use; what belongs to others ends, or is renamed with its rule."""
+async def accept(
+    rules: RuleSet, context: PollContext, ops: str | None, now: datetime, *, starts: bool
+) -> Accepted:
+    """Save which rules come into use; what belongs to others ends, or is renamed with its rule.
+
+    `starts`: the bot has just started, and these are its first.
+    """
     fingerprints = await in_turns(_fingerprints(rules.rules))
     text = f"{len(rules.rules)} rule{'s'[: len(rules.rules) != 1]} active"
     if budgets := len(rules.budgets):
         text = f"{len(rules.rules)} rules and {budgets} budget{'s'[: budgets > 1]} active"
     text += f", {len(rules.disabled)} disabled" * bool(rules.disabled)
+    text = f"the bot started: {text}" if starts else text
     note = Note(kind="rules.loaded", text=text, details={"digest": rules.digest})
     actions = {
-        rule.id: {(action.kind, action.model_dump_json()) for action in rule.do}
-        for rule in rules.rules
+        rule.id: {(action.kind, action.stored()) for action in rule.do} for rule in rules.rules
     }
 
     def work(conn: Connection) -> Accepted:

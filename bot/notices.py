@@ -10,15 +10,17 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
+from bot.messages import ops as words
+from bot.messages.ops import turned
 from bot.polling import recordings
-from bot.polling.filter_checks import FILTERS, WORDS, failure
-from bot.polling.ops_messages import announce
+from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
+from bot.polling.ops_messages import amend, announce
 from bot.polling.recordings import PollContext
 from bot.polling.session import AccountOffset
 from bot.reports.fetch import IGNORED
 from bot.store import Connection
 from bot.store.recordings import set_on_hold, set_watermark, watermark
-from bot.store.rules import BrokenConfiguration, note_configuration
+from bot.store.rules import BrokenConfiguration, broken_configurations, note_configuration
 from bot.watched_sites import WatchedSite
 
 log = structlog.get_logger(__name__)
@@ -68,7 +70,7 @@ class Notices:
         if (
             self.announce_after is None
             or now - since < self.announce_after
-            or (self._resumed is not None and now - self._resumed < self.announce_after)
+            or (self._resumed and timedelta() <= now - self._resumed < self.announce_after)
         ):
             return
         self._resumed = now
@@ -78,17 +80,14 @@ class Notices:
 
         def work(conn: Connection) -> bool:
             said = watermark(conn, RESUMED, "")
-            if said is not None and now - datetime.fromisoformat(said) < longest:
+            # A time in the future is that of a clock that was ahead.
+            if said and timedelta() <= now - datetime.fromisoformat(said) < longest:
                 return False  # another bot on this store has said so
             set_watermark(conn, RESUMED, "", now.isoformat(), now)
-            announce(conn, title, lines, now, self._ops)
+            announce(conn, said_now.title, said_now.lines, now, self._ops, grey=said_now.grey)
             return True
 
-        title = f"Polling resumed: nothing was read since {since:%d %b %Y %H:%M} UTC"
-        lines = (
-            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
-            "arrive as one digest.",
-        )
+        said_now = words.resumed(since, now)
         if await self._context.store.run(work):
             self._wake()
 
@@ -114,19 +113,40 @@ class Notices:
             tell("account.time_zone", configured=configured, offset=offset.shown, fits=offset.fits)
             self._wake()
 
-    async def check_configuration(self, reason: str) -> None:
+    async def check_configuration(self, reason: str, *, removed: bool = False) -> None:
         """Tell people once why the configuration can't be read again, and once that it can.
 
-        `reason` is empty if it was read.
+        `reason` is empty if it was read; `removed`: the account is gone from it. Whatever bot is
+        there tells of the end of what a bot had that is gone.
         """
+        sharing = self._context.store.sharing
 
         def work(conn: Connection) -> bool:
             now = self._clock()
-            if note_configuration(conn, reason, now) == reason:
-                return False
-            title, *lines = configuration_notice(BrokenConfiguration(now, reason))
-            announce(conn, title, lines, now, self._ops, about="configuration", ends=not reason)
-            return True
+            names = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+            broken = BrokenConfiguration(
+                since=now, reason=reason, removed=removed, bot=names.get(sharing.mark, "")
+            )
+            known = {it.reason for it in broken_configurations(conn).values()}
+            over = note_configuration(
+                conn, sharing.mark, broken if reason else None, sharing.alive(conn)
+            )
+            left = {it.reason for it in broken_configurations(conn).values()}
+            ended = {it.reason: (it, mark) for mark, it in over.items() if it.reason not in left}
+            for it, mark in ended.values():
+                if mark == sharing.mark and reason:
+                    other = "it has other errors" if not removed else reason
+                    said = turned(it.title.partition(".")[0], other, it.since, now)
+                    zone = self._context.zone.key
+                    amend(conn, said.title, said.lines, now, zone, _about(it))
+                else:
+                    title = _mended(it) if mark == sharing.mark else _STOPPED
+                    announce(conn, title, (), now, self._ops, about=_about(it), ends=True)
+            begins = bool(reason) and reason not in known
+            if begins:
+                title, *lines = configuration_notice(broken)
+                announce(conn, title, lines, now, self._ops, about=_about(broken))
+            return begins or bool(ended)
 
         if await self._context.store.run(work):
             self._wake()
@@ -160,14 +180,18 @@ class Notices:
             log.info("poll.filter_works", website=watched.site.name, kind=kind, filter=name)
 
     async def warn_of_limits(self, watched: WatchedSite, polled: recordings.Polled) -> None:
-        """Tell people once about what the last poll could not check."""
-        site, reported = watched.site, watched.reported
+        """Tell people once about what the last poll could not check.
+
+        A filter that fails again within an hour of its end has ended once it works for an hour.
+        """
+        site, reported, shaky = watched.site, watched.reported, watched.shaky
+        now = self._clock()
         filters = watched.live.knowledge.filters
         for name in FILTERS:
             suspension = filters.suspended.get(name)
             rules = ", ".join(sorted(watched.rules.asking[name]))
             about = WORDS[name]
-            if suspension is not None and suspension.lasts(self._clock()) and name not in reported:
+            if suspension is not None and suspension.lasts(now) and name not in reported:
                 reported.add(name)
                 log.error("poll.filter_suspended", website=site.name, filter=name,
                           cause=suspension.cause, reason=suspension.reason)  # fmt: skip
@@ -177,13 +201,18 @@ class Notices:
                     f"On this website {failure(name, suspension.cause)}: {suspension.reason}.",
                     f"On hold: {rules}. All other rules run. They catch up when it works again.",
                 )
-            if suspension is None and name in reported:
+            steady = name not in shaky or abs(now - shaky[name]) >= TRY_AGAIN
+            if suspension is not None and not steady:
+                shaky[name] = now
+            behind = watched.rules.asking[name] & polled.behind.keys()
+            if suspension is None and name in reported and steady and not behind:
                 reported.discard(name)
+                shaky[name] = now
                 log.info("poll.filter_works", website=site.name, filter=name)
                 await self._tell_of_filters(
                     watched,
                     f"Rules with {about} run again on {site.name}",
-                    f"The {about} filter works again. Catching up: {rules}.",
+                    f"The {about} filter works again. They have caught up: {rules}.",
                 )
         await self._warn_of_page_views(watched)
         if polled.unread and "unread" not in reported:
@@ -227,15 +256,25 @@ class Notices:
             )
 
 
+_STOPPED = "The bot whose configuration had errors has stopped."
+
+
 def configuration_notice(broken: BrokenConfiguration) -> tuple[str, ...]:
-    """The message about a configuration that can't be read, or can again: a title and lines."""
-    if not broken.reason:
-        return ("Configuration reloaded: its errors are fixed.",)
-    return (
-        broken.title,
-        *broken.reason.splitlines()[:5],
-        "Correct it, then reload with SIGHUP. A restart would fail.",
-    )
+    """The message about a configuration that can't be read: a title and lines."""
+    lines = () if broken.removed else broken.reason.splitlines()[:5]
+    return broken.title, *lines, broken.remedy
+
+
+def _mended(broken: BrokenConfiguration) -> str:
+    """The title of the message that says that it can be read again."""
+    if broken.removed:
+        return "Configuration reloaded: the account is in it again."
+    whose = f" of the bot {broken.bot}" if broken.bot else ""
+    return f"Configuration{whose} reloaded: its errors are fixed."
+
+
+def _about(broken: BrokenConfiguration) -> str:
+    return f"configuration: {broken.reason}"
 
 
 def zone_notice(offset: AccountOffset, configured: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Reload: rule files that have changed, and secrets when asked to, while the daemon runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,7 +9,14 @@ import structlog
 
 from bot.config import Settings
 from bot.delivery.slack_channels import SlackLookup
-from bot.errors import BotError, ConfigError, RuleErrors, StoreError, internal_error
+from bot.errors import (
+    AccountRemoved,
+    BotError,
+    ConfigError,
+    RuleErrors,
+    StoreError,
+    internal_error,
+)
 from bot.logs import scrubber
 from bot.rule_reader import RuleReader
 from bot.rules.files.disk import Signature
@@ -41,7 +48,7 @@ class Reload:
         *,
         reader: RuleReader,
         seen: Signature | None,
-        reread: Callable[[], Settings],
+        reread: Callable[[], Awaitable[Settings]],
         rotate: Callable[[Settings], list[str]],
         sync: Callable[[], None],
         wake: Callable[[], None],
@@ -58,8 +65,10 @@ class Reload:
         self._sync = sync
         self._wake = wake
         self._postponed = ""
-        self._broken = False
-        self._untold: str | None = ""  # a start has read the configuration, or uses it as it was
+        # Why the configuration could not be read last, and whether the account is gone from it; and
+        # what people were last told, when there were so many bots.
+        self._broken = "", False
+        self._told: tuple[tuple[str, bool], int] | None = None
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload the rule files when they change, or when asked to."""
@@ -88,7 +97,7 @@ class Reload:
     async def _use_secrets(self) -> None:
         """Use the secrets as they are now; what failed is tried again at once."""
         try:
-            settings = self._reread()
+            settings = await self._reread()
             self._redact(self._used, settings)
             rotated = self._rotate(settings)
             if settings.web.token != self.web_token and settings.web.token is not None:
@@ -96,10 +105,9 @@ class Reload:
                 rotated.append("web.token")
         except BotError as error:
             log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
-            self._broken, self._untold = True, scrubber.text(str(error))
+            self._broken = _why(error)
             return
-        if self._broken:
-            self._broken, self._untold = False, ""
+        self._broken = "", False
         if rotated:
             log.info("secrets.rotated", secrets=rotated)
         if old := _used_since_start(self._used, settings):
@@ -110,23 +118,24 @@ class Reload:
 
     async def _tell_of_configuration(self) -> None:
         """Tell people what the configuration has become; as soon as the store can be written."""
-        if self._untold is None:
+        if self._told == (self._broken, self._store.sharing.bots):
             return
         with suppress(StoreError):
-            known = await self._store.read(broken_configuration)
-            if known is not None and not self._untold:
-                self._untold = self._why_broken()
-                self._broken = bool(self._untold)
-            await self._watcher.notices.check_configuration(self._untold)
-            self._untold = None
+            known = None if self._told else await self._store.read(broken_configuration)
+            if known is not None and not self._broken[0]:
+                self._broken = await self._read_now()  # a start may use it as it was
+            told = self._broken, self._store.sharing.bots
+            reason, removed = self._broken
+            await self._watcher.notices.check_configuration(reason, removed=removed)
+            self._told = told
 
-    def _why_broken(self) -> str:
-        """Why the configuration can't be read now; empty if it can."""
+    async def _read_now(self) -> tuple[str, bool]:
+        """Why the configuration can't be read now, empty if it can."""
         try:
-            self._reread()
+            await self._reread()
         except BotError as error:
-            return scrubber.text(str(error))
-        return ""
+            return _why(error)
+        return "", False
 
     def _redact(self, *settings: Settings) -> None:
         """Redact the secrets of these, whatever the configuration says by now."""
@@ -155,10 +164,16 @@ class Reload:
             await self._watcher.reject_rules([failed])
 
 
+def _why(error: BotError) -> tuple[str, bool]:
+    return scrubber.text(str(error)), isinstance(error, AccountRemoved)
+
+
 def _used_since_start(used: Settings, now: Settings) -> list[str]:
     """The secrets that have changed and are only read at the start."""
     pairs = {
         "slack.app_token": (used.slack.app_token, now.slack.app_token),
+        "slack.bot_token": (used.slack.bot_token is None, now.slack.bot_token is None),
+        "slack.webhook_url": (used.slack.webhook_url is None, now.slack.webhook_url is None),
         "web.hook_secret": (used.web.hook_secret, now.web.hook_secret),
         "heartbeat.url": (used.heartbeat.url, now.heartbeat.url),
     }

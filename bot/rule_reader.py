@@ -1,8 +1,8 @@
-"""Reads rule files for the daemon: in a process of its own, with limits of time and memory.
+"""Reads the configuration and rule files for the daemon, in a process of its own.
 
-Reading takes seconds for a big file, and what a file may still do to a parser nobody knows. So
-polls and deliveries go on meanwhile, and a file that takes too long or too much memory is an
-error at that file.
+Reading rules takes seconds for a big file, and what a file may still do to a parser nobody knows.
+So polls and deliveries go on meanwhile, and a file that takes too long or too much memory is an
+error at that file. And what only reads files, such as pydantic, takes no memory for months.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import pickle
 import resource
 import signal
 import sys
+import traceback
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,10 +21,11 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bot.actions.base import Allowed
 from bot.actions.webhook import URL_NOT_KEPT, Webhook
+from bot.config import Settings
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
-from bot.rules.files.actions import Allowed
 from bot.rules.model import RuleSet
 
 PATIENCE = timedelta(seconds=60)
@@ -105,48 +107,30 @@ class ProcessReader(RuleReader):
             else:
                 return answer.rules
 
-    async def start_process(self) -> None:
-        """Start the next process already, which takes half a second; `read` uses it."""
-        code = f"import sys; sys.path[:] = {sys.path!r}; from bot.rule_reader import main; main()"
-        try:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", code,
-                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise BotError(f"no process can start to read the rule files: {error}") from error
-        self.started.append(child)
-
     async def end_process(self) -> None:
         """End a process that `read` has not used."""
         while self.started:
-            await _ended(self.started.pop())
+            await end_process(self.started.pop())
 
     async def _ask(self, request: "_Request") -> "_Answer | Fault":
         """The answer of a process, or the error of the file that was too much for it."""
-        if not self.started:
-            await self.start_process()
-        child = self.started.pop()
+        child = self.started.pop() if self.started else await start_process()
         try:
             return await self._answer(child, request)
         finally:
-            await _ended(child)
+            await end_process(child)
 
     async def _answer(self, child: Process, request: "_Request") -> "_Answer | Fault":
-        if child.stdin is None or child.stdout is None:
-            raise TypeError("the process has no pipes")
         loop, patience = asyncio.get_running_loop(), self.patience.total_seconds()
         name = ""
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()) as limit:  # until it has begun
-                with suppress(ConnectionError):  # its exit status says more
-                    child.stdin.write(pickle.dumps(request))
-                    await child.stdin.drain()
-                child.stdin.close()
-                while line := await child.stdout.readline():
+                asking, answers = await _ask(child, request)
+                asking.close()
+                while line := await answers.readline():
                     limit.reschedule(loop.time() + patience)
                     if line == _DONE:
-                        return _unpacked(await child.stdout.read())
+                        return _unpacked(await answers.read())
                     name = request.files[int(line)][0]
                 status = await child.wait()
                 reason = f"the process that read it ended with status {status}"
@@ -157,6 +141,60 @@ class ProcessReader(RuleReader):
         if not name:
             raise BotError(f"the rule files can't be read now: {reason}")
         return Fault(name, 1, 1, "", f"this file could not be read: {reason}")
+
+
+async def start_process() -> Process:
+    """A process that reads files; it is ready after half a second. Raises BotError."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; from bot.rule_reader import main; main()"
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code,
+            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
+            close_fds=False,  # the configuration may be a pipe, as from `<(sops -d …)`
+        )  # fmt: skip
+    except OSError as error:
+        raise BotError(f"no process can start to read files: {error}") from error
+
+
+async def read_configuration(
+    child: Process,
+    path: Path | None,
+    secrets_dirs: Iterable[Path],
+    patience: timedelta | None = None,
+) -> dict[str, Settings]:
+    """What `load_accounts` returns, or raises, for this file and our environment.
+
+    The process may read rule files afterwards. Raises BotError if this takes longer than
+    `patience`, as with a pipe into which nobody writes.
+    """
+    try:
+        async with asyncio.timeout(patience.total_seconds() if patience else None):
+            _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
+            length = int(await answers.readline())
+            packed = await answers.readexactly(length)
+        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    except TimeoutError:
+        raise BotError("the configuration can't be read now: it takes too long") from None
+    except (ValueError, asyncio.IncompleteReadError):
+        status = await child.wait()
+        reason = f"the process that read it ended with status {status}"
+        raise BotError(f"the configuration can't be read now: {reason}") from None
+    if error is not None:
+        raise error
+    found: dict[str, Settings] = accounts
+    return found
+
+
+async def _ask(
+    child: Process, request: object
+) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+    """Send the request; its answer can be read now."""
+    if child.stdin is None or child.stdout is None:
+        raise TypeError("the process has no pipes")
+    with suppress(ConnectionError):  # its exit status says more
+        child.stdin.write(pickle.dumps(request))
+        await child.stdin.drain()
+    return child.stdin, child.stdout
 
 
 def _unpacked(packed: bytes) -> "_Answer":
@@ -171,7 +209,8 @@ def _unpacked(packed: bytes) -> "_Answer":
     return answer
 
 
-async def _ended(child: Process) -> None:
+async def end_process(child: Process) -> None:
+    """End the process, whatever it does."""
     if child.returncode is None:
         # Not `child.kill`, which first asks whether the process has ended. If it has, asyncio
         # finds nothing to wait for, and logs an unknown process.
@@ -247,6 +286,12 @@ def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
 
 
 @dataclass(frozen=True, slots=True)
+class _Configuration:
+    path: Path | None
+    secrets_dirs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
     files: disk.Files
     allowed: Allowed
@@ -271,7 +316,11 @@ _NO_MEMORY = 70
 
 
 def main() -> None:
-    """Read the request on stdin; write the number of each file, then the answer, to stdout."""
+    """Read requests on stdin, and answer on stdout.
+
+    The configuration may be asked for first: its answer comes after its length. Then the rules: the
+    number of each file comes when it is read, then the answer.
+    """
     gc.disable()  # the process ends soon; rules are very many objects, none of them garbage
     try:
         _read_stdin()
@@ -280,9 +329,33 @@ def main() -> None:
 
 
 def _read_stdin() -> None:
+    request: _Configuration | _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - the daemon's
+    if isinstance(request, _Configuration):
+        answer = pickle.dumps(_accounts(request))
+        sys.stdout.buffer.write(b"%d\n%s" % (len(answer), answer))
+        sys.stdout.buffer.flush()
+        from bot.rules.files import load  # noqa: F401 - ready before the rules are asked for
+
+        with suppress(EOFError):
+            _read_rules(pickle.load(sys.stdin.buffer))  # noqa: S301 - the daemon's
+    else:
+        _read_rules(request)
+
+
+def _accounts(request: _Configuration) -> tuple[dict[str, Settings], Exception | None]:
+    from bot.config.load import load_accounts
+
+    try:
+        return load_accounts(request.path, os.environ, request.secrets_dirs), None
+    except ConfigError as error:
+        return {}, ConfigError(str(error))
+    except Exception:
+        return {}, RuntimeError(traceback.format_exc())
+
+
+def _read_rules(request: _Request) -> None:
     from bot.rules.files.load import read
 
-    request: _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon
     _limit(request.memory, request.cpu)
     numbers = {name: number for number, (name, _) in enumerate(request.files)}
 

@@ -32,7 +32,7 @@ from bot.delivery import SLACK_PACE, Paces
 from bot.delivery.attempt import error_text
 from bot.delivery.slack import SLACK
 from bot.delivery.webhook import Heartbeat
-from bot.errors import BotError, ConfigError, TryLater, internal_error
+from bot.errors import AccountRemoved, BotError, ConfigError, TryLater, internal_error
 from bot.polling.ops_messages import post_directly
 from bot.store.recordings import claim_for
 
@@ -59,7 +59,7 @@ async def run(
     *,
     stop: asyncio.Event,
     reload: asyncio.Event,
-    reread: Callable[[], Mapping[str, Settings]],
+    reread: Callable[[], Awaitable[Mapping[str, Settings]]],
     beside: Beside,
     page: Callable[[str], None] = lambda _url: None,
     run_account: Run = daemon.run,
@@ -105,7 +105,8 @@ async def _pages(
 
     As with one account, only an address that the configuration names must be free.
     """
-    web = next(iter(accounts.values())).web
+    first = next(iter(accounts.values()))
+    web = first.web
     if web.address is None:
         yield
         return
@@ -117,7 +118,7 @@ async def _pages(
             supervisor.pages, url = await served.enter_async_context(pages)
             tell(url)
         except ConfigError as error:
-            if "listen" in web.model_fields_set:
+            if first.chose_address:
                 raise
             log.warning("web.not_started", reason=str(error))
         yield
@@ -131,7 +132,7 @@ class Supervisor:
         accounts: Mapping[str, Settings],
         *,
         stop: asyncio.Event,
-        reread: Callable[[], Mapping[str, Settings]],
+        reread: Callable[[], Awaitable[Mapping[str, Settings]]],
         beside: Beside,
         run: Run,
     ) -> None:
@@ -179,8 +180,8 @@ class Supervisor:
                 await self._note_failure(name, error, wait)
                 await _either(self._stop, self._again[name], wait)
                 self.failed.pop(name, None)
-                with suppress(ConfigError):  # else as it was
-                    self._accounts[name] = self._read_again(name)
+                with suppress(BotError):  # else as it was
+                    self._accounts[name] = await self._read_again(name)
 
     async def _attempt(self, name: str, settings: Settings) -> None:
         """Run it once. Raises whatever ends it."""
@@ -202,11 +203,11 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
 
-    def _read_again(self, name: str) -> Settings:
+    async def _read_again(self, name: str) -> Settings:
         """The account's settings as they are now; raises ConfigError."""
-        accounts = self._reread()
+        accounts = await self._reread()
         if name not in accounts:
-            raise ConfigError(f"[accounts.{name}] is gone from the configuration; restart the bot")
+            raise AccountRemoved(f"[accounts.{name}] is gone from the configuration")
         return accounts[name]
 
     def _shared(self, name: str, settings: Settings) -> Shared:
@@ -299,8 +300,8 @@ class Supervisor:
         while True:
             await asked.wait()
             asked.clear()
-            with suppress(ConfigError):  # which each account says itself
-                if changed := sorted(set(self._reread()) ^ set(self._accounts)):
+            with suppress(BotError):  # which each account says itself
+                if changed := sorted(set(await self._reread()) ^ set(self._accounts)):
                     log.warning("accounts.need_restart", accounts=changed)
             for event in (*self._reloads.values(), *self._again.values()):
                 event.set()

@@ -44,7 +44,8 @@ class WatchedSite:
 
     `reported` are the doubts about its API that people were told; `backfill_attempts` counts
     by day how often a backfill lacked details. `begun` is since when rules watch its recordings,
-    in seconds of the event loop's clock; `first`: they were never polled before.
+    in seconds of the event loop's clock; `first`: they were never polled before. `shaky` is when
+    a filter was last said to work again, or failed again soon after that.
     """
 
     site: Site
@@ -52,6 +53,7 @@ class WatchedSite:
     live: LiveSessions = field(default_factory=LiveSessions)
     levels: LevelMemory = field(default_factory=LevelMemory)
     reported: set[str] = field(default_factory=set)
+    shaky: dict[str, datetime] = field(default_factory=dict)
     backfill_attempts: dict[str, int] = field(default_factory=dict)
     begun: float | None = None
     first: bool | None = None

@@ -110,7 +110,9 @@ class Watcher:
         self.notices = Notices(
             self.context, ops=ops, wake=wake, clock=clock, announce_after=announce_after
         )
-        self.troubles = Troubles(context.store, ops=ops, wake=wake, clock=clock)
+        self.troubles = Troubles(
+            context.store, ops=ops, wake=wake, clock=clock, zone=context.zone.key
+        )
         self._ops = ops
         self._wake = wake
         self._clock = clock
@@ -270,7 +272,7 @@ class Watcher:
             log.info("rules.followed", rules=len(rules.rules))
             return
         now = self._clock()
-        accepted = await accept(rules, self.context, self._ops, now)
+        accepted = await accept(rules, self.context, self._ops, now, starts=not self._load)
         previous = self.rules
         await self._watch_with(rules)
         self._load, self._accepted = self._load + 1, accepted
@@ -479,7 +481,12 @@ class Watcher:
     async def _catch_up(self, watched: WatchedSite, behind: Mapping[str, datetime]) -> Recorded:
         """Have rules catch up whose filter works again."""
         done = await catch_up(
-            watched.site, watched.rules.final.rules, self.context, behind, self._clock()
+            watched.site,
+            watched.rules.final.rules,
+            self.context,
+            behind,
+            watched.backfill_attempts,
+            self._clock(),
         )
         current = self.watched.get(watched.site.id, watched)
         knowledge = replace(current.live.knowledge, filters=done.filters)

@@ -94,7 +94,7 @@ async def post_reports(
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
         known = failing.get((each.report.id, each.site.id))
-        if known is not None and now < known.again:
+        if known is not None and now < known.again <= now + SELDOM:
             continue
         try:
             trend = await _trend(each, context)
@@ -169,9 +169,10 @@ def due_reports(
     for report, site in _asked(reports, sites):
         at = report.at.latest(now, zone)
         mark = watermark(conn, _source(report, site), "")
-        if mark is None or (datetime.fromisoformat(mark) < at and now - at > LATE):
-            _note(conn, Due(report, site, at), now)
-        elif datetime.fromisoformat(mark) < at:
+        noted = datetime.fromisoformat(mark) if mark else None
+        if noted is None or (noted < at and now - at > LATE) or noted > now:
+            _note(conn, Due(report, site, at), now)  # in the future: the clock was ahead
+        elif noted < at:
             found.append(Due(report, site, at))
     return found
 
@@ -211,7 +212,7 @@ def _post(
         rank=action.rank,
         lane=action.lane(subject, context.routing.channel),
         kind=action.kind,
-        params=action.model_dump_json(),
+        params=action.stored(),
         due=now,
     )
     match = NewMatch(

@@ -67,18 +67,30 @@ def check_certificates(environ: Mapping[str, str] | None = None) -> None:
     environ = os.environ if environ is None else environ
     if name := environ.get("SSL_CERT_FILE"):
         try:
-            ssl.create_default_context(cafile=name)
-        except OSError as error:  # ssl.SSLError, too
-            why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            raise ConfigurationError(
-                f"SSL_CERT_FILE: {name} can't be used ({why}); name a PEM file of certificates"
-            ) from None
+            why = _unusable(name)
         except ValueError:
             raise ConfigurationError("SSL_CERT_FILE: not a path") from None
+        if why:
+            raise ConfigurationError(
+                f"SSL_CERT_FILE: {name} can't be used ({why}); name a PEM file of certificates"
+            )
     if (name := environ.get("SSL_CERT_DIR")) and not any(
         Path(each).is_dir() for each in name.split(os.pathsep)
     ):
         raise ConfigurationError(f"SSL_CERT_DIR: {name} is no folder")
+
+
+def _unusable(name: str) -> str:
+    """Why it is no file of certificates; empty if it is one."""
+    if Path(name).exists() and not Path(name).is_file():
+        return "it is no file"  # OpenSSL would wait for who writes into a pipe
+    try:
+        ssl.create_default_context(cafile=name)
+    except ssl.SSLError:
+        return "it holds no certificate"
+    except OSError as error:
+        return error.strerror or "it can't be read"
+    return ""
 
 
 def problems(environ: Mapping[str, str]) -> Iterator[str]:

@@ -140,6 +140,9 @@ def main() -> None:
         if not module.name.startswith(LATE):
             import_module(module.name)
     import_module("mouseflow.simulator.server")
+    from bot.store import in_memory_copy
+
+    in_memory_copy("sqlite:///none.db").close()  # what is compiled once for all stores
     gc.collect()
     _fork_for(socket.socket(fileno=0))
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class Server:
                 os.chown(path, NOBODY, NOBODY)
         settings = " ".join(f"-c {name}={value}" for name, value in QUICK.items())
         libc = ctypes.CDLL(None)
+
+        def in_child() -> None:
+            libc.prctl(1, signal.SIGQUIT)  # when this process ends
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # shells ignore it in the background
+
         self._process = subprocess.Popen(
             [
                 "sh", "-c",
@@ -59,7 +65,7 @@ class Server:
                 f" -c unix_socket_directories={self._folder} {settings}",
             ],
             cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, preexec_fn=lambda: libc.prctl(1, signal.SIGQUIT), **who,
+            start_new_session=True, preexec_fn=in_child, **who,
         )  # fmt: skip
 
     @staticmethod
@@ -71,8 +77,9 @@ class Server:
         return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
     def remove(self) -> None:
-        """Stop it, and leave nothing."""
-        self._process.send_signal(signal.SIGQUIT)
+        """Stop it, or `initdb` before it, and leave nothing."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGQUIT)
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bot.clients import open_clients
-from bot.config import load
+from bot.config.load import load
 
 SECRETS = {
     "BOT_MOUSEFLOW__API_KEY": "key-of-the-account",

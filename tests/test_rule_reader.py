@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,16 @@ from pathlib import Path
 import bot_process
 import pytest
 
-from bot.errors import BotError, RuleErrors
-from bot.rule_reader import ProcessReader, RuleReader
+from bot.config.load import load_accounts
+from bot.config.settings import allowed
+from bot.errors import BotError, ConfigError, RuleErrors
+from bot.rule_reader import (
+    ProcessReader,
+    RuleReader,
+    end_process,
+    read_configuration,
+    start_process,
+)
 from bot.rules.files.actions import Allowed
 
 GOOD = b"""
@@ -126,3 +135,109 @@ async def test_without_a_process_nothing_is_said_of_the_files(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(BotError, match=r"can't be read now: .* ended with status 1"):
         await apart().read([("a.yaml", GOOD)])
+
+
+CONFIGURATION = """
+[mouseflow]
+region = "eu"
+email = "bot@example.com"
+api_key = "zq9-the-api-key"
+
+[slack]
+bot_token = "xoxb-1"
+channels = {critical = "#incidents"}
+
+[quiet]
+hours = "20:00-07:00"
+"""
+
+
+async def configured(path):
+    child = await start_process()
+    try:
+        return await read_configuration(child, path, [])
+    finally:
+        await end_process(child)
+
+
+async def test_one_process_reads_the_configuration_and_then_the_rules(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOT_STORE__KEEP", "30d")
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIGURATION)
+    child = await start_process()
+    accounts = await read_configuration(child, path, [])
+    assert accounts == load_accounts(path, os.environ, [])
+    assert accounts[""].store.keep == timedelta(days=30)
+    reader = ProcessReader([], allowed(accounts[""]), started=[child])
+    assert [rule.id for rule in (await reader.read([("a.yaml", GOOD)])).rules] == ["on-the-phone"]
+    assert child.returncode is not None
+
+
+async def test_the_process_and_the_commands_say_the_same_of_every_configuration(tmp_path):
+    path = tmp_path / "config.toml"
+    for text in ("", CONFIGURATION + "[web]\nlisten = 'x'\nports = 1\n", "[slack", "[accounts]\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError) as one:
+            load_accounts(path, os.environ, [])
+        with pytest.raises(ConfigError) as other:
+            await configured(path)
+        assert str(one.value) == str(other.value)
+
+
+async def test_the_configuration_may_be_a_pipe():
+    given, written = os.pipe()
+    os.set_inheritable(given, True)
+    os.write(written, CONFIGURATION.encode())
+    os.close(written)
+    try:
+        accounts = await configured(Path(f"/dev/fd/{given}"))
+    finally:
+        os.close(given)
+    assert accounts[""].mouseflow.email == "bot@example.com"
+
+
+async def test_a_pipe_into_which_nobody_writes_is_an_error_in_the_end(tmp_path):
+    os.mkfifo(tmp_path / "config.toml")
+    child = await start_process()
+    try:
+        with pytest.raises(BotError, match="takes too long"):
+            await read_configuration(child, tmp_path / "config.toml", [], timedelta(seconds=1))
+    finally:
+        await end_process(child)
+    assert child.returncode is not None
+
+
+async def test_without_a_process_nothing_is_said_of_the_configuration(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(BotError, match=r"can't be read now: .* ended with status 1") as error:
+        await configured(None)
+    assert not isinstance(error.value, ConfigError)
+
+
+def test_who_has_files_read_never_imports_what_reads_them(tmp_path):
+    (tmp_path / "config.toml").write_text(CONFIGURATION)
+    watch = """
+import asyncio, sys
+from pathlib import Path
+from bot import daemon, supervisor
+from bot.config.settings import allowed
+from bot.rule_reader import ProcessReader, read_configuration, start_process
+
+async def read():
+    child = await start_process()
+    accounts = await read_configuration(child, Path("config.toml"), [])
+    reader = ProcessReader([], allowed(accounts[""]), started=[child])
+    rules = await reader.read([("a.yaml", sys.stdin.buffer.read())])
+    [action.restored(action.stored()) for rule in rules.rules for action in rule.do]
+    return rules
+
+assert len(asyncio.run(read()).rules) == 1
+print([name for name in ("pydantic", "pydantic_core", "pydantic_settings", "bot.config.load",
+    "bot.rules.files.actions", "bot.rules.files.load", "ruamel") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", watch]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        command, input=GOOD, stdout=subprocess.PIPE, cwd=tmp_path, env=environment, check=True
+    )
+    assert done.stdout.strip() == b"[]"

@@ -1,13 +1,21 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    final,
+)
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
-from pydantic_core import PydanticCustomError
+import msgspec
 
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
@@ -15,6 +23,7 @@ from bot.errors import BadCredentials, Forbidden, GiveUp, Gone, TryLater
 from bot.fields.catalogue import SUBJECTS
 from bot.messages.text import SPAN_PATTERN, duration
 from bot.ports import Ports, Posted, Task
+from bot.written import Check, Wrong
 from mouseflow.request import Request
 
 T = TypeVar("T")
@@ -44,7 +53,8 @@ class Done:
     posts: tuple[Posted, ...] = field(default=())
 
 
-class Action(BaseModel):
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+class Action(ABC):
     """One thing to do for one match; `perform` reaches the world through ports.
 
     `kind` names the action in the store and the audit log, `rank` orders it within a match.
@@ -54,11 +64,11 @@ class Action(BaseModel):
     is the kind of step, with the same parameters, that edits the message about it then. What is
     `irreversible` needs the other steps of its match to have succeeded, and its rule and the
     configuration to allow it still. What `restores` ends something that the bot began, and what
-    `switches` sets something for all visitors. The store keeps it as JSON (`model_dump_json`,
-    `model_validate_json`).
+    `switches` sets something for all visitors. The store keeps it as JSON (`stored`, `restored`).
+    Each subclass is a frozen dataclass.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     kind: ClassVar[str]
     rank: ClassVar[Rank] = Rank.WRITE
     posts: ClassVar[bool] = False
@@ -72,6 +82,27 @@ class Action(BaseModel):
     def lane(self, subject: Subject, default_channel: str) -> str:
         """The step's queue: steps of one lane are performed one after another."""
         return f"mouseflow:{subject.website.id}"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    @final
+    def stored(self) -> str:
+        """As JSON, as the store keeps it."""
+        return msgspec.json.encode(self.as_stored()).decode()
+
+    def as_stored(self) -> "Action":
+        """The same without what the store must not know."""
+        return self
+
+    @classmethod
+    def restored(cls, stored: str | bytes) -> Self:
+        """The action of that JSON; raises msgspec's errors if it is another version's."""
+        given = msgspec.json.decode(stored, type=dict[str, Any])
+        if unknown := given.keys() - {each.name for each in fields(cls)}:
+            raise msgspec.ValidationError(f"unknown: {', '.join(sorted(unknown))}")
+        return msgspec.convert(given, cls)
 
     @property
     def sets(self) -> Mapping[str, Any]:
@@ -107,6 +138,34 @@ Need = Literal["rules.allow_delete", "slack", "notify"]
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the configuration lets rules do. None: unknown, so it is not checked.
+
+    `channels` are those of posts that name none, by severity. `any_channel`: posts go to the
+    channel that a rule names; an incoming webhook has its own. `places` are those of `[notify]`.
+    `accounts` are those of the configuration, `account` is the one whose rules are read.
+    """
+
+    delete: bool = False
+    posts: bool = True
+    channel: bool = True
+    share_url: bool | None = None
+    channels: tuple[tuple[str, str], ...] = ()
+    any_channel: bool = True
+    places: tuple[str, ...] | None = None
+    accounts: tuple[str, ...] | None = ()
+    account: str = ""
+
+    def has(self, accounts: Collection[str]) -> bool:
+        """Whether the account has what these accounts have; none of them means all."""
+        return not accounts or self.accounts is None or self.account in accounts
+
+    def elsewhere(self) -> "Allowed":
+        """For rules of other accounts, whose configuration is not known here."""
+        return Allowed(delete=True, accounts=self.accounts, account=self.account)
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One key of `do`: what may be written there, for which subjects, and the steps it means.
 
@@ -128,36 +187,31 @@ class Spec:
     templates: frozenset[str] = frozenset()
 
 
-class Written(BaseModel):
-    """A mapping as written in a rule file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 def _duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise PydanticCustomError("duration", "write a number and a unit: 90s, 5m, 1h or 7d")
+        raise Wrong("write a number and a unit: 90s, 5m, 1h or 7d")
     try:
         length = duration(value)
     except ValueError as wrong:
-        raise PydanticCustomError("duration", "{why}", {"why": str(wrong)}) from None
+        raise Wrong(str(wrong)) from None
     if not length:
-        raise PydanticCustomError("duration", "write a time longer than zero")
+        raise Wrong("write a time longer than zero")
     return length
 
 
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
-    WithJsonSchema(
-        {
+    Check(
+        _duration,
+        before=True,
+        schema={
             "type": "string",
             "pattern": SPAN_PATTERN,
             "not": {"pattern": "^[^1-9]*$"},
             "examples": ["7d"],
-        }
+        },
     ),
 ]
 """A time span as written in a rule file."""

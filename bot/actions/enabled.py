@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
-from pydantic import StrictBool
 
 from bot.actions.base import Action, Done, Spec, send
 from bot.domain.subjects import Kind
 from bot.errors import TryLater
 from bot.ports import Ports, Task
+from bot.written import YesNo
 from mouseflow import feedback
 from mouseflow.errors import BadAnswer
 from mouseflow.request import Request
@@ -89,7 +89,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
 
 ENABLED = Spec(
     key="enabled",
-    written=StrictBool,
+    written=YesNo,
     subjects=Enabled.watches,
     models=(Enabled,),
     steps=_steps,

@@ -6,14 +6,13 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Problem, Written
+from bot.actions.base import Action, Problem
 from bot.domain.calendar import SCHEDULE_PATTERN, Schedule, schedule
 from bot.domain.limits import Limit
 from bot.domain.many import Spread
@@ -25,17 +24,26 @@ from bot.messages.message import Message
 from bot.messages.template_variables import LONGEST
 from bot.messages.text import RATE_PATTERN, rate
 from bot.ports import Addresses, Task
+from bot.written import Check, Written, Wrong
 
-Overflow = Literal["digest", "drop"]
+OnOverflow = Literal["digest", "drop"]
 
 
-class AtMost(Written):
+Overflow = Annotated[
+    OnOverflow | None,
+    Check(schema={"type": "string", "enum": ["digest", "drop"], "title": "Overflow"}),
+]
+"""What a rule says of it; None if it says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
     """So many posts within a window; the store counts them."""
 
     times: int
     window_ms: int
 
-    def limit(self, overflow: Overflow) -> Limit:
+    def limit(self, overflow: OnOverflow) -> Limit:
         """The limit as delivery and replay apply it."""
         return Limit(self.times, timedelta(milliseconds=self.window_ms), overflow)
 
@@ -99,7 +107,7 @@ class ToPeople(Notifier):
 
     text: str | None = None
     at_most: AtMost | None = None
-    overflow: Overflow = "digest"
+    overflow: OnOverflow = "digest"
     digest_at: str = ""
 
     @property
@@ -123,7 +131,8 @@ class ToPeople(Notifier):
         return None
 
 
-class DigestItem(Written):
+@dataclass(frozen=True, slots=True)
+class DigestItem:
     """One of the worst few matches, which a digest shows; its subject as stored."""
 
     subject: dict[str, Any]
@@ -145,7 +154,7 @@ class DigestOfMany(Action):
     reasons: dict[str, int]
     since: datetime
     items: tuple[DigestItem, ...] = ()
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+    spread: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
@@ -160,7 +169,8 @@ class DigestOfMany(Action):
         )
 
 
-class Waited(Written):
+@dataclass(frozen=True, slots=True)
+class Waited:
     """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
 
     rule: str
@@ -169,7 +179,7 @@ class Waited(Written):
     since: datetime
     total: int = 1
     worst: DigestItem | None = None
-    spread: dict[str, dict[str, int]] = Field(default_factory=dict)
+    spread: dict[str, dict[str, int]] = field(default_factory=dict)
     over: datetime | None = None
 
 
@@ -207,42 +217,46 @@ class QuietOfMany(Action):
 
 def _at_most(value: Any) -> Any:
     if not isinstance(value, str):
-        raise PydanticCustomError("rate", "write a rate such as 10 per hour")
+        raise Wrong("write a rate such as 10 per hour")
     try:
         times, window = rate(value)
     except ValueError as wrong:
-        raise PydanticCustomError("rate", "{why}", {"why": str(wrong)}) from None
+        raise Wrong(str(wrong)) from None
     return AtMost(times=times, window_ms=window // timedelta(milliseconds=1))
 
 
 def _digest_at(value: Any) -> Any:
     if not isinstance(value, str):
-        raise PydanticCustomError("schedule", "write days and a time, such as mon-fri 09:00")
+        raise Wrong("write days and a time, such as mon-fri 09:00")
     try:
         schedule(value)
     except ValueError as wrong:
-        raise PydanticCustomError("schedule", "{why}", {"why": str(wrong)}) from None
+        raise Wrong(str(wrong)) from None
     return value
 
 
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise PydanticCustomError("text", "write a text")
+        raise Wrong("write a text")
     return value
 
 
 Rate = Annotated[
     AtMost,
-    BeforeValidator(_at_most),
-    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]}),
+    Check(
+        _at_most,
+        before=True,
+        schema={"type": "string", "pattern": RATE_PATTERN, "examples": ["10 per hour"]},
+    ),
 ]
-Text = Annotated[
-    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "maxLength": LONGEST})
-]
+Text = Annotated[str, Check(_text, before=True, schema={"type": "string", "maxLength": LONGEST})]
 DigestAt = Annotated[
     str,
-    BeforeValidator(_digest_at),
-    WithJsonSchema({"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]}),
+    Check(
+        _digest_at,
+        before=True,
+        schema={"type": "string", "pattern": SCHEDULE_PATTERN, "examples": ["mon-fri 09:00"]},
+    ),
 ]
 
 
@@ -256,6 +270,6 @@ def post_problems(
         for fault in check_text(text, kind):
             yield Problem((*here, "text"), fault.line, fault.column, fault.message)
     for key in ("text", "at_most", "overflow"):
-        if digest and key in post.model_fields_set:
+        if digest and getattr(post, key) is not None:
             message = f"{key} has no effect beside digest; leave out one of both"
             yield Problem((*here, key), 1, 1, message)

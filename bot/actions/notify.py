@@ -6,10 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
-from bot.actions.base import Action, Done, Problem, Spec, Written
+from bot.actions.base import Action, Done, Problem, Spec
 from bot.actions.notifier import (
     DigestAt,
     DigestOfMany,
@@ -29,6 +26,7 @@ from bot.messages.message import Message
 from bot.messages.plain_text import letter
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
+from bot.written import Check, Length, Written, Wrong, key
 
 PLACE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 """What a place may be called: an environment variable must be able to name it."""
@@ -136,33 +134,32 @@ class NotifyAfterQuiet(QuietOfMany, _Sent):
 
 def _place(value: Any) -> Any:
     if not isinstance(value, str) or not PLACE.fullmatch(value):
-        raise PydanticCustomError("place", "write the name of a place under [notify], such as mail")
+        raise Wrong("write the name of a place under [notify], such as mail")
     return value
 
 
 Place = Annotated[
     str,
-    BeforeValidator(_place),
-    WithJsonSchema({"type": "string", "pattern": f"^{PLACE.pattern}$", "examples": ["mail"]}),
+    Check(
+        _place,
+        before=True,
+        schema={"type": "string", "pattern": f"^{PLACE.pattern}$", "examples": ["mail"]},
+    ),
 ]
 
 
 class NotifyWritten(Written):
     """One message as written in a rule file."""
 
-    to: Place = Field(description="the name of a place under [notify] of the configuration")
-    text: Text | None = Field(
-        default=None, description="a template of plain text; left out: the bot's message"
-    )
-    at_most: Rate | None = Field(default=None, description="such as 10 per hour")
-    overflow: Overflow = Field(default="digest", description="what happens to what is over it")
-    digest: DigestAt = Field(
-        default="", description="when to send all matches since the last digest as one"
-    )
+    to: Place = key("the name of a place under [notify] of the configuration")
+    text: Text | None = key("a template of plain text; left out: the bot's message", default=None)
+    at_most: Rate | None = key("such as 10 per hour", default=None)
+    overflow: Overflow = key("what happens to what is over it", default=None, shown="digest")
+    digest: DigestAt = key("when to send all matches since the last digest as one", default="")
 
 
 _One = Place | NotifyWritten
-NotifyValue = _One | Annotated[list[_One], Field(min_length=1, max_length=10)]
+NotifyValue = _One | Annotated[list[_One], Length(1, 10)]
 
 
 def _each(written: Any) -> list[NotifyWritten]:
@@ -176,7 +173,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
             channel=each.to,
             text=each.text,
             at_most=each.at_most,
-            overflow=each.overflow,
+            overflow=each.overflow or "digest",
             digest_at=each.digest,
         )
         for each in _each(written)

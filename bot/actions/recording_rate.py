@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
 from bot.actions.base import Action, Done, Spec, send
 from bot.domain.subjects import Kind, WebsiteSubject
 from bot.errors import TryLater
 from bot.ports import Ports, Task
+from bot.written import Check, Wrong
 from mouseflow import websites
 
 
@@ -23,7 +21,7 @@ class RecordingRate(Action):
     kind: ClassVar[str] = "recording_rate"
     switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
-    rate: Annotated[int, Field(ge=2, le=100)]
+    rate: int
     only_lower: bool = False
 
     @property
@@ -61,28 +59,29 @@ def _text(rate: int | None) -> str | None:
 def _percent(value: Any) -> int:
     text = str(value).removesuffix("%").strip() if isinstance(value, int | str) else ""
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise PydanticCustomError("rate", "write a whole percentage, such as 25")
+        raise Wrong("write a whole percentage, such as 25")
     rate = int(text)
     if rate == 0:
-        raise PydanticCustomError("rate", "to record nothing, write recording: stop")
+        raise Wrong("to record nothing, write recording: stop")
     if rate == 1:
         # The API document says "1 for all" (L667) where it says "100 for all" three times.
-        raise PydanticCustomError("rate", "1 is ambiguous in Mouseflow's API; write 2 or more")
+        raise Wrong("1 is ambiguous in Mouseflow's API; write 2 or more")
     if rate > 100:
-        raise PydanticCustomError("rate", "at most 100, which records all sessions")
+        raise Wrong("at most 100, which records all sessions")
     return rate
 
 
 Percent = Annotated[
     int,
-    BeforeValidator(_percent),
-    WithJsonSchema(
-        {
+    Check(
+        _percent,
+        before=True,
+        schema={
             "anyOf": [
                 {"type": "integer", "minimum": 2, "maximum": 100},
                 {"type": "string", "pattern": "^([2-9]|[1-9][0-9]|100) ?%$"},
             ]
-        }
+        },
     ),
 ]
 

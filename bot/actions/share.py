@@ -1,10 +1,8 @@
 """Make a recording or a heatmap public, and private again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar
-
-from pydantic import Field, StrictBool
 
 from bot.actions.base import (
     Action,
@@ -12,7 +10,6 @@ from bot.actions.base import (
     Duration,
     Later,
     Spec,
-    Written,
     ended_with_its_subject,
     remove,
     send,
@@ -22,6 +19,7 @@ from bot.domain.subjects import Kind, PageSubject, RecordingSubject, Subject
 from bot.errors import GiveUp, TryLater
 from bot.messages.text import lasting
 from bot.ports import Ports, Task
+from bot.written import Written, YesNo
 from mouseflow import heatmaps, recordings
 from mouseflow.models import HeatmapPage, Recording
 from mouseflow.request import Request
@@ -70,7 +68,7 @@ class Unshare(Action):
     restores: ClassVar[bool] = True
     rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
-    token: str | None = Field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
@@ -138,7 +136,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
 
 SHARE = Spec(
     key="share",
-    written=StrictBool | ShareOptions,
+    written=YesNo | ShareOptions,
     subjects=_SHAREABLE,
     models=(Share, Unshare),
     steps=_steps,

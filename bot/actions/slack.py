@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
-from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec, Written
+from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec
 from bot.actions.notifier import (
     DigestAt,
     DigestOfMany,
@@ -32,6 +30,7 @@ from bot.messages import message as messages
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import Message
 from bot.ports import Addresses, CannotLook, Ports, Posted, SlackPost, Task
+from bot.written import Check, Length, Written, Wrong, key
 
 _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 
@@ -183,7 +182,7 @@ class Slack(_Post, ToPeople):
 
     def routed(self, channel: str) -> "Slack":
         """The same, with that channel if it has none."""
-        return self if self.channel else self.model_copy(update={"channel": channel})
+        return self if self.channel else replace(self, channel=channel)
 
     def plain(self) -> "Slack":
         """The built-in message to the same channel."""
@@ -438,13 +437,9 @@ def _opaque(key: str) -> str:
 
 def _channel(value: Any) -> Any:
     if value is None:
-        raise PydanticCustomError(
-            "channel", 'there is no channel here; # begins a comment, so quote it: "#alerts"'
-        )
+        raise Wrong('there is no channel here; # begins a comment, so quote it: "#alerts"')
     if not isinstance(value, str):
-        raise PydanticCustomError(
-            "channel", 'a post has one channel; for two write [{channel: "#a"}, {channel: "#b"}]'
-        )
+        raise Wrong('a post has one channel; for two write [{channel: "#a"}, {channel: "#b"}]')
     if not _CHANNEL.fullmatch(value):
         bare = value.strip("“”„‟«»‘’‚\"'")
         meant = ""
@@ -452,36 +447,29 @@ def _channel(value: Any) -> Any:
             meant = f'; with straight quotes: "{bare}"'
         elif _CHANNEL.fullmatch(f"#{value}"):
             meant = f"; did you mean #{value}?"
-        raise PydanticCustomError(
-            "channel",
-            'write a channel such as "#alerts", or its id such as C0123ABCD{meant}',
-            {"meant": meant},
-        )
+        raise Wrong(f'write a channel such as "#alerts", or its id such as C0123ABCD{meant}')
     return value
 
 
 Channel = Annotated[
     str,
-    BeforeValidator(_channel),
-    WithJsonSchema({"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
+    Check(_channel, before=True, schema={"type": "string", "pattern": f"^({_CHANNEL.pattern})$"}),
 ]
 
 
 class SlackWritten(Written):
     """One post as written in a rule file."""
 
-    channel: Channel = Field(
-        default="", description="where to post; left out: slack.channel of the configuration"
+    channel: Channel = key(
+        "where to post; left out: slack.channel of the configuration", default=""
     )
-    text: Text | None = Field(default=None, description="a template; left out: the bot's message")
-    at_most: Rate | None = Field(default=None, description="such as 10 per hour")
-    overflow: Overflow = Field(default="digest", description="what happens to what is over it")
-    digest: DigestAt = Field(
-        default="", description="when to post all matches since the last digest as one"
-    )
+    text: Text | None = key("a template; left out: the bot's message", default=None)
+    at_most: Rate | None = key("such as 10 per hour", default=None)
+    overflow: Overflow = key("what happens to what is over it", default=None, shown="digest")
+    digest: DigestAt = key("when to post all matches since the last digest as one", default="")
 
 
-SlackValue = SlackWritten | Annotated[list[SlackWritten], Field(min_length=1, max_length=10)]
+SlackValue = SlackWritten | Annotated[list[SlackWritten], Length(1, 10)]
 
 
 def _posts(written: Any) -> list[SlackWritten]:
@@ -494,7 +482,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
             channel=post.channel,
             text=post.text,
             at_most=post.at_most,
-            overflow=post.overflow,
+            overflow=post.overflow or "digest",
             digest_at=post.digest,
         )
         for post in _posts(written)

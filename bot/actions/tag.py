@@ -3,11 +3,9 @@
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
 from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, remove, send
 from bot.ports import Ports, Task
+from bot.written import Check, Length, Wrong
 from mouseflow import recordings
 
 LONGEST = 100
@@ -20,24 +18,26 @@ _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def _tag(name: str) -> str:
     name = name.strip()
     if not name:
-        raise PydanticCustomError("tag", "a tag may not be empty")
+        raise Wrong("a tag may not be empty")
     if len(name) > LONGEST:
-        raise PydanticCustomError("tag", "a tag has at most 100 characters")
+        raise Wrong("a tag has at most 100 characters")
     if "," in name:
-        raise PydanticCustomError("tag", "a tag may not have a comma; write a list: [a, b]")
+        raise Wrong("a tag may not have a comma; write a list: [a, b]")
     if name.lower() in _RESERVED:
-        raise PydanticCustomError("tag", "{tag} is Mouseflow's own tag", {"tag": repr(name)})
+        raise Wrong(f"{name!r} is Mouseflow's own tag")
     if _INVISIBLE.search(name):
-        raise PydanticCustomError("tag", "a tag may not have control characters")
+        raise Wrong("a tag may not have control characters")
     return name
 
 
 TagName = Annotated[
     str,
-    AfterValidator(_tag),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[^,]+$"}),
+    Check(
+        _tag,
+        schema={"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[^,]+$"},
+    ),
 ]
-Tags = TagName | Annotated[list[TagName], Field(min_length=1, max_length=50)]
+Tags = TagName | Annotated[list[TagName], Length(1, 50)]
 
 
 class Tag(Action):
@@ -48,7 +48,7 @@ class Tag(Action):
     """
 
     kind: ClassVar[str] = "tag"
-    tag: TagName
+    tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
@@ -71,7 +71,7 @@ class Untag(Action):
     """
 
     kind: ClassVar[str] = "untag"
-    tag: TagName
+    tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
 from bot.actions.base import Action, Done, Spec, recording, send
 from bot.errors import TryLater
 from bot.ports import Ports, Task
+from bot.written import Check, Length, Wrong
 from mouseflow import recordings
 
 LONGEST_KEY, LONGEST_VALUE = 100, 2000  # the limits of the tracking script
@@ -16,9 +14,9 @@ LONGEST_KEY, LONGEST_VALUE = 100, 2000  # the limits of the tracking script
 
 def _key(key: str) -> str:
     if not key.strip() or len(key) > LONGEST_KEY:
-        raise PydanticCustomError("variable", "a variable's name has 1 to 100 characters")
+        raise Wrong("a variable's name has 1 to 100 characters")
     if "=" in key:
-        raise PydanticCustomError("variable", "a variable's name may not have =")
+        raise Wrong("a variable's name may not have =")
     return key
 
 
@@ -28,17 +26,15 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) else str(value)
     if not isinstance(value, str):
-        raise PydanticCustomError("variable", 'write a text or a number ("" removes the variable)')
+        raise Wrong('write a text or a number ("" removes the variable)')
     if len(value) > LONGEST_VALUE:
-        raise PydanticCustomError("variable", "a variable's value has at most 2000 characters")
+        raise Wrong("a variable's value has at most 2000 characters")
     return value
 
 
-Key = Annotated[str, AfterValidator(_key)]
-Value = Annotated[
-    str, BeforeValidator(_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
-]
-Pairs = Annotated[dict[Key, Value], Field(min_length=1, max_length=50)]
+Key = Annotated[str, Check(_key)]
+Value = Annotated[str, Check(_value, before=True, schema={"type": ["string", "number", "boolean"]})]
+Pairs = Annotated[dict[Key, Value], Length(1, 50)]
 
 
 class Variables(Action):
@@ -49,7 +45,7 @@ class Variables(Action):
     """
 
     kind: ClassVar[str] = "variables"
-    values: Pairs
+    values: dict[str, str]
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""

@@ -2,10 +2,9 @@
 
 from typing import Any, ClassVar
 
-from pydantic import StrictBool
-
 from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, remove, send
 from bot.ports import Ports, Task
+from bot.written import YesNo
 from mouseflow import recordings
 
 
@@ -43,7 +42,7 @@ def _steps(written: Any) -> tuple[Action, ...]:
 
 WATCHED = Spec(
     key="watched",
-    written=StrictBool,
+    written=YesNo,
     subjects=Watched.watches,
     models=(Watched,),
     steps=_steps,

@@ -5,6 +5,7 @@ import hmac
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from datetime import datetime
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -13,10 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct
-from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer
-from pydantic_core import PydanticCustomError
 
-from bot.actions.base import Action, Done, Problem, Spec, Written
+from bot.actions.base import Action, Done, Problem, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
 from bot.domain.subjects import Band, Kind, Severity, Subject
@@ -27,6 +26,7 @@ from bot.messages import links
 from bot.messages.message import Message
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
+from bot.written import Check, Length, Written, Wrong, key
 from mouseflow.proxies import is_host
 
 MOST_ITEMS, LONGEST_TEXT = 100, 500
@@ -89,21 +89,15 @@ class Webhook(Notifier):
     kind: ClassVar[str] = "webhook"
     service: ClassVar[str] = "webhook"
     watches: ClassVar[tuple[Kind, ...]] = KINDS
-    url: str = Field(repr=False)
-    secret: str | None = Field(default=None, repr=False)
+    url: str = field(repr=False)
+    secret: str | None = field(default=None, repr=False)
 
-    @field_serializer("secret", when_used="json")
-    def _stored(self, secret: str | None) -> str | None:
-        """What the store keeps: never the secret itself."""
-        return secret if secret is None or REFERENCE.fullmatch(secret) else IN_RULE
-
-    @field_serializer("url", when_used="json")
-    def _stored_url(self, url: str) -> str:
-        """What the store keeps: never the URL itself."""
-        if _STORED.fullmatch(url):
-            return url
-        parts, named = urlsplit(url), blake2b(url.encode(), digest_size=16).hexdigest()
-        return f"{parts.scheme}://{parts.netloc}/ {named}"
+    def as_stored(self) -> "Webhook":
+        """What the store keeps: never the URL or the secret itself."""
+        secret = self.secret
+        if secret is not None and not REFERENCE.fullmatch(secret):
+            secret = IN_RULE
+        return Webhook(url=_stored(self.url), secret=secret)
 
     def as_in_rule(self, current: Iterable[Action]) -> "Webhook":
         """The call with the URL and secret that its rule has; `current` are the rule's actions.
@@ -111,11 +105,11 @@ class Webhook(Notifier):
         Raises Refused if none of them calls this URL, or none with a secret where it had one.
         """
         own = [action for action in current if isinstance(action, Webhook)]
-        stored = self.model_dump(mode="json")
-        alike = [action for action in own if self._stored_url(action.url) == stored["url"]]
+        stored = self.as_stored()
+        alike = [action for action in own if _stored(action.url) == stored.url]
         if self.secret == IN_RULE:
             alike = [action for action in alike if action.secret]
-        same = [action for action in alike if action.model_dump(mode="json") == stored]
+        same = [action for action in alike if action.as_stored() == stored]
         found = next(iter(same or alike), None)
         if found is None:
             raise Refused(
@@ -186,6 +180,13 @@ class Webhook(Notifier):
     @property
     def _host(self) -> str:
         return urlsplit(self.url).hostname or ""
+
+
+def _stored(url: str) -> str:
+    if _STORED.fullmatch(url):
+        return url
+    parts, named = urlsplit(url), blake2b(url.encode(), digest_size=16).hexdigest()
+    return f"{parts.scheme}://{parts.netloc}/ {named}"
 
 
 def body(task: Task, addresses: Addresses) -> bytes:
@@ -269,40 +270,36 @@ def _url(url: str) -> str:
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f]", url):
-        raise PydanticCustomError("url", "write an address that begins with https:// or http://")
+        raise Wrong("write an address that begins with https:// or http://")
     if not is_host(host):
-        raise PydanticCustomError("url", "no host can have that name")
+        raise Wrong("no host can have that name")
     if parts.username or parts.password:
-        raise PydanticCustomError("url", "an address may not hold a password; use secret")
+        raise Wrong("an address may not hold a password; use secret")
     return url
 
 
 def _secret(secret: str) -> str:
     if secret.startswith(("env:", "file:")) and not REFERENCE.fullmatch(secret):
-        raise PydanticCustomError(
-            "secret", "write env:NAME of an environment variable, or file:/path/to/the/secret"
-        )
+        raise Wrong("write env:NAME of an environment variable, or file:/path/to/the/secret")
     if len(secret) < 8:
-        raise PydanticCustomError("secret", "a secret has at least 8 characters")
+        raise Wrong("a secret has at least 8 characters")
     return secret
 
 
-Url = Annotated[
-    str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})
-]
-Secret = Annotated[str, AfterValidator(_secret), WithJsonSchema({"type": "string", "minLength": 8})]
+Url = Annotated[str, Check(_url, schema={"type": "string", "pattern": "^https?://"})]
+Secret = Annotated[str, Check(_secret, schema={"type": "string", "minLength": 8})]
 
 
 class WebhookWritten(Written):
     """A call as written in a rule file."""
 
-    url: Url = Field(repr=False, description="where to send the match")
-    secret: Secret | None = Field(
-        default=None, repr=False, description="signs the body; better env:NAME or file:/path"
+    url: Url = field(repr=False, metadata={"description": "where to send the match"})
+    secret: Secret | None = key(
+        "signs the body; better env:NAME or file:/path", default=None, repr=False
     )
 
 
-WebhookValue = WebhookWritten | Annotated[list[WebhookWritten], Field(min_length=1, max_length=10)]
+WebhookValue = WebhookWritten | Annotated[list[WebhookWritten], Length(1, 10)]
 
 
 def _steps(written: Any) -> tuple[Action, ...]:

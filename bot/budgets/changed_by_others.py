@@ -32,6 +32,7 @@ from bot.polling.ops_messages import announce
 from bot.rules.model import Budget
 from bot.store import Connection
 from bot.store.budgets import (
+    ASIDE,
     budget_steps_done,
     disown,
     forget_budget_steps,
@@ -62,7 +63,8 @@ def respect_changes(
                 continue
             now_is = str(state.status) if owned.switch == "recording" else f"{state.rate} %"
             who = context.changed_by(owned.website, owned.switch)
-            _disown(conn, context, owned, f"{who} changed it to {now_is}")
+            told = budget is not None
+            _disown(conn, context, owned, f"{who} changed it to {now_is}", told=told)
             if budget:
                 _intervened(conn, budget, site, owned, who, now_is)
     for each in budgets:
@@ -71,6 +73,8 @@ def respect_changes(
             _stopped_by_others(conn, each, site)
             _started_by_others(conn, each, site)
 
+
+PERSON = "website.person"
 
 GONE = (
     "Two lists in a row lack it, and Mouseflow knows it no more. What it has used stays counted "
@@ -147,7 +151,8 @@ def _release(
         lines = [texts.had_set(owned), "The bot won't change it any more"]
     else:
         return False
-    _disown(conn, context, owned, title, leaves=owned.website not in context.gone)
+    leaves = owned.website not in context.gone
+    _disown(conn, context, owned, title, leaves=leaves, told=True)
     say(conn, status, site, title, *lines)
     return True
 
@@ -185,9 +190,8 @@ def _act_again_on(
         step.name(recordings) for step in status.steps
         if step.switches and not step.sets(switch)
     ]  # fmt: skip
-    since = status.context.now - core.LONGEST_PERIOD
-    forget_budget_steps(conn, status.owner, website, since, keep=keep, post_again=post_again)
-    status.done = budget_steps_done(conn, status.owner, status.period.name)
+    forget_budget_steps(conn, status.owner, website, keep=keep, post_again=post_again)
+    status.done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
 
 
 def _resume_taken_out(conn: Connection, status: BudgetStatus) -> None:
@@ -209,9 +213,10 @@ def _disown(
     reason: str,
     *,
     leaves: bool = False,
+    told: bool = False,
 ) -> None:
     del context.owned[owned.website, owned.switch]
-    disown(conn, owned.website, owned.switch, context.now, reason, leaves=leaves)
+    disown(conn, owned.website, owned.switch, context.now, reason, leaves=leaves, told=told)
 
 
 def _intervened(
@@ -220,7 +225,7 @@ def _intervened(
     _leave_alone(conn, status, site, owned.switch)
     title = texts.intervened(site.name, who, owned.switch, now_is)
     had, leaves = texts.had_set(owned), texts.LEFT_ALONE[owned.switch]
-    say(conn, status, site, title, had, leaves, icon="🔵")
+    say(conn, status, site, title, had, leaves, kind=PERSON, icon="🔵")
 
 
 def _leave_alone(conn: Connection, status: BudgetStatus, site: Site, switch: Switch) -> None:
@@ -233,9 +238,9 @@ def mark_of(site: Site, switch: Switch) -> str:
     """The name under which the store keeps that the bot leaves the website's switch alone."""
     match switch:
         case "recording":
-            return f"aside {site.id}"
+            return f"{ASIDE} {site.id}"
         case "recording_rate":
-            return f"aside {site.id} recording_rate"
+            return f"{ASIDE} {site.id} recording_rate"
         case _:
             assert_never(switch)
 
@@ -281,7 +286,7 @@ def _started_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
     who = context.changed_by(site.id, "recording")
     title = texts.intervened(site.name, who, "recording", str(state.status))
     used = f"{texts.figure(status.used, status.budget)} used"
-    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"], icon="🔵")
+    say(conn, status, site, title, used, texts.LEFT_ALONE["recording"], kind=PERSON, icon="🔵")
 
 
 def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> None:
@@ -300,6 +305,7 @@ def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
             f"{site.name} was stopped{f' by the rule {rule}' if rule else ', not by the bot'}",
             f"{texts.figure(status.used, status.budget)} used",
             f"It stays stopped until it is started by hand: {texts.ONLY_ITS_OWN}",
+            kind=PERSON,
         )  # fmt: skip
     new_period = status.mark and status.mark.period != status.period.name
     if new_period and _had_stopped(conn, status):
@@ -308,6 +314,7 @@ def _stopped_by_others(conn: Connection, status: BudgetStatus, site: Site) -> No
             f"{site.name} stays stopped in the new period",
             f"{f'The rule {rule}' if rule else 'Somebody else'} stopped it, and "
             f"{texts.ONLY_ITS_OWN}",
+            kind=PERSON,
         )  # fmt: skip
 
 

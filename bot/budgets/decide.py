@@ -94,6 +94,9 @@ def _note_changes(conn: Connection, status: BudgetStatus) -> None:
     record(conn, status.context.now, notes)
 
 
+RENAMED = "website.renamed"
+
+
 def _say_renamed(conn: Connection, status: BudgetStatus) -> None:
     """Note the websites that have another name since the last poll, and say what follows."""
     known = {line.id: line.name for line in status.mark.websites} if status.mark else {}
@@ -103,13 +106,13 @@ def _say_renamed(conn: Connection, status: BudgetStatus) -> None:
             continue
         title = f"{old} is now called {site.name}"
         if names_site(status.budget.websites, site):
-            note = Note(kind="website.renamed", rule=status.owner, website=site.id, text=title)
+            note = Note(kind=RENAMED, rule=status.owner, website=site.id, text=title)
             record(conn, status.context.now, [note])
             continue
         name, end = texts.name(status.budget), texts.day(status.period.end)
         counts = f"{name} counts it until the period ends on {end}"
         add = f"To keep it in the budget, add {site.name} to its websites"
-        say(conn, status, site, title, counts, add)
+        say(conn, status, site, title, counts, add, kind=RENAMED)
 
 
 # What became of switches
@@ -479,7 +482,7 @@ def _remember(conn: Connection, status: BudgetStatus, paced: bool) -> None:
     """Save the budget's status; `paced`: its rate was changed in this poll."""
     context, budget = status.context, status.budget
     last = status.mark.paced if status.mark else None
-    done = budget_steps_done(conn, status.owner, status.period.name)
+    done = budget_steps_done(conn, status.owner, status.period.name, status.begins)
     mark = BudgetMark(
         at=context.now,
         period=status.period.name,

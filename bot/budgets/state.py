@@ -388,6 +388,11 @@ class BudgetStatus:
         return 100.0 if state.rate is None else float(state.rate)
 
     @property
+    def begins(self) -> datetime:
+        """When the period began."""
+        return self.period.begins(self.context.zone)
+
+    @property
     def end(self) -> datetime:
         """When the period is over."""
         return self.period.ends(self.context.zone)
@@ -472,7 +477,7 @@ def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> B
         period=period,
         counted=dataclasses.replace(counted, left=left),
         used=core.total(sums, period) + sum(each.kept or 0 for each in left),
-        done=budget_steps_done(conn, owner(budget), period.name),
+        done=budget_steps_done(conn, owner(budget), period.name, period.begins(context.zone)),
         mark=budget_mark(conn, budget.id),
         histories={site: visitors(conn, site, since) for site in counted.ids},
     )

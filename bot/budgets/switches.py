@@ -88,7 +88,7 @@ def switch(
             switch=change.switch,
             to=change.to,
             owner=status.owner,
-            reason=f"{status.owner}: {reason}",
+            reason=reason,
             undo=undo,
             period=status.period.name,
             steps=tuple(steps.get(change.switch, ())),
@@ -135,7 +135,7 @@ def _match(
     )
     steps = [
         NewStep(key=step.key, rank=step.rank, lane=step.lane, kind=step.action.kind,
-                params=step.action.model_dump_json(), due=context.now)
+                params=step.action.stored(), due=context.now)
         for step in outbox_steps(actions, subject, key, context.routing.channel)
     ]  # fmt: skip
     return NewMatch(
@@ -163,14 +163,13 @@ def post(
     awaits: Sequence[Awaited] = (),
     severity: Severity = "info",
 ) -> None:
-    """Post, once for all these websites; without posts only to the audit log.
+    """Post, once for all these websites; always in the audit log.
 
     The posts wait for the switches of `awaits` and say what became of them.
     """
-    context = status.context
+    context, text = status.context, "; ".join((title, *why))
+    record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
     if not posts:
-        text = "; ".join((title, *why))
-        record(conn, context.now, [Note(kind="budget.step", rule=status.owner, text=text)])
         return
     site = sites[0] if sites else Site(id="", name="")
     if len(sites) > 1:
@@ -190,11 +189,20 @@ def post(
 
 
 def say(
-    conn: Connection, status: BudgetStatus, site: Site, title: str, *lines: str, icon: str = "🔶"
+    conn: Connection,
+    status: BudgetStatus,
+    site: Site,
+    title: str,
+    *lines: str,
+    kind: str = "website.note",
+    icon: str = "🔶",
 ) -> None:
-    """Tell people where the budget posts, else in the ops channel; always in the audit log."""
+    """Tell people where the budget posts, else in the ops channel; always in the audit log.
+
+    `kind` is that of the entry in the audit log.
+    """
     context = status.context
-    note = Note(kind="website.person", rule=status.owner, website=site.id, text=title,
+    note = Note(kind=kind, rule=status.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
     own = tuple(to for to, post in status.posts.items() if post.service == "slack")
@@ -274,8 +282,8 @@ def _settled(
     wanted = STATUS.get(pending.to, pending.to)
     as_wanted = state is not None and state.shows(pending.switch, wanted) is True
     if pending.undo and (took_effect or as_wanted):
-        reason = "undone" if took_effect else "undone by somebody else"
-        disown(conn, website, pending.switch, now, f"{reason} ({pending.reason})")
+        by = "" if took_effect else ", by somebody else"
+        disown(conn, website, pending.switch, now, f"{wanted} again, {pending.reason}{by}")
     elif not pending.undo and took_effect:
         _own(conn, website, pending, result, now)
     failed = outcome is not None and not performed and not as_wanted

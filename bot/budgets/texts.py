@@ -207,5 +207,5 @@ def stays(owned: Ownership) -> str:
 
 def had_set(owned: Ownership) -> str:
     """What the budget had set, and why."""
-    _budget, _, why = owned.reason.removeprefix(BUDGET).partition(": ")
-    return f"The budget had set it to {owned.set_to}: {why or owned.reason}."
+    why = owned.reason.removeprefix(f"{owned.owner}: ")  # stores of the first version have it
+    return f"The budget had set it to {owned.set_to}: {why}."

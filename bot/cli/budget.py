@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from bot.budgets.state import BudgetMark, SiteLine
     from bot.store import Connection
@@ -178,7 +180,7 @@ def summary(found: "Sequence[BudgetView]", zone: Any) -> None:
 
     if found:
         output.line()
-        output.line(output.counted(len(found), "budget"))
+        output.line(counted(len(found), "budget"))
     for view in found:
         output.line(f"  {headline(view.id, view.mark)}")
         output.line(f"    {outlook(view.mark, zone)}")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from bot.store import Connection
 
@@ -44,11 +46,11 @@ def run(args: Namespace) -> int:
         done = {"cancelled": cancelled, "running": found.running, "left": found.restoring}
         output.document(done)
         return 0
-    print(f"cancelled {output.counted(cancelled, 'action')}" if cancelled else "nothing waits")
+    print(f"cancelled {counted(cancelled, 'action')}" if cancelled else "nothing waits")
     if found.running:
-        print(f"{output.counted(found.running, 'action')} running now, not cancelled")
+        print(f"{counted(found.running, 'action')} running now, not cancelled")
     if found.restoring:
-        left = output.counted(found.restoring, "end", "ends")
+        left = counted(found.restoring, "end", "ends")
         print(f"{left} of shares still to come; to cancel one, give its number")
     return 0
 

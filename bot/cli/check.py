@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.cli.check_online import Findings
@@ -302,10 +303,10 @@ def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset
                 output.line(text)
         files = {rule.file for rule in rules.written}
         files |= {it.file for it in rules.budgets} | {it.file for it in rules.reports}
-        counts = [output.counted(len(rules.rules), "rule")]
-        counts += [output.counted(len(rules.budgets), "budget")] if rules.budgets else []
-        counts += [output.counted(len(rules.reports), "weekly report")] if rules.reports else []
-        output.line(f"ok: {listed(counts, 'and')} in {output.counted(len(files), 'file')}")
+        counts = [counted(len(rules.rules), "rule")]
+        counts += [counted(len(rules.budgets), "budget")] if rules.budgets else []
+        counts += [counted(len(rules.reports), "weekly report")] if rules.reports else []
+        output.line(f"ok: {listed(counts, 'and')} in {counted(len(files), 'file')}")
         if rules.disabled:
             output.line(f"disabled: {', '.join(rule.id for rule in rules.disabled)}")
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from bot.errors import BadCredentials, BotError, ConfigError, StoreError, Unreachable
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from datetime import timedelta
+
     from bot.config import Settings
     from bot.rules.model import RuleSet
     from bot.store import Place, Store
@@ -78,12 +81,29 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
     "" is the account of a configuration without `[accounts]`. A command that contacts nobody
     (`offline`) needs no API key. Raises ConfigError with every problem.
     """
-    from bot.config import load_accounts
-    from bot.logs import scrubber
+    from bot.config.load import load_accounts
 
     path = config_path(args)
+    with _explained(path):
+        return _redacted(load_accounts(path, os.environ, secrets_dirs(), offline=offline))
+
+
+async def accounts_apart(
+    args: Namespace, child: "Process", patience: "timedelta | None" = None
+) -> "dict[str, Settings]":
+    """The same, read by a process of `bot.rule_reader`: for a daemon."""
+    from bot.rule_reader import read_configuration
+
+    path = config_path(args)
+    with _explained(path):
+        return _redacted(await read_configuration(child, path, secrets_dirs(), patience))
+
+
+@contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    """Within, an error says what to do if there is no configuration file."""
     try:
-        loaded = load_accounts(path, os.environ, secrets_dirs(), offline=offline)
+        yield
     except ConfigError as error:
         if path is None:
             raise ConfigError(
@@ -91,9 +111,15 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
                 f"with --config or BOT_CONFIG\n{error}"
             ) from None
         raise
-    for name, each in loaded.items():
+
+
+def _redacted(accounts: "dict[str, Settings]") -> "dict[str, Settings]":
+    """The same accounts, after their secrets are known to the scrubber."""
+    from bot.logs import scrubber
+
+    for name, each in accounts.items():
         scrubber.register(each.secrets(), name)
-    return loaded
+    return accounts
 
 
 def configured(args: Namespace) -> bool:
@@ -116,8 +142,8 @@ def rules(
     tests must pass, as the daemon wants it. Raises ConfigError or
     RuleErrors with every problem.
     """
+    from bot.actions.base import Allowed
     from bot.config.settings import allowed
-    from bot.rules.files.actions import Allowed
     from bot.rules.files.load import load
 
     # A command ends soon, and rule files become very many objects, none of them garbage.

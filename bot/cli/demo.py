@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from bot.cli.init import example_rules
 from bot.cli.main import positive
 from bot.errors import StoreError
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.cli.status import Status
@@ -117,7 +118,7 @@ def demo_settings(
 
     `page`: serve the status page on a free port.
     """
-    from bot.config import load
+    from bot.config.load import load
     from bot.logs import scrubber
 
     settings = load(
@@ -189,7 +190,7 @@ async def _polled_store(url: str, stop: asyncio.Event) -> "Store | None":
 async def _follow(
     store: "Store", stop: asyncio.Event, seconds: float, say: Say, advance: Advance
 ) -> None:
-    from bot.cli.output import counted
+    from bot.messages.text import counted
     from bot.store.audit import history
     from bot.store.recordings import website_names
 
@@ -363,7 +364,7 @@ def action_counts(steps: "Mapping[tuple[str, StepStatus], int]") -> str:
 def show(report: Report) -> None:
     """Print the report, for somebody who sees the bot for the first time."""
     from bot.cli import history, output, status
-    from bot.cli.output import counted
+    from bot.messages.text import counted
 
     matches = sum(line.matches for line in report.status.rules)
     _heading("What the bot did")
@@ -436,7 +437,7 @@ def _show_posts(posts: Sequence[tuple[str, str]]) -> None:
         output.line()
     for channel in dict.fromkeys(channel for channel, _ in posts):
         texts = [text for to, text in posts if to == channel]
-        output.line(f"  #{channel.lstrip('#')}: {output.counted(len(texts), 'message')}")
+        output.line(f"  #{channel.lstrip('#')}: {counted(len(texts), 'message')}")
         # One of each title first.
         titles = dict.fromkeys(text.partition("\n")[0] for text in texts)
         firsts = [next(text for text in texts if text.startswith(title)) for title in titles]

@@ -9,6 +9,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -130,8 +132,8 @@ def _show_plans(rule: "Rule", plans: "list[tuple[Site, Plan, Plan]]") -> None:
         output.line(f"{some(names)}: calls for {rule.id} alone")
         for text in lines(own):
             output.line(f"  {text}")
-        rules = output.counted(len(every.rules), "rule")
-        output.line(f"  all {rules} together: {output.counted(every.calls, 'call')}")
+        rules = counted(len(every.rules), "rule")
+        output.line(f"  all {rules} together: {counted(every.calls, 'call')}")
     if not plans:
         output.line(f"{rule.id} watches no website of this account")
 
@@ -301,7 +303,7 @@ def _show(rule: "Rule", found: Result) -> None:
         output.line("API calls of the rule's polls")
         for text in needs.lines(found.plan):
             output.line(f"  {text}")
-    output.line(f"this explanation took {output.counted(found.calls, 'API call')}")
+    output.line(f"this explanation took {counted(found.calls, 'API call')}")
 
 
 def _not_found(looked: "tuple[Site, ...]") -> str:

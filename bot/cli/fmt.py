@@ -9,6 +9,8 @@ from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from pathlib import Path
 
+from bot.messages.text import counted
+
 EXAMPLE = "mouseflow-bot fmt\nmouseflow-bot fmt --check rules/checkout.yaml"
 
 
@@ -56,7 +58,7 @@ def run(args: Namespace) -> int:
         output.line(f"{'would format' if args.check else 'formatted'} {name}")
     if toml:
         output.line(f"TOML files are not formatted: {', '.join(toml)}")
-    output.line(f"{output.counted(same, 'file')} unchanged")
+    output.line(f"{counted(same, 'file')} unchanged")
     return 1 if bad or (args.check and changed) else 0
 
 

@@ -199,12 +199,22 @@ def _url(given: "Mapping[str, Callable[[], str]]", name: str) -> str:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return _start(file).decode().strip() if file.is_file() else ""
+
+
+def _start(path: Path) -> bytes:
+    from bot.rules.files.disk import read_bytes
+
+    if path.is_file():
+        return read_bytes(path)
+    from bot.config.load import read_start  # a slow import, for a pipe
+
+    return read_start(path)
 
 
 def _written(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(_start(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}  # the running daemon has read a valid one
 

@@ -30,11 +30,18 @@ KINDS = (
     "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
     "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
     "step.superseded", "step.withheld", "suppressed",
-    "website.held", "website.listed", "website.person", "website.released", "website.renamed",
+    "website.held", "website.listed", "website.note", "website.person", "website.released",
+    "website.renamed",
 )  # fmt: skip
 """Kinds of entries; a kind that is not here is known if the log has it."""
 
-SHOWN = {"step.folded": "step.digested", "step.put_off": "step.waits"}
+SHOWN = {
+    "level.held": "alert.held",
+    "level.no_history": "alert.no_history",
+    "level.not_recorded": "alert.not_recorded",
+    "step.folded": "step.digested",
+    "step.put_off": "step.waits",
+}
 """Names for people of kinds that the store calls otherwise; `--kind` takes both."""
 _STORED = {shown: kind for kind, shown in SHOWN.items()}
 

@@ -54,8 +54,8 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
 
     if daemon_runs(settings.store.url):
         flow = settings.mouseflow
-        slower = flow.model_copy(update={"requests_per_second": flow.requests_per_second / 2})
-        settings = settings.model_copy(update={"mouseflow": slower})
+        slower = replace(flow, requests_per_second=flow.requests_per_second / 2)
+        settings = replace(settings, mouseflow=slower)
     with auth_errors(settings):
         async with open_clients(settings) as out:
             asking = out.reading

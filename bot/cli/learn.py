@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import ConfigError, Gone
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -51,9 +52,7 @@ def run(args: Namespace) -> int:
         learnt = asyncio.run(_learn(settings, rules, rule, new))
     if gone := len(new) - len(learnt):
         are = "is" if gone == 1 else "are"
-        output.line(
-            f"{output.counted(gone, 'recording')} {are} no longer in Mouseflow and left out"
-        )
+        output.line(f"{counted(gone, 'recording')} {are} no longer in Mouseflow and left out")
     if not learnt:
         return 0
     for each in learnt:
@@ -64,7 +63,7 @@ def run(args: Namespace) -> int:
             output.line(each.line)
         return 0
     written(Path(rule.file), rule, learnt)
-    tests = output.counted(len(learnt), "test")
+    tests = counted(len(learnt), "test")
     output.line(f"{rule.file}: {tests} added; change the rule until `mouseflow-bot test` passes")
     if knobs(rule):
         output.line(f"`mouseflow-bot tune {rule.id}` suggests a threshold that avoids them")

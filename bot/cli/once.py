@@ -198,7 +198,7 @@ def _show_would(calls: Sequence[str], posts: Sequence[tuple[str, str]], start: s
 
 
 def _summary(did: "OnceResult", matched: int) -> str:
-    from bot.cli.output import counted
+    from bot.messages.text import counted
 
     drained = did.drained
     seen = f"{counted(did.websites, 'website')}, {counted(matched, 'match', 'matches')}"

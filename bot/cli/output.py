@@ -212,11 +212,6 @@ def span(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 rule`, `12 rules`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def in_batches(batch: Callable[[], T]) -> Iterator[T]:
     """What each batch returns, until one is falsy; the daemon can write in between."""
     while done := batch():

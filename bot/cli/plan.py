@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bot.cli.history_context import moment
 from bot.errors import ConfigError
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,7 +249,7 @@ def _show(
     output.line(rule_diff.differing(changes) if running.digests else told)
     output.table(rule_diff.rows(changes))
     if earlier:
-        matches = output.counted(earlier, "match", "matches")
+        matches = counted(earlier, "match", "matches")
         output.line(
             f"{matches} from before the bot's first poll left out, so all figures are too low; "
             "`mouseflow-bot replay` with the same --since counts them too"

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from bot.config import Settings
     from bot.domain.subjects import Site
@@ -162,7 +164,7 @@ def show_plan(polling: PollingPlan) -> None:
         now = polling.round
         least = now.websites / now.wished.total_seconds()
         output.line(
-            f"  {output.counted(now.websites, 'website')} every {lasting(now.wished)}: "
+            f"  {counted(now.websites, 'website')} every {lasting(now.wished)}: "
             f"at least {least:.3g} requests/s (limit {now.rate:g})"
         )
         if now.slow:
@@ -183,8 +185,8 @@ def show_plan(polling: PollingPlan) -> None:
         output.table(
             (
                 cost.rule,
-                output.counted(cost.calls, "call"),
-                output.counted(cost.websites, "website"),
+                counted(cost.calls, "call"),
+                counted(cost.websites, "website"),
             )
             for cost in polling.costs
         )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from bot.config import Settings
     from bot.delivery.rebuild import Book
@@ -59,12 +61,12 @@ def run(args: Namespace) -> int:
         output.document(done)
         return 0
     if requeued or resumed or refused:
-        print(f"requeued {output.counted(requeued, 'dead letter')}")
+        print(f"requeued {counted(requeued, 'dead letter')}")
         output.show(groups, now)
     else:
         print(f"no dead letters{' of these rules' if rules else ''}")
     for reason, count in refused.items():
-        output.line(f"not requeued: {output.counted(count, 'dead letter')}, {reason}")
+        output.line(f"not requeued: {counted(count, 'dead letter')}, {reason}")
     if groups and book is None:
         print("the rule files have errors: requeued as they were; see `mouseflow-bot check`")
     for rule in resumed:

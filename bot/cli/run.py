@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from asyncio.subprocess import Process
+    from collections.abc import Awaitable, Callable, Mapping
 
     from bot.config import Settings
 
@@ -42,49 +43,78 @@ def run(args: Namespace) -> int:
     """Run until a signal; returns the exit code."""
     _exit_on_signals()  # before the slow imports; PID 1 has no default handlers
     gc.disable()  # imports make a hundred thousand objects, and none of them is garbage
-    from bot import logs
-    from bot.cli.context import accounts, settings
-
-    configured = accounts(args)
-    first = next(iter(configured.values()))
-    logs.configure(first.log.format, first.log.level)
-
     import asyncio
 
-    async def watch() -> None:
+    asyncio.run(_run(args))
+    return 0
+
+
+async def _run(args: Namespace) -> None:
+    import asyncio
+
+    from bot import logs
+    from bot.cli.context import accounts_apart
+    from bot.rule_reader import end_process, start_process
+
+    child = await start_process()
+    try:
+        reading = asyncio.create_task(accounts_apart(args, child))
+        await asyncio.sleep(0)  # sends the request
+        from bot import daemon  # noqa: F401 - the slow import, while the process reads
+
+        configured = await reading
+        first = next(iter(configured.values()))
+        logs.configure(first.log.format, first.log.level)
         stop, reload = asyncio.Event(), asyncio.Event()
         _handle_signals(asyncio.get_running_loop(), stop, reload)
         limit = asyncio.create_task(_limit_stop(stop))
         try:
             if "" in configured:
-                await _watch_one(first, stop, reload, partial(settings, args))
+                await _watch_one(first, stop, reload, partial(_again, args), child)
             else:
-                await _watch_several(configured, stop, reload, partial(accounts, args))
+                await end_process(child)  # each account has a process for its rules
+                await _watch_several(configured, stop, reload, partial(_all_again, args))
         finally:
             limit.cancel()
+    finally:
+        await end_process(child)
 
-    asyncio.run(watch())
-    return 0
+
+async def _all_again(args: Namespace) -> "dict[str, Settings]":
+    """The settings as they are now; raises BotError."""
+    from bot.cli.context import accounts_apart
+    from bot.rule_reader import PATIENCE, end_process, start_process
+
+    child = await start_process()
+    try:
+        return await accounts_apart(args, child, PATIENCE)
+    finally:
+        await end_process(child)
+
+
+async def _again(args: Namespace) -> "Settings":
+    """The same for the account that is meant."""
+    from bot.cli.context import chosen
+
+    return chosen(args, await _all_again(args))
 
 
 async def _watch_one(
     settings: "Settings",
     stop: "asyncio.Event",
     reload: "asyncio.Event",
-    again: "Callable[[], Settings]",
+    again: "Callable[[], Awaitable[Settings]]",
+    child: "Process",
 ) -> None:
     import asyncio
 
+    from bot import daemon
     from bot.cli.context import lock_file
     from bot.config.settings import allowed
     from bot.rule_reader import ProcessReader
 
-    reader = ProcessReader(settings.rules.paths, allowed(settings))
-    await reader.start_process()  # it gets ready during the slow import
-
-    from bot import daemon
-
     _freeze()
+    reader = ProcessReader(settings.rules.paths, allowed(settings), started=[child])
     heartbeat = asyncio.create_task(beat(lock_file(settings.store.url)))
     try:
         await daemon.run(settings, stop=stop, reload=reload, reader=reader, reread=again)
@@ -96,7 +126,7 @@ async def _watch_several(
     accounts: "Mapping[str, Settings]",
     stop: "asyncio.Event",
     reload: "asyncio.Event",
-    again: "Callable[[], dict[str, Settings]]",
+    again: "Callable[[], Awaitable[dict[str, Settings]]]",
 ) -> None:
     from bot import supervisor
     from bot.cli.context import lock_file

@@ -7,6 +7,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from bot.messages.text import counted
+
 if TYPE_CHECKING:
     from bot.store import Connection
 
@@ -84,4 +86,4 @@ def _show_end(rule: str, held: int | None, *, as_json: bool) -> None:
         print(f"{rule}: not snoozed")
     else:
         digest = ", one digest lists them" if held else ""
-        print(f"{rule}: snooze ended; {output.counted(held, 'post')} held back{digest}")
+        print(f"{rule}: snooze ended; {counted(held, 'post')} held back{digest}")

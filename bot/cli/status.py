@@ -18,6 +18,7 @@ from bot.cli.polling_plan import (
     plan_rules,
     show_plan,
 )
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.cli.budget import BudgetView
@@ -364,13 +365,13 @@ def show_replicas(replicas: "Sequence[Replica]", names: Mapping[str, str], now: 
         return
     from bot.cli import output
 
-    output.line(f"{output.counted(len(replicas), 'bot')} on this store")
+    output.line(f"{counted(len(replicas), 'bot')} on this store")
     output.table(
         (
             it.name,
             "leads" if it.leads else "",
             f"{it.version}, since {output.ago(it.started, now).removesuffix(' ago')}",
-            f"{output.counted(len(it.websites), 'website')}: "
+            f"{counted(len(it.websites), 'website')}: "
             + ", ".join(sorted(names.get(key, key) for key in it.websites)[:3])
             + "…" * (len(it.websites) > 3),
             "other rules than the one that leads" if it.differs else "",
@@ -392,7 +393,7 @@ def show(status: Status) -> None:
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
     for kind, count in status.odd.items():
-        named = output.counted(count, "recording")
+        named = counted(count, "recording")
         output.line(f"  {named} {ODD[kind]} in the last 24 h: `history --kind {kind}`")
     output.line()
     show_rules(status)
@@ -414,7 +415,7 @@ def show(status: Status) -> None:
     output.table(
         (lane.lane, f"on hold until {output.moment(lane.paused_until)}", lane.reason)
         if lane.paused_until
-        else (lane.lane, output.counted(lane.failures, "failure"), lane.reason)
+        else (lane.lane, counted(lane.failures, "failure"), lane.reason)
         for lane in status.lanes
     )
     if status.waiting:
@@ -442,7 +443,7 @@ def show_failing(status: Status) -> None:
 
     if not status.failing:
         return
-    output.line(f"failing: {output.counted(status.failing_total, 'poll')}")
+    output.line(f"failing: {counted(status.failing_total, 'poll')}")
     causes: dict[str, list[Failing]] = {}
     for it in status.failing:
         # The reason of an outage names the request, so it differs from website to website.
@@ -472,7 +473,7 @@ def show_troubles(status: Status) -> None:
     from bot.messages.ops import what
 
     for it in status.troubles:
-        waits = output.counted(it.waiting, "action")
+        waits = counted(it.waiting, "action")
         output.line(f"{what(it.cause, it.place)}: {waits} waiting")
         since = f"since {output.moment(it.since)} ({output.ago(it.since, status.now)})"
         output.table(((since, it.reason, it.remedy),))
@@ -484,7 +485,13 @@ def show_configuration(status: Status) -> None:
 
     if broken := status.broken_configuration:
         since = output.ago(broken.since, status.now)
-        output.line(f"configuration not reloaded {since}: it has errors; the previous one is used")
+        if broken.removed:
+            output.line(f"{broken.reason}, noticed {since}: it runs until the bot restarts")
+            return
+        whose = f" of the bot {broken.bot}" if broken.bot else ""
+        output.line(
+            f"configuration{whose} not reloaded {since}: it has errors; the previous one is used"
+        )
         output.table((line,) for line in broken.reason.splitlines())
 
 
@@ -492,11 +499,11 @@ def show_rules(status: Status) -> None:
     """Print the rules that have run, and whether newer rule files were rejected."""
     from bot.cli import output
 
-    output.line(output.counted(len(status.rules), "rule"))
+    output.line(counted(len(status.rules), "rule"))
     output.table(
         (
             line.rule,
-            output.counted(line.matches, "match", "matches"),
+            counted(line.matches, "match", "matches"),
             f"{line.matches_today} in the last 24 h"
             + f", {line.ended} ended" * bool(line.ended)
             + (f", {line.useful.text}" if line.useful else ""),
@@ -509,8 +516,7 @@ def show_rules(status: Status) -> None:
     if status.rules_gone:
         output.line("no longer in the files")
         output.table(
-            (line.rule, output.counted(line.matches, "match", "matches"))
-            for line in status.rules_gone
+            (line.rule, counted(line.matches, "match", "matches")) for line in status.rules_gone
         )
     if rejected := status.rejected_rules:
         what, active = "new rules", "the previous rules stay active"
@@ -527,12 +533,12 @@ def _rule_state(line: RuleLine, now: datetime) -> str:
     if line.paused_at:
         return f"paused {output.ago(line.paused_at, now)}: {line.paused_why}"
     if line.snoozed_until:
-        held = output.counted(line.snoozed, "post")
+        held = counted(line.snoozed, "post")
         return f"snoozed, ends {output.ago(line.snoozed_until, now)}, {held} held back"
     if line.sessions and line.settles:
         when = "now" if line.settles <= now else output.ago(line.settles, now)
         return (
-            f"waits until sessions are settled: {output.counted(line.sessions, 'live session')}, "
+            f"waits until sessions are settled: {counted(line.sessions, 'live session')}, "
             f"the first {when}"
         )
     return ""
@@ -549,7 +555,7 @@ def _show_watermarks(watermarks: Sequence[Watermark], now: datetime) -> None:
     for source in sources:
         marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
         late = ", ".join(f"{mark.website} {output.ago(mark.read, now)}" for mark in marks[:_OLDEST])
-        output.line(f"  {source} of {output.counted(len(marks), 'website')}, oldest: {late}")
+        output.line(f"  {source} of {counted(len(marks), 'website')}, oldest: {late}")
 
 
 def show_dead_letters(status: Status) -> None:
@@ -557,7 +563,7 @@ def show_dead_letters(status: Status) -> None:
     from bot.cli import output
     from bot.cli import output as dead_letters
 
-    output.line(output.counted(status.queue.dead, "dead letter"))
+    output.line(counted(status.queue.dead, "dead letter"))
     if not status.dead:
         return
     dead_letters.show(status.causes, status.now, remedies=True)

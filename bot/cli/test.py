@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import ConfigError
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.rules.model import Sample
@@ -62,10 +63,10 @@ def run(args: Namespace) -> int:
         tested = len({result.rule for result in results})
         if results:
             outcome = f"{len(failed)} failed" if failed else "all passed"
-            tried_rules = output.counted(tested, "rule")
-            output.line(f"{output.counted(len(results), 'test')} of {tried_rules}: {outcome}")
+            tried_rules = counted(tested, "rule")
+            output.line(f"{counted(len(results), 'test')} of {tried_rules}: {outcome}")
         else:
-            rule_count = output.counted(len(chosen), "rule")
+            rule_count = counted(len(chosen), "rule")
             output.line(f"no tests found in {rule_count}; write them under tests:")
         for each in loud:
             output.line(
@@ -74,7 +75,7 @@ def run(args: Namespace) -> int:
             )
         if args.quiet_on:
             said = f"{len(loud)} unwanted" if loud else "no match"
-            output.line(f"{output.counted(len(samples), 'sample')}: {said}")
+            output.line(f"{counted(len(samples), 'sample')}: {said}")
     return 1 if failed or loud or not (results or samples) else 0
 
 

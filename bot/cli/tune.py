@@ -10,6 +10,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
 from bot.cli.history_context import moment
+from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,7 +199,7 @@ def _show(
             }
         )  # fmt: skip
         return
-    output.line(f"{rule.id}: matches per day by {knob.field}, over {output.counted(days, 'day')}")
+    output.line(f"{rule.id}: matches per day by {knob.field}, over {counted(days, 'day')}")
     for text in tune.chart(knob, curve):
         output.line(f"  {text}")
     for text in tune.said(knob, curve, values):
@@ -208,4 +209,4 @@ def _show(
             f"Mouseflow can't count {', '.join(uncounted)}, so these are upper limits; "
             "`mouseflow-bot replay` gives exact numbers"
         )
-    output.line(output.counted(calls, "API call"))
+    output.line(counted(calls, "API call"))

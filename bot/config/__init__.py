@@ -1,6 +1,5 @@
-"""The configuration: checked, frozen settings. The only user of pydantic_settings."""
+"""The configuration: checked, frozen settings. `load` reads them, and alone needs pydantic."""
 
-from bot.config.load import load, load_accounts
 from bot.config.settings import Settings
 
-__all__ = ["Settings", "load", "load_accounts"]
+__all__ = ["Settings"]

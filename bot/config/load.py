@@ -9,19 +9,23 @@ in the file are relative to its folder, others to the working directory.
 import difflib
 import os
 import re
+import select
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from stat import S_ISFIFO
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from bot.config.accounts import clashes, variable_of
-from bot.config.settings import Settings, keys, variable
+from bot.config.settings import SECTIONS, Settings, keys, variable
 from bot.domain.accounts import (
     ACCOUNT,
     ACCOUNTS,
@@ -36,6 +40,7 @@ from bot.errors import ConfigError
 from bot.rules.files.disk import shown
 from bot.rules.syntax import toml
 from bot.rules.syntax.nodes import MAX_BYTES, Empty, Keys, Node, Unreadable, decoded, plain
+from bot.written import Secret
 from mouseflow import proxies
 from mouseflow.proxies import is_loopback
 
@@ -70,12 +75,44 @@ def locate(root: Keys, path: tuple[str, ...]) -> tuple[int, int]:
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
+class _Given(BaseSettings):
+    """What is written, to be checked: it has the fields of `Settings` that are sections."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
+    ) -> tuple[Source, ...]:
+        """Only what `_settings` passes in: nothing else is read."""
+        return (init_settings,)
+
+
+def _sections() -> type[_Given]:
+    types = get_type_hints(Settings, include_extras=True)
+    sections: dict[str, Any] = {}
+    for each in fields(Settings):
+        make = each.default_factory
+        default = ... if make is MISSING else Field(default_factory=make)
+        sections[each.name] = (types[each.name], default)
+    return create_model("_Sections", __base__=_Given, **{it: sections[it] for it in SECTIONS})
+
+
+_Sections = _sections()
+
+
 class _Named(EnvSettingsSource):
     """Settings under names such as BOT_SLACK__CHANNEL, from any mapping of names to texts."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = {name.lower(): value for name, value in values.items()}
-        super().__init__(Settings)
+        super().__init__(_Sections)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._values
@@ -251,9 +288,14 @@ def load_accounts(
             found.append((origins[name].place(key), f"{'.'.join((ACCOUNTS, name, *key))}: {said}"))
     found.sort(key=lambda each: (each[0].line == 0, each))
     problems = [f"{place}{said}" for place, said in dict.fromkeys(found)] + problems
+    problems += [
+        f"{secret_places[name]}: it is empty"
+        for name, value in secret_values.items()
+        if not value and any(name.upper() in said for _, said in found)
+    ]
     if not found and not offline:
-        every = accounts.values()
-        problems += dict.fromkeys(it for each in every for it in network_problems(each, environ))
+        found_in = (network_problems(each, environ) for each in accounts.values())
+        problems += dict.fromkeys(chain.from_iterable(found_in))
     if problems:
         raise ConfigError("\n".join(problems))
     return {name: each.of_account(name, names) for name, each in accounts.items()}
@@ -267,7 +309,10 @@ def _settings(origins: _Origins, *, offline: bool) -> Settings:
         merged = _merged(kept, layer.values)
     if offline:
         _do_without_key(merged)
-    return _anchored(Settings(**merged), origins)
+    read = _Sections(**merged)
+    given = {name: getattr(read, name) for name in SECTIONS}
+    chose = origins.layer(("web", "listen")) is not None
+    return _anchored(Settings(**given, chose_address=chose), origins)
 
 
 def _tables(
@@ -334,7 +379,7 @@ def _given(values: Mapping[str, str]) -> dict[str, str]:
 def _do_without_key(merged: dict[str, Any]) -> None:
     account = merged["mouseflow"]
     if isinstance(account, dict) and not str(account.get("api_key") or "").strip():
-        merged["mouseflow"] = account | {"api_key": SecretStr("")}
+        merged["mouseflow"] = account | {"api_key": Secret("")}
 
 
 def _anchored(settings: Settings, origins: _Origins) -> Settings:
@@ -346,13 +391,12 @@ def _anchored(settings: Settings, origins: _Origins) -> Settings:
     folder = origins.file.parent if origins.file is not None else Path()
     if origins.from_file(("rules", "paths")):
         paths = tuple(beside(folder, path) for path in rules.paths)
-        rules = rules.model_copy(update={"paths": paths})
+        rules = replace(rules, paths=paths)
     url = url_beside(folder, store.url) if origins.from_file(("store", "url")) else store.url
     own = origins.layer(("store", "url"))
     if origins.scope and (own is None or not own.scope):
         url = url_of_account(url, origins.scope[1])
-    store = store.model_copy(update={"url": url})
-    return settings.model_copy(update={"rules": rules, "store": store})
+    return replace(settings, rules=rules, store=replace(store, url=url))
 
 
 def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
@@ -366,13 +410,43 @@ def _encodable(environ: Mapping[str, str], problems: list[str]) -> dict[str, str
     return values
 
 
+LONGEST_WAIT = 30.0
+"""Seconds to wait for what is written into a pipe."""
+
+
+def read_start(path: Path, most: int = MAX_BYTES + 1) -> bytes:
+    """Up to `most` bytes of a file, a device or a pipe; raises OSError.
+
+    Waits for those who write into the pipe, as in `<(sops -d …)`; when they are gone, or were never
+    there, it is an error, not an endless wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    ready, end = select.poll(), time.monotonic() + LONGEST_WAIT
+    ready.register(descriptor, select.POLLIN)
+    found = bytearray()
+    try:
+        while len(found) < most:
+            try:
+                part = os.read(descriptor, most - len(found))
+            except BlockingIOError:
+                if not ready.poll(max(end - time.monotonic(), 0) * 1000):
+                    raise OSError(0, f"nothing came for {LONGEST_WAIT:g} s") from None
+                continue
+            if not part:
+                break
+            found += part
+        if not found and S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(0, "nobody writes into this pipe; what came out of it is gone")
+    finally:
+        os.close(descriptor)
+    return bytes(found)
+
+
 def _written(path: Path) -> Keys:
     """The file as nodes; raises ConfigError with the place."""
     name = shown(path)
     try:
-        with path.open("rb") as opened:  # perhaps a pipe, as from `<(sops -d …)`
-            data = opened.read(MAX_BYTES + 1)
-        root = toml.parse(decoded(data))
+        root = toml.parse(decoded(read_start(path)))
     except FileNotFoundError:
         creates = "; `mouseflow-bot init` creates one" if path.name == "config.toml" else ""
         raise ConfigError(f"{name}: no such file{creates}") from None
@@ -423,9 +497,14 @@ def _secret_files(
                 continue
             try:
                 if not file.is_file():
+                    if _is_setting(name):
+                        problems.append(f"{shown(file)}: can't be read: it is not a file")
                     continue
-                with file.open(encoding="utf-8") as opened:
-                    values[name] = opened.read(_SECRET_FILE_LIMIT).strip()
+                data = read_start(file, _SECRET_FILE_LIMIT + 1)
+                if len(data) > _SECRET_FILE_LIMIT:
+                    problems.append(f"{shown(file)}: too big for a secret")
+                    continue
+                values[name] = data.decode().strip()
             except OSError as error:
                 problems.append(f"{shown(file)}: can't be read: {error.strerror}{_help(error)}")
             except UnicodeDecodeError:
@@ -433,6 +512,11 @@ def _secret_files(
             else:
                 places[name] = shown(file)
     return values, places
+
+
+def _is_setting(name: str) -> bool:
+    rest = scoped(name)[1]
+    return _names_place(rest) or rest.upper() in map(variable, keys())
 
 
 # Kubernetes sets these in every container next to a service called "bot".
@@ -502,6 +586,8 @@ def _without_others(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[s
     return left
 
 
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+"""A section, and a key of one."""
 _PLAIN = {
     "string_type": "write a text in quotes",
     "bool_type": "write true or false",
@@ -510,7 +596,7 @@ _PLAIN = {
     "float_parsing": "write a number",
     "tuple_type": 'write a list, such as ["rules"]',
     "too_short": "needs at least one",
-    "model_type": "write a table with keys",
+    "dataclass_type": "write a table with keys",
 }
 
 
@@ -523,13 +609,13 @@ def _problem(detail: ErrorDetails, origins: _Origins) -> str:
     named = origins.named(path)
     said = _words(path, detail, variable_of(named))
     name = ".".join(named)
-    unknown = detail["type"] == "extra_forbidden" and "did you mean" not in said
+    unknown = detail["type"] in _UNKNOWN and "did you mean" not in said
     return f"{_masked(name) if unknown else name}: {said}"
 
 
 def _words(path: tuple[str, ...], detail: ErrorDetails, name: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
+    if kind in _UNKNOWN:
         return ("unknown key" if len(path) > 1 else "unknown section") + _suggestion(path)
     blank = kind.endswith("_type") and path in _REQUIRED and detail["input"] is None
     if kind == "missing" or blank:
@@ -547,9 +633,7 @@ _REQUIRED = {("mouseflow", "email"), ("mouseflow", "api_key")}
 def _suggestion(path: tuple[str, ...]) -> str:
     """The closest key of the same section, else of any."""
     section, key = path[0], path[-1]
-    beside = (
-        [k for s, k in keys() if s == section] if len(path) > 1 else list(Settings.model_fields)
-    )
+    beside = [k for s, k in keys() if s == section] if len(path) > 1 else list(SECTIONS)
     if near := difflib.get_close_matches(key, beside, 1):
         return f"; did you mean {near[0]}?"
     everywhere = {k: f"{s}.{k}" for s, k in keys()}

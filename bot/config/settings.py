@@ -2,27 +2,15 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings import PydanticBaseSettingsSource as Source
-
+from bot.actions.base import Allowed
 from bot.actions.notifier import Notifier
 from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
@@ -31,9 +19,9 @@ from bot.domain.calendar import Calendar, days_of
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
-from bot.rules.files.actions import Allowed
 from bot.rules.model import Rule
 from bot.rules.units import active
+from bot.written import Check, Length, Secret, Written
 from mouseflow.proxies import is_host
 
 
@@ -130,14 +118,7 @@ def _several(value: object) -> object:
     return [each.isoformat() if isinstance(each, date) else each for each in value]
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Start = Annotated[timedelta, BeforeValidator(_start)]
-LengthOrNone = Annotated[timedelta, BeforeValidator(_length_or_none)]
-Text = Annotated[str, BeforeValidator(_stripped)]
-OptionalText = Annotated[str | None, BeforeValidator(_stripped)]
-
-
-def _one_word(value: SecretStr | None) -> SecretStr | None:
+def _one_word(value: Secret | None) -> Secret | None:
     """Refuse what no secret holds and no header may: spaces, line breaks, control characters."""
     text = value.get_secret_value() if value is not None else ""
     if any(each.isspace() or not each.isprintable() for each in text):
@@ -151,155 +132,148 @@ def _printable(value: str) -> str:
     return value
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_one_word)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_one_word)]
-Days = Annotated[str, BeforeValidator(_days)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Duration = Annotated[timedelta, Check(_duration, before=True)]
+Start = Annotated[timedelta, Check(_start, before=True)]
+LengthOrNone = Annotated[timedelta, Check(_length_or_none, before=True)]
+Text = Annotated[str, Check(_stripped, before=True)]
+OptionalText = Annotated[str | None, Check(_stripped, before=True)]
+OneWord = Annotated[Secret, Check(_stripped, before=True), Check(_one_word)]
+OptionalSecret = Annotated[Secret | None, Check(_stripped, before=True), Check(_one_word)]
+Days = Annotated[str, Check(_days, before=True)]
+Texts = Annotated[tuple[Text, ...], Check(_listed, before=True)]
+ALSO_IF_MISSING = {"validate_default": True}
+"""The check of such a key also judges that it is missing."""
 
 
-class Section(BaseModel):
+class Section(Written):
     """A table of config.toml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+def _email(value: str) -> str:
+    # A Basic user name ends at its first colon (RFC 7617).
+    if ":" in value or not value.isprintable():
+        raise ValueError("write the e-mail address of the API key")
+    return value
+
+
+def _requests_per_second(value: float) -> float:
+    if not 0 < value <= 100:  # also false for nan
+        raise ValueError("must be a number above 0 and at most 100")
+    return value
+
+
+def _base_url(value: str | None) -> str | None:
+    return None if value is None else private_address(value)
+
+
+BaseUrl = Annotated[OptionalText, Check(_base_url)]
+
+
+def _region(value: str | None, before: Mapping[str, Any]) -> str | None:
+    if value is not None and before.get("base_url") is not None:
+        raise ValueError("set region or base_url, not both")
+    if value is None and before.get("base_url", "faulty") is None:
+        raise ValueError("missing; set eu or us, the account's region")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("unknown time zone; use a name such as Europe/Copenhagen") from error
+    return value
+
+
+def _share_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
+        raise ValueError("write a URL with {token} in place of the share's token")
+    return web_address(value)
 
 
 class MouseflowSection(Section):
     """The account. Exactly one of `region` and `base_url` is given."""
 
-    base_url: OptionalText = None
-    region: Annotated[Literal["eu", "us"] | None, Field(validate_default=True)] = None
-    email: Text
-    api_key: Secret
-    time_zone: Text = "UTC"
-    requests_per_second: float = 2
-    app_url: Text = "https://app.mouseflow.com"
-    share_url: OptionalText = None
+    base_url: BaseUrl = None
+    region: Annotated[Literal["eu", "us"] | None, Check(_region, among=True)] = field(
+        default=None, metadata=ALSO_IF_MISSING
+    )
+    email: Annotated[Text, Check(_email)]
+    api_key: OneWord
+    time_zone: Annotated[Text, Check(_time_zone)] = "UTC"
+    requests_per_second: Annotated[float, Check(_requests_per_second)] = 2
+    app_url: Annotated[Text, Check(web_address)] = "https://app.mouseflow.com"
+    share_url: Annotated[OptionalText, Check(_share_url)] = None
 
-    @field_validator("email")
-    @classmethod
-    def _email(cls, value: str) -> str:
-        # A Basic user name ends at its first colon (RFC 7617).
-        if ":" in value or not value.isprintable():
-            raise ValueError("write the e-mail address of the API key")
-        return value
 
-    @field_validator("requests_per_second")
-    @classmethod
-    def _requests_per_second(cls, value: float) -> float:
-        if not 0 < value <= 100:  # also false for nan
-            raise ValueError("must be a number above 0 and at most 100")
-        return value
+def _channel(value: str | None) -> str | None:
+    if value is not None and any(each.isspace() or not each.isprintable() for each in value):
+        raise ValueError('write one channel such as "#alerts", or its id such as C0123ABCD')
+    return value
 
-    @field_validator("base_url")
-    @classmethod
-    def _base_url(cls, value: str | None) -> str | None:
-        return None if value is None else private_address(value)
 
-    @field_validator("region")
-    @classmethod
-    def _region(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("base_url") is not None:
-            raise ValueError("set region or base_url, not both")
-        if value is None and info.data.get("base_url", "faulty") is None:
-            raise ValueError("missing; set eu or us, the account's region")
-        return value
+Channel = Annotated[OptionalText, Check(_channel)]
 
-    @field_validator("time_zone")
-    @classmethod
-    def _time_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("unknown time zone; use a name such as Europe/Copenhagen") from error
-        return value
 
-    @field_validator("app_url")
-    @classmethod
-    def _app_url(cls, value: str) -> str:
-        return web_address(value)
+def _channels(value: Any) -> Any:
+    """A table, or in a variable `critical=#incidents, info=#ux`."""
+    if isinstance(value, str):
+        pairs = [each.partition("=") for each in re.split(r"[,\s]+", value) if each]
+        value = {name: channel for name, _, channel in pairs}
+    named = value if isinstance(value, dict) else {}
+    for channel in named.values():
+        _channel(channel if isinstance(channel, str) else " ")
+    if named != value or not set(named) <= set(get_args(Severity)) or "" in named.values():
+        raise ValueError('write a table such as {critical = "#incidents", info = "#ux"}')
+    return value
 
-    @field_validator("share_url")
-    @classmethod
-    def _share_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if value.count("{token}") != 1 or re.search(r"[{}]", value.replace("{token}", "")):
-            raise ValueError("write a URL with {token} in place of the share's token")
-        return web_address(value)
+
+def _bot_token(value: Secret | None) -> Secret | None:
+    if value is not None and not value.get_secret_value().isascii():
+        raise ValueError("write the token as Slack shows it (xoxb-...)")
+    return value
+
+
+def _app_token(value: Secret | None, before: Mapping[str, Any]) -> Secret | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"xapp-[!-~]+", value.get_secret_value()):
+        raise ValueError("write the app-level token as Slack shows it (xapp-...)")
+    if before.get("bot_token", "faulty") is None:
+        raise ValueError("buttons need bot_token too")
+    return value
+
+
+def _users(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"[UW][A-Z0-9]{1,20}", value) for value in values):
+        raise ValueError('write ids of people such as ["U0123ABCD"], as their profiles show')
+    return values
+
+
+def _webhook_url(value: Secret | None, before: Mapping[str, Any]) -> Secret | None:
+    if value is None:
+        return None
+    if before.get("bot_token") is not None:
+        raise ValueError("set bot_token or webhook_url, not both")
+    private_address(value.get_secret_value())
+    return value
 
 
 class SlackSection(Section):
     """Slack. Without a token or a webhook, no rule may post."""
 
-    bot_token: OptionalSecret = None
-    app_token: OptionalSecret = None
-    users: Texts = ()
-    webhook_url: OptionalSecret = None
-    channel: OptionalText = None
-    channels: dict[Severity, Text] = Field(default_factory=dict)
-    ops_channel: OptionalText = None
-    base_url: OptionalText = None
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _channels(cls, value: Any) -> Any:
-        """A table, or in a variable `critical=#incidents, info=#ux`."""
-        if isinstance(value, str):
-            pairs = [each.partition("=") for each in re.split(r"[,\s]+", value) if each]
-            value = {name: channel for name, _, channel in pairs}
-        named = value if isinstance(value, dict) else {}
-        for channel in named.values():
-            cls._channel(channel if isinstance(channel, str) else " ")
-        if named != value or not set(named) <= set(get_args(Severity)) or "" in named.values():
-            raise ValueError('write a table such as {critical = "#incidents", info = "#ux"}')
-        return value
-
-    @field_validator("channel", "ops_channel")
-    @classmethod
-    def _channel(cls, value: str | None) -> str | None:
-        if value is not None and any(each.isspace() or not each.isprintable() for each in value):
-            raise ValueError('write one channel such as "#alerts", or its id such as C0123ABCD')
-        return value
-
-    @field_validator("bot_token")
-    @classmethod
-    def _bot_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().isascii():
-            raise ValueError("write the token as Slack shows it (xoxb-...)")
-        return value
-
-    @field_validator("app_token")
-    @classmethod
-    def _app_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None:
-            return None
-        if not re.fullmatch(r"xapp-[!-~]+", value.get_secret_value()):
-            raise ValueError("write the app-level token as Slack shows it (xapp-...)")
-        if info.data.get("bot_token", "faulty") is None:
-            raise ValueError("buttons need bot_token too")
-        return value
-
-    @field_validator("users")
-    @classmethod
-    def _users(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[UW][A-Z0-9]{1,20}", value) for value in values):
-            raise ValueError('write ids of people such as ["U0123ABCD"], as their profiles show')
-        return values
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _webhook_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None:
-            return None
-        if info.data.get("bot_token") is not None:
-            raise ValueError("set bot_token or webhook_url, not both")
-        private_address(value.get_secret_value())
-        return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url(cls, value: str | None) -> str | None:
-        return None if value is None else private_address(value)
+    bot_token: Annotated[OptionalSecret, Check(_bot_token)] = None
+    app_token: Annotated[OptionalSecret, Check(_app_token, among=True)] = None
+    users: Annotated[Texts, Check(_users)] = ()
+    webhook_url: Annotated[OptionalSecret, Check(_webhook_url, among=True)] = None
+    channel: Channel = None
+    channels: Annotated[dict[Severity, Text], Check(_channels, before=True)] = field(
+        default_factory=dict
+    )
+    ops_channel: Channel = None
+    base_url: BaseUrl = None
 
     @property
     def configured(self) -> bool:
@@ -314,20 +288,30 @@ class SlackSection(Section):
         return self.ops_channel or self.channel or ("" if self.webhook_url is not None else None)
 
 
+def _paths(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_printable(value) for value in values)
+
+
 class RulesSection(Section):
     """Where the rule files are, and what holds for all rules.
 
     `holidays` are days, and spans of days, that are not compared with other weeks.
     """
 
-    paths: Texts = Field(("rules",), min_length=1)
+    paths: Annotated[tuple[Text, ...], Length(1), Check(_listed, before=True), Check(_paths)] = (
+        "rules",
+    )
     allow_delete: bool = False
-    holidays: Annotated[tuple[Days, ...], BeforeValidator(_listed)] = ()
+    holidays: Annotated[tuple[Days, ...], Check(_listed, before=True)] = ()
 
-    @field_validator("paths")
-    @classmethod
-    def _paths(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_printable(value) for value in values)
+
+def _not_too_often(value: timedelta) -> timedelta:
+    if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
+        raise ValueError("from 100ms to 1d")
+    return value
+
+
+Interval = Annotated[Duration, Check(_not_too_often)]
 
 
 class PollSection(Section):
@@ -338,37 +322,29 @@ class PollSection(Section):
     views with lists, if the server returns them.
     """
 
-    recordings: Duration = timedelta(seconds=60)
-    feedback: Duration = timedelta(minutes=5)
-    reports: Duration = timedelta(minutes=15)
+    recordings: Interval = timedelta(seconds=60)
+    feedback: Interval = timedelta(minutes=5)
+    reports: Interval = timedelta(minutes=15)
     settle: Duration = timedelta(minutes=35)
     start: Start = timedelta()
     marks: LengthOrNone = timedelta(days=1)
     expand: bool = True
 
-    @field_validator("recordings", "feedback", "reports")
-    @classmethod
-    def _not_too_often(cls, value: timedelta) -> timedelta:
-        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
-            raise ValueError("from 100ms to 1d")
-        return value
+
+def _hours(values: tuple[str, ...]) -> tuple[str, ...]:
+    week = timedelta(days=7)
+    found = Calendar("UTC", tuple(_hours_of(value, "UTC") for value in values))
+    begins = datetime(2026, 1, 5, tzinfo=UTC)
+    if (found.quiet_until(begins) or begins) - begins > week:
+        raise ValueError("leaves no time for posts; leave some hours of the week free")
+    return values
 
 
 class QuietSection(Section):
     """When posts below critical wait: hours of the week and days, on the account's clocks."""
 
-    hours: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
-    dates: Annotated[tuple[Days, ...], BeforeValidator(_several)] = ()
-
-    @field_validator("hours")
-    @classmethod
-    def _hours(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        week = timedelta(days=7)
-        found = Calendar("UTC", tuple(_hours_of(value, "UTC") for value in values))
-        begins = datetime(2026, 1, 5, tzinfo=UTC)
-        if (found.quiet_until(begins) or begins) - begins > week:
-            raise ValueError("leaves no time for posts; leave some hours of the week free")
-        return values
+    hours: Annotated[tuple[Text, ...], Check(_several, before=True), Check(_hours)] = ()
+    dates: Annotated[tuple[Days, ...], Check(_several, before=True)] = ()
 
     def calendar(self, zone: str) -> Calendar:
         """These quiet times in the account's time zone."""
@@ -381,28 +357,47 @@ def _hours_of(text: str, zone: str) -> Hours:
     return Hours(found.days, found.start, found.end, zone)
 
 
+def _url(value: str) -> str:
+    scheme, separator, rest = _printable(value).partition("://")
+    if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+        return value
+    if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"} and rest:
+        return value
+    raise ValueError("write sqlite:///data/bot.db or postgresql://user@host/database")
+
+
+def _keep(value: timedelta) -> timedelta:
+    if value < timedelta(days=4):
+        raise ValueError("at least 4d: with less, old sessions would match again")
+    return value
+
+
 class StoreSection(Section):
     """The store. A PostgreSQL URL may contain a password, so it is never shown."""
 
-    url: Annotated[Text, Field(repr=False)] = "sqlite:///data/bot.db"
-    keep: Duration = timedelta(days=90)
+    url: Annotated[Text, Check(_url)] = field(default="sqlite:///data/bot.db", repr=False)
+    keep: Annotated[Duration, Check(_keep)] = timedelta(days=90)
 
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        scheme, separator, rest = _printable(value).partition("://")
-        if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
-            return value
-        if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"} and rest:
-            return value
-        raise ValueError("write sqlite:///data/bot.db or postgresql://user@host/database")
 
-    @field_validator("keep")
-    @classmethod
-    def _keep(cls, value: timedelta) -> timedelta:
-        if value < timedelta(days=4):
-            raise ValueError("at least 4d: with less, old sessions would match again")
-        return value
+def _listen(value: str) -> str:
+    if value.strip() and _host_and_port(value) is None:
+        raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
+    return value.strip()
+
+
+def _token(value: Secret | None, before: Mapping[str, Any]) -> Secret | None:
+    address = _host_and_port(before.get("listen", ""))
+    if value is None and address is not None and not is_loopback(address[0]):
+        raise ValueError(f"missing; other machines reach web.listen ({address[0]})")
+    return value
+
+
+def _public_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if _parts(value).path.strip("/") or _parts(value).query:
+        raise ValueError("write the address without a path, such as https://bot.example.com")
+    return value.rstrip("/")
 
 
 class WebSection(Section):
@@ -411,34 +406,12 @@ class WebSection(Section):
     `public_url` is where people reach it, `hook_secret` part of the address of a hook.
     """
 
-    listen: str = "127.0.0.1:8080"
-    token: Annotated[OptionalSecret, Field(validate_default=True)] = None
-    public_url: OptionalText = None
+    listen: Annotated[str, Check(_listen)] = "127.0.0.1:8080"
+    token: Annotated[OptionalSecret, Check(_token, among=True)] = field(
+        default=None, metadata=ALSO_IF_MISSING
+    )
+    public_url: Annotated[OptionalText, Check(_public_url)] = None
     hook_secret: OptionalSecret = None
-
-    @field_validator("listen")
-    @classmethod
-    def _listen(cls, value: str) -> str:
-        if value.strip() and _host_and_port(value) is None:
-            raise ValueError('write host:port, such as 127.0.0.1:8080, or "" to turn it off')
-        return value.strip()
-
-    @field_validator("token")
-    @classmethod
-    def _token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        address = _host_and_port(info.data.get("listen", ""))
-        if value is None and address is not None and not is_loopback(address[0]):
-            raise ValueError(f"missing; other machines reach web.listen ({address[0]})")
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _public_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if _parts(value).path.strip("/") or _parts(value).query:
-            raise ValueError("write the address without a path, such as https://bot.example.com")
-        return value.rstrip("/")
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -458,7 +431,7 @@ def _named_secrets(value: Any) -> Any:
     """The table, if its keys may be names of places and its values addresses."""
     named = value if isinstance(value, dict) else {}
     good = all(
-        isinstance(name, str) and PLACE.fullmatch(name) and isinstance(address, str | SecretStr)
+        isinstance(name, str) and PLACE.fullmatch(name) and isinstance(address, str | Secret)
         for name, address in named.items()
     )
     if named != value or not good:
@@ -468,29 +441,21 @@ def _named_secrets(value: Any) -> Any:
     return named
 
 
-Places = Annotated[dict[str, Secret], BeforeValidator(_named_secrets)]
+Places = Annotated[dict[str, OneWord], Check(_named_secrets, before=True)]
 """Other places by name, with their Apprise URLs or where these are kept (`env:`, `file:`)."""
+
+
+def _heartbeat(value: Secret | None) -> Secret | None:
+    if value is not None:
+        web_address(value.get_secret_value())
+    return value
 
 
 class HeartbeatSection(Section):
     """A dead-man's switch: `url` is called `every` so often while polls and deliveries move."""
 
-    url: OptionalSecret = None
-    every: Duration = timedelta(minutes=1)
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            web_address(value.get_secret_value())
-        return value
-
-    @field_validator("every")
-    @classmethod
-    def _every(cls, value: timedelta) -> timedelta:
-        if not timedelta(milliseconds=100) <= value <= timedelta(days=1):
-            raise ValueError("from 100ms to 1d")
-        return value
+    url: Annotated[OptionalSecret, Check(_heartbeat)] = None
+    every: Interval = timedelta(minutes=1)
 
 
 class LogSection(Section):
@@ -500,53 +465,31 @@ class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Settings(BaseSettings):
-    """The whole configuration of an account. Only `load_accounts` creates it."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole configuration of an account. Only `load_accounts` creates it.
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        enable_decoding=False,
-    )
+    `account` is whose settings these are, `accounts` are all of the configuration by name; both
+    are empty in one without `[accounts]`. `chose_address`: somebody has written `web.listen`.
+    """
 
     mouseflow: MouseflowSection
-    slack: SlackSection = SlackSection()
-    notify: Places = Field(default_factory=dict)
-    rules: RulesSection = RulesSection()
-    poll: PollSection = PollSection()
-    quiet: QuietSection = QuietSection()
-    store: StoreSection = StoreSection()
-    web: WebSection = WebSection()
-    heartbeat: HeartbeatSection = HeartbeatSection()
-    log: LogSection = LogSection()
-    _account: str = PrivateAttr("")
-    _accounts: tuple[str, ...] = PrivateAttr(())
-
-    @property
-    def account(self) -> str:
-        """Whose settings these are; empty in a configuration without `[accounts]`."""
-        return self._account
-
-    @property
-    def accounts(self) -> tuple[str, ...]:
-        """All accounts of the configuration, by name."""
-        return self._accounts
+    slack: SlackSection = field(default_factory=SlackSection)
+    notify: Places = field(default_factory=dict)
+    rules: RulesSection = field(default_factory=RulesSection)
+    poll: PollSection = field(default_factory=PollSection)
+    quiet: QuietSection = field(default_factory=QuietSection)
+    store: StoreSection = field(default_factory=StoreSection)
+    web: WebSection = field(default_factory=WebSection)
+    heartbeat: HeartbeatSection = field(default_factory=HeartbeatSection)
+    log: LogSection = field(default_factory=LogSection)
+    account: str = ""
+    accounts: tuple[str, ...] = ()
+    chose_address: bool = False
 
     def of_account(self, name: str, accounts: Iterable[str]) -> "Settings":
         """These settings as those of one of the accounts."""
-        copy = self.model_copy()
-        copy._account, copy._accounts = name, tuple(accounts)  # noqa: SLF001 - its own class
-        return copy
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: Source, *_: Source, **__: Source
-    ) -> tuple[Source, ...]:
-        """Only what `load` passes in: nothing else is read."""
-        return (init_settings,)
+        return replace(self, account=name, accounts=tuple(accounts))
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value in every form in which it is sent, to redact it in all output."""
@@ -596,13 +539,19 @@ def variable(path: tuple[str, ...]) -> str:
     return PREFIX + "__".join(path).upper()
 
 
+_NOT_WRITTEN = {"account", "accounts", "chose_address"}
+SECTIONS = tuple(each.name for each in fields(Settings) if each.name not in _NOT_WRITTEN)
+"""The tables of config.toml."""
+
+
 def keys() -> Iterator[tuple[str, str]]:
     """Every section and key."""
-    for section, field in Settings.model_fields.items():
-        model = field.annotation
+    types = get_type_hints(Settings)
+    for section in SECTIONS:
+        model = types[section]
         if isinstance(model, type) and issubclass(model, Section):
-            for key in model.model_fields:
-                yield section, key
+            for key in fields(model):
+                yield section, key.name
 
 
 def allowed(settings: Settings, *, offline: bool = False) -> Allowed:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
-from pydantic import ValidationError
 
 from bot.actions.base import SETTLING, Action, Done
 from bot.delivery.causes import cause_of
@@ -80,9 +79,9 @@ def restore(
 ) -> tuple[Action, Task]:
     """The step as an action and its task; raises GiveUp if this version can't read it."""
     try:
-        action = actions[claimed.action].model_validate_json(claimed.params)
+        action = actions[claimed.action].restored(claimed.params)
         return action, _task(claimed, reread(claimed.subject), now)
-    except (KeyError, ValidationError, msgspec.MsgspecError) as error:
+    except (KeyError, msgspec.MsgspecError) as error:
         raise GiveUp(
             f"this version can't read the stored step ({claimed.action})",
             "another version probably wrote it: go back to that version and retry it there",
@@ -122,7 +121,7 @@ def follow_up_steps(
             rank=later.action.rank,
             lane=later.action.lane(subject, default_channel),
             kind=later.action.kind,
-            params=later.action.model_dump_json(),
+            params=later.action.stored(),
             due=now + later.after,
         )
         for number, later in enumerate(done.follow, 1)

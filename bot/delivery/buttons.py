@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, get_args
 
 import structlog
-from pydantic import SecretStr
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
@@ -35,6 +34,7 @@ from bot.store.presses import (
     requeue_as_stored,
     waiting,
 )
+from bot.written import Secret
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +189,7 @@ class PressConnection:
     """
 
     def __init__(
-        self, token: SecretStr, base_url: str, clock: Callable[[], datetime], accounts: int = 1
+        self, token: Secret, base_url: str, clock: Callable[[], datetime], accounts: int = 1
     ) -> None:
         self._token = token
         self._base_url = base_url

@@ -19,12 +19,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from pydantic import SecretStr
-
 from bot.actions.webhook import REFERENCE
 from bot.delivery.webhook import secret_from
 from bot.errors import GiveUp, RateLimited, Refused, TryLater
 from bot.ports import PlainMessage, may_act
+from bot.written import Secret
 
 LIMIT = timedelta(seconds=30)
 """How long an attempt may take; Apprise itself waits up to 5.5 s between messages to a place."""
@@ -40,12 +39,12 @@ class Places:
     A message counts as sent when the service, or the mail server, has accepted it.
     """
 
-    def __init__(self, addresses: Mapping[str, SecretStr], *, limit: timedelta = LIMIT) -> None:
+    def __init__(self, addresses: Mapping[str, Secret], *, limit: timedelta = LIMIT) -> None:
         self._addresses = addresses
         self._limit = limit
         self._running: set[str] = set()
 
-    def use(self, addresses: Mapping[str, SecretStr]) -> list[str]:
+    def use(self, addresses: Mapping[str, Secret]) -> list[str]:
         """Send to these from now on; returns the names of places that changed."""
         names = [*dict.fromkeys((*self._addresses, *addresses))]
         changed = [each for each in names if self._addresses.get(each) != addresses.get(each)]
@@ -112,7 +111,7 @@ def _tell(
         loop.call_soon_threadsafe(told)
 
 
-def problems(addresses: Mapping[str, SecretStr]) -> list[str]:
+def problems(addresses: Mapping[str, Secret]) -> list[str]:
     """What is wrong with the places: no Apprise, or an address that it does not understand.
 
     An address that is kept elsewhere and not set here is no problem.
@@ -130,12 +129,12 @@ def problems(addresses: Mapping[str, SecretStr]) -> list[str]:
     ]
 
 
-def unset(addresses: Mapping[str, SecretStr]) -> list[str]:
+def unset(addresses: Mapping[str, Secret]) -> list[str]:
     """The places whose address is kept elsewhere, and is not set here."""
     return [name for name, address in addresses.items() if _resolved(address) is None]
 
 
-def _resolved(address: SecretStr) -> str | None:
+def _resolved(address: Secret) -> str | None:
     """The address, read from where it is kept; None if there is none."""
     written = address.get_secret_value()
     return secret_from(written) if REFERENCE.fullmatch(written) else written

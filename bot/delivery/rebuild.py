@@ -82,16 +82,16 @@ def _rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
     action = _standing_for(step, own)
     if action is None:
         return Gone(f"the rule {step.rule} no longer has this {step.action}")
-    params, lane = action.model_dump_json(), action.lane(reread(step.subject), book.channel)
+    params, lane = action.stored(), action.lane(reread(step.subject), book.channel)
     here = step.lane in (lane, lane_of_kind(lane, step.action))
     return None if here and params == step.params else Anew(params, lane)
 
 
 def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
     for action in own:
-        if action.model_dump_json() == step.params:
+        if action.stored() == step.params:
             return action
-    free = [action for action in own if action.model_dump_json() not in step.siblings]
+    free = [action for action in own if action.stored() not in step.siblings]
     if len(free) <= 1:
         return free[0] if free else None
     number = step.key.rpartition("-")[2]

@@ -18,7 +18,6 @@ from json import dumps
 from typing import Any
 
 import msgspec
-from pydantic import SecretStr
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
@@ -26,6 +25,7 @@ from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
 from bot.delivery.slack_errors import SlackRefused, failure
 from bot.errors import OddAnswer, Refused, TryLater
 from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
+from bot.written import Secret
 
 SLACK = "https://slack.com/api/"
 EVENT = "mouseflow_alert"
@@ -94,7 +94,7 @@ class SlackPoster:
 
     def __init__(
         self,
-        token: SecretStr,
+        token: Secret,
         *,
         base_url: str = SLACK,
         timeout: timedelta = TIMEOUT,
@@ -116,7 +116,7 @@ class SlackPoster:
         self._bot: str | None = None
         self._ahead = timedelta()
 
-    def use(self, token: SecretStr) -> None:
+    def use(self, token: Secret) -> None:
         """Post with this token from now on."""
         self._client.token = token.get_secret_value()
         self._bot = None
@@ -341,7 +341,7 @@ class SlackPoster:
 class AppClient:
     """Slack's API with the app's own token, which opens connections of Socket Mode."""
 
-    def __init__(self, token: SecretStr, base_url: str) -> None:
+    def __init__(self, token: Secret, base_url: str) -> None:
         self._connections = Connections(trust_env=not loopback(base_url))
         session: Any = _Session(self._connections, _content)
         self.client = AsyncWebClient(
@@ -376,7 +376,7 @@ class WebhookPoster:
     """
 
     def __init__(
-        self, url: SecretStr, *, timeout: timedelta = TIMEOUT, trust_env: bool = True
+        self, url: Secret, *, timeout: timedelta = TIMEOUT, trust_env: bool = True
     ) -> None:
         trust_env = trust_env and not loopback(url.get_secret_value())
         self._connections = Connections(timeout=timeout, trust_env=trust_env)
@@ -385,7 +385,7 @@ class WebhookPoster:
             url.get_secret_value(), session=session, retry_handlers=[], logger=_QUIET
         )
 
-    def use(self, url: SecretStr) -> None:
+    def use(self, url: Secret) -> None:
         """Post to this webhook from now on."""
         self._client.url = url.get_secret_value()
 

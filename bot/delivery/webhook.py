@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
-from pydantic import SecretStr
 
 from bot.actions.webhook import REFERENCE, SIGNATURE, TIMESTAMP, signature
 from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
 from bot.errors import BotError, RateLimited, Refused, TryLater
 from bot.rules.files.disk import shown
+from bot.written import Secret
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, url: SecretStr, every: timedelta, fault: Callable[[], Awaitable[str | None]]
+        self, url: Secret, every: timedelta, fault: Callable[[], Awaitable[str | None]]
     ) -> None:
         self._url = url
         self._every = every

@@ -55,7 +55,7 @@ class Counter:
         if count >= self.highest:
             return Counter(self.base, count)
         lowest = count if self.lowest is None else min(count, self.lowest)
-        fell = self.fell or now
+        fell = min(self.fell or now, now)
         if now - fell >= FALL_HOLDS:
             return Counter(lowest - self.new, count)
         return Counter(self.base, self.highest, lowest, fell)
@@ -120,6 +120,8 @@ def advance(
     """
     level = replace(before, polled=now)
     if level.fired is not None:
+        if (level.reminded or level.fired) > now:
+            level = replace(level, reminded=now)  # the clock was ahead: reminders count from now
         return _firing(level, holds, ended, now, remind=remind, paused=paused)
     if holds is None:
         return level, None
@@ -174,10 +176,12 @@ def _fire(level: Level, now: datetime, *, told: bool) -> Level:
 
 def _held_since(before: Level, now: datetime, gap: timedelta) -> datetime:
     """Since when the condition has held, as far as polls knew."""
-    if before.true_since is None or before.polled is None or before.known is None:
-        return before.true_since or now
+    if before.true_since is None or before.true_since > now:  # the clock may have been ahead
+        return now
+    if before.polled is None or before.known is None:
+        return before.true_since
     if now - before.polled > gap:
         return now
     if before.polled > before.known:  # polls without data: that time does not count
-        return before.true_since + (now - before.known)
+        return before.true_since + max(now - before.known, timedelta())
     return before.true_since

@@ -29,9 +29,6 @@ LEAST_RATE = 2
 EARLIEST = 0.98
 """A step that switches acts at this share of its threshold at the earliest."""
 
-LONGEST_PERIOD = timedelta(days=31)
-"""The length of the longest period."""
-
 REARM = 0.95
 """The bot undoes a step once less than this share of its threshold is used."""
 

@@ -5,8 +5,7 @@ visitors of each hour in which the website recorded; other hours are left out.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -66,34 +65,28 @@ def _local(hour: datetime, zone: ZoneInfo) -> tuple[int, int]:
 
 def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
     """Learn from the history: hours of the day at once, weekdays after a week."""
-    since = now - LOOK_BACK
-    known = {at: count for at, count in history.items() if since <= at and at + HOUR <= now}
+    first, last = now - LOOK_BACK, now - HOUR
+    known = {at: count for at, count in history.items() if first <= at <= last}
     mean = sum(known.values()) / len(known) if known else 0.0
     flat = Traffic(zone, mean, (1.0,) * 7, (1.0,) * 24, 1.0)
     if mean <= 0:
         return flat
-    hours = _factors(known, lambda at: _local(at, zone)[1], 24, mean)
-    weekdays: tuple[float, ...] = (1.0,) * 7
-    if len(known) >= A_WEEK:
-        weekdays = _factors(known, lambda at: _local(at, zone)[0], 7, mean)
+    # One average hour is added to each, so that a single unusual one does not dominate.
+    of_days, of_hours = [[mean, 1.0] for _ in range(7)], [[mean, 1.0] for _ in range(24)]
+    for at, count in known.items():
+        weekday, hour = _local(at, zone)
+        for group in (of_days[weekday], of_hours[hour]):
+            group[0] += count
+            group[1] += 1
+    hours = _factors(of_hours, mean)
+    weekdays = _factors(of_days, mean) if len(known) >= A_WEEK else flat.weekdays
     learned = Traffic(zone, mean, weekdays, hours, 1.0)
     return Traffic(zone, mean, weekdays, hours, _level(learned, known))
 
 
-def _factors(
-    known: Hours, group: Callable[[datetime], int], count: int, mean: float
-) -> tuple[float, ...]:
-    """How much the hours of each group differ from the average hour."""
-    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for at, value in known.items():
-        pair = sums[group(at)]
-        pair[0] += value
-        pair[1] += 1
-    # One average hour is added, so that a single unusual one does not dominate.
-    return tuple(
-        (sums[index][0] + mean) / ((sums[index][1] + 1) * mean) if index in sums else 1.0
-        for index in range(count)
-    )
+def _factors(groups: Iterable[Sequence[float]], mean: float) -> tuple[float, ...]:
+    """How much the hours of each group, (visitors, hours), differ from the average hour."""
+    return tuple(visitors / (hours * mean) for visitors, hours in groups)
 
 
 def _level(learned: Traffic, known: Hours) -> float:
@@ -112,25 +105,29 @@ def recorded(websites: Iterable[tuple[Traffic, float]], hour: datetime) -> float
     return sum(traffic.expected(hour) * rate / 100 for traffic, rate in websites)
 
 
-def _recorded(websites: Iterable[tuple[Traffic, float]]) -> Callable[[datetime], float]:
-    """The same for many hours: those of one weekday and hour of the day are alike."""
+def _recorded(
+    websites: Iterable[tuple[Traffic, float]], now: datetime, end: datetime
+) -> Iterator[tuple[datetime, float, float]]:
+    """The hours from now to the end: each with its fraction in between, and what is recorded.
+
+    Those of one weekday and hour of the day are alike.
+    """
     websites = list(websites)
-    zones = {traffic.zone for traffic, _ in websites}
-    known: dict[tuple[tuple[int, int], ...], float] = {}
-
-    def at(hour: datetime) -> float:
-        alike = tuple(_local(hour, zone) for zone in zones)
-        if alike not in known:
-            known[alike] = recorded(websites, hour)
-        return known[alike]
-
-    return at
+    zones = tuple({traffic.zone for traffic, _ in websites})
+    known: dict[Alike, float] = {}
+    hours = _hours(now.replace(minute=0, second=0, microsecond=0), end, zones)
+    for place, (hour, alike) in enumerate(hours, 1):
+        expected = known.get(alike)
+        if expected is None:
+            expected = known[alike] = recorded(websites, hour)
+        whole = 1 < place < len(hours)
+        share = 1.0 if whole else (min(hour + HOUR, end) - max(hour, now)) / HOUR
+        yield hour, share, share * expected
 
 
 def coming(websites: Iterable[tuple[Traffic, float]], now: datetime, end: datetime) -> float:
     """The recordings expected from now on."""
-    at = _recorded(websites)
-    return sum(share * at(hour) for hour, share in _hours(now, end))
+    return sum(expected for _hour, _share, expected in _recorded(websites, now, end))
 
 
 def runs_out(
@@ -139,9 +136,7 @@ def runs_out(
     """When `left` more recordings will have been made; None if not before the end."""
     if left <= 0:
         return now
-    at = _recorded(websites)
-    for hour, share in _hours(now, end):
-        expected = at(hour) * share
+    for hour, share, expected in _recorded(websites, now, end):
         if expected >= left:
             return max(hour, now) + HOUR * share * (left / expected)
         left -= expected
@@ -174,14 +169,20 @@ def range_of_end(
     return at(mean + error), at(mean - error)
 
 
-def _hours(now: datetime, end: datetime) -> Iterable[tuple[datetime, float]]:
-    """The hours from now to the end, each with the fraction of it in between."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    while hour < end:
-        after = hour + HOUR
-        whole = hour >= now and after <= end
-        yield hour, 1.0 if whole else (min(after, end) - max(hour, now)) / HOUR
-        hour = after
+Alike = tuple[tuple[int, int], ...]
+"""The weekday and the hour of the day in each time zone."""
+
+
+@lru_cache(maxsize=64)
+def _hours(
+    first: datetime, end: datetime, zones: tuple[ZoneInfo, ...]
+) -> tuple[tuple[datetime, Alike], ...]:
+    """The hours from the first to the end: polls ask for the same ones again and again."""
+    hours: list[tuple[datetime, Alike]] = []
+    while first < end:
+        hours.append((first, tuple([_local(first, zone) for zone in zones])))
+        first += HOUR
+    return tuple(hours)
 
 
 def paced_rate(

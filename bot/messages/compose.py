@@ -236,7 +236,8 @@ def notice(
     *shown, end = [
         tuple(
             piece
-            for part in _MOMENT.split(cut(clean(line, 400), 400))
+            # A message shows no code, and a backtick would become another character.
+            for part in _MOMENT.split(cut(clean(line.replace("`", ""), 400), 400))
             for piece in _timed(part, now, zone)
         )
         for line in (*lines[:_MOST_LINES], grey)

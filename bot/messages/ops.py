@@ -252,6 +252,34 @@ def report_left_out(report: str, websites: Sequence[str], reason: str, since: da
     )
 
 
+def store_fails(since: datetime, reason: str) -> Notice:
+    """The store can't be written, so the bot does nothing; told without the store."""
+    return Notice(
+        f"🛑 The store can't be written since {instant(since)}",
+        (_sentence(reason), "Nothing is lost, but the bot can't act on anything new."),
+    )
+
+
+def store_works(since: datetime) -> Notice:
+    """The store can be written again."""
+    return Notice(
+        "✅ The store works again",
+        (f"It could not be written since {instant(since)}. The bot catches up.",),
+    )
+
+
+def resumed(since: datetime, now: datetime) -> Notice:
+    """Polls work again after the bot was away."""
+    return Notice(
+        f"🔵 Polling resumed after {lasting(now - since)}",
+        (
+            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
+            "arrive as one digest.",
+        ),
+        grey=f"{instant(since)} to {instant(now)}",
+    )
+
+
 def _websites(names: Sequence[str]) -> str:
     more = len(names) - 3
     return ", ".join(names[:3]) + (f" and {counted(more, 'more website')}" if more > 0 else "")

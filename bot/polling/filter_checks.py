@@ -7,13 +7,16 @@ fails or is ignored suspends the rules that need it, and no others.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.polling.list_reader import LEAST, narrowed, read
 from bot.polling.server_facts import friction_is_ignored, search_is_ignored
 from bot.ports import Mouseflow
 from mouseflow.filters import SessionFilters
+from mouseflow.request import Request
+
+T = TypeVar("T")
 
 Filter = Literal["frictionmin", "visitortype", "search"]
 
@@ -116,6 +119,26 @@ def concerns_all(error: GiveUp | TryLater) -> bool:
     return isinstance(error, BadCredentials) or (isinstance(error, TryLater) and error.lane)
 
 
+@dataclass(frozen=True, slots=True)
+class SecondTry:
+    """Sends what fails a second time, at once.
+
+    Of several servers one may reject a filter that the others know. Without this, a filter that
+    fails every second time would hardly ever decide anything: one poll asks several questions.
+    """
+
+    real: Mouseflow
+
+    async def send(self, request: Request[T]) -> T:
+        """Send the request; raises what the second try raises."""
+        try:
+            return await self.real.send(request)
+        except (GiveUp, TryLater) as error:
+            if concerns_all(error):
+                raise
+            return await self.real.send(request)
+
+
 async def check_filter(
     checks: FilterChecks,
     name: Filter,
@@ -131,6 +154,8 @@ async def check_filter(
     """
     if not total:
         return checks
+    if name not in checks.suspended:
+        mouseflow = SecondTry(mouseflow)
     try:
         ignored = await is_ignored(name, mouseflow, website, window, total)
     except (GiveUp, TryLater) as error:

@@ -307,7 +307,9 @@ class Watermark(Struct, frozen=True, kw_only=True):
     of it that was examined and can't be closed; None before the first poll, when most of the
     window is unknown. `latest` is the last activity that a row told, whatever our clock says.
     `compared` is when the whole window was read last. `waiting` has the rules that a filter
-    suspended, each with the time from which they must catch up.
+    suspended, each with the time from which they must catch up; `late` has for each of them what
+    ended before that and was not decided either, with its last activity: what still waited for a
+    detail, and rows that came late.
     """
 
     since: datetime
@@ -317,6 +319,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     latest: datetime | None = None
     compared: datetime | None = None
     waiting: dict[str, datetime] = {}
+    late: dict[str, dict[str, datetime]] = {}
 
     def is_ahead(self, now: datetime) -> bool:
         """Whether it was written by a clock that was ahead of the present one."""
@@ -353,11 +356,17 @@ class Watermark(Struct, frozen=True, kw_only=True):
         since: datetime,
         polled: datetime,
         waiting: Mapping[str, datetime],
+        late: Mapping[str, dict[str, datetime]],
         newest: datetime | None = None,
     ) -> "Watermark":
         """Where the first ordinary poll begins after a backfill: all of the window is known."""
         return cls(
-            since=since, polled=polled, newest=newest or polled, accepted=0, waiting=dict(waiting)
+            since=since,
+            polled=polled,
+            newest=newest or polled,
+            accepted=0,
+            waiting=dict(waiting),
+            late=dict(late),
         )
 
 

@@ -22,6 +22,7 @@ from bot.polling.session import (
     settled,
     unpacked,
 )
+from bot.rules.model import Rule
 from bot.rules.unread import unread
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
@@ -94,7 +95,7 @@ class LiveSessions:
     was read last, and `detail_failure` why none can be read since some began to wait. `reported`
     has the unreadable rows that the audit log names already. `gone` has recordings whose detail
     is gone, while the list still has them. `marks_read` is when each question about late marks
-    was asked last.
+    was asked last, `marks_by` the rules for which; None if this process has asked nothing yet.
     """
 
     sessions: Mapping[str, LiveSession] = field(default_factory=dict)
@@ -109,6 +110,7 @@ class LiveSessions:
     costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
     marks_read: Mapping[SessionFilters, datetime] = field(default_factory=dict)
+    marks_by: tuple[Rule, ...] | None = None
 
     def forget_facts(self) -> "LiveSessions":
         """The same for other rules, which ask for other facts of the live sessions.
@@ -276,7 +278,7 @@ def missing_details(
     """The recordings that wait for their detail, and those that are given up now.
 
     `others`: the details of other recordings can be read. When the first detail can be read
-    again, all are due.
+    again, all are due, and each is tried once more: it may have failed a moment before.
     """
     waiting = {
         key: replace(it, since=now) if result.details_read and all_failed(it, live) else it
@@ -290,7 +292,8 @@ def missing_details(
             continue
         first, since = (known.first, known.since) if known else (now, now)
         missing = MissingDetail(first, now if result.outage else since, now)
-        if missing.hopeless(now, others):
+        again = known is not None and not all_failed(known, live)
+        if missing.hopeless(now, others and again):
             given_up.add(key)
         else:
             waiting[key] = missing

@@ -62,7 +62,7 @@ def notice(
         rank=action.rank,
         lane=action.lane(subject, channel),
         kind=action.kind,
-        params=action.model_dump_json(),
+        params=action.stored(),
         due=now,
     )
     return NewMatch(
@@ -122,7 +122,7 @@ def amend(
                 rank=edit.rank,
                 lane=lane,
                 kind=edit.kind,
-                params=edit.model_dump_json(),
+                params=edit.stored(),
                 due=now,
             )
         )

@@ -14,9 +14,9 @@ import msgspec
 import structlog
 
 from bot.errors import BadCredentials, StoreError, TryLater
-from bot.messages.ops import instant
+from bot.messages.ops import instant, turned
 from bot.messages.text import counted, lasting, without_answer
-from bot.polling.ops_messages import announce
+from bot.polling.ops_messages import amend, announce
 from bot.polling.record_matches import NOTHING, Caught
 from bot.store import Connection, Store
 from bot.store.recordings import forget_watermark, set_watermark, watermark, watermarks_of
@@ -49,6 +49,10 @@ Trouble = Literal["key", "away", "store", "other"]
 """The API key is rejected, the API is down, the store can't be written, or anything else."""
 
 
+OF_ACCOUNT: Set[Trouble] = frozenset({"away", "key"})
+"""No poll works while one of these lasts, and one may turn into the other."""
+
+
 class Failing(msgspec.Struct, frozen=True, kw_only=True):
     """A failing poll: how and why it failed last, since when, how often in a row."""
 
@@ -63,6 +67,7 @@ class Failing(msgspec.Struct, frozen=True, kw_only=True):
 class Kept(msgspec.Struct, frozen=True):
     """What the store keeps: the first failing polls, how many there are, what was announced.
 
+    `turned` of what was announced has become another trouble, and its message says so.
     Of a bot that another one leads, `caught` is what the polls brought that work again.
     """
 
@@ -70,19 +75,22 @@ class Kept(msgspec.Struct, frozen=True):
     things: int = 0
     announced: dict[Trouble, datetime] = {}
     caught: dict[str, Caught] = {}
+    turned: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """A message for the ops channel: of a trouble that begins, or of the end of some (`ends`).
 
-    Each of these has a message of its beginning, which it answers.
+    Each of these has a message of its beginning, which it answers. `instead` are those that have
+    turned into this one, with their beginnings.
     """
 
     title: str
     lines: Sequence[str]
     about: tuple[Trouble, ...]
     ends: bool = False
+    instead: Sequence[tuple[Trouble, datetime]] = ()
 
 
 @dataclass(slots=True)
@@ -91,8 +99,9 @@ class Outages:
 
     `logged` is when each was logged; `unlogged` are those that were not, because very many fail:
     `widespread` is since when, and how many. `announced` has the troubles that people know of,
-    with their beginnings; `ended` is when each ended last. `caught` is what the first poll after
-    an outage has brought, by name, until the end of the outage is announced.
+    with their beginnings; `ended` is when each ended last. `turned` of them became another one, and
+    `lately` is the account's trouble that a poll met last, and since when. `caught` is what the
+    first poll after an outage has brought, by name, until the end of the outage is announced.
     """
 
     failing: dict[str, Failing] = field(default_factory=dict)
@@ -101,6 +110,8 @@ class Outages:
     widespread: tuple[datetime, int] | None = None
     announced: dict[Trouble, datetime] = field(default_factory=dict)
     ended: dict[Trouble, datetime] = field(default_factory=dict)
+    turned: set[Trouble] = field(default_factory=set)
+    lately: tuple[Trouble, datetime] | None = None
     caught: dict[str, Caught] = field(default_factory=dict)
 
     def failed(self, name: str, error: Exception, now: datetime) -> bool:
@@ -112,6 +123,7 @@ class Outages:
             what=name, kind=kind, trouble=trouble(error), reason=str(error) or kind,
             since=since, times=times + 1,
         )  # fmt: skip
+        self.met(self.failing[name], now)
         if known and (known.kind == kind or now - self.logged.get(name, since) < QUIET):
             return False
         if len(self.failing) > MANY:
@@ -123,8 +135,15 @@ class Outages:
         log.warning("poll.outage", what=name, reason=str(error))
         return True
 
+    def met(self, failing: Failing, now: datetime) -> None:
+        """Note what the account's trouble is now."""
+        kind = failing.trouble
+        if kind in OF_ACCOUNT and (self.lately is None or self.lately[0] != kind):
+            self.lately = kind, now
+
     def works(self, name: str, now: datetime, caught: Caught = NOTHING) -> bool:
         """Note a success and what it brought; true if it ends an outage."""
+        self.lately = None
         known = self.failing.pop(name, None)
         if known is not None or self.announced:
             before = self.caught.get(name, NOTHING)
@@ -148,7 +167,8 @@ class Outages:
     def to_announce(self, name: str, now: datetime) -> Announcement | None:
         """What to announce after that failure, each trouble once.
 
-        A rejected key at once, anything else when it lasts.
+        A rejected key at once, anything else when it lasts. A trouble of the account that turns
+        into the other one is over with that, also if it comes back: each is told once.
         """
         kind = self.failing[name].trouble
         if kind == "store":
@@ -159,8 +179,17 @@ class Outages:
         since = min(it.since for it in alike)
         if kind != "key" and now - since < QUIET:
             return None
+        before = self.announced.keys() & OF_ACCOUNT if kind in OF_ACCOUNT else ()
+        if before and kind != "key" and (not self.lately or now - self.lately[1] < QUIET):
+            return None
         self.announced[kind] = since
-        return Announcement(_BEGUN[kind].format(since=instant(since)), _lines(kind, alike), (kind,))
+        self.turned.update(before)
+        return Announcement(
+            _BEGUN[kind].format(since=instant(since)),
+            _lines(kind, alike),
+            (kind,),
+            instead=[(it, began) for it, began in self.announced.items() if it in before],
+        )
 
     def recovery(self, name: str, recovered: bool, now: datetime) -> Announcement | None:
         """What to announce after a success, which ended an outage if `recovered`."""
@@ -179,6 +208,10 @@ class Outages:
             del self.announced[each]
             self.ended[each] = now
         since = min(over.values())
+        answered = [it for it in over if it not in self.turned]
+        self.turned -= over.keys()
+        if not answered:  # what they turned into is not over
+            return None
         caught = _caught_up(self.caught)
         self.caught.clear()
         ended = _ENDED["other" if set(over) == {"other"} else "away"]
@@ -188,7 +221,7 @@ class Outages:
                 caught,
                 f"Polls had failed since {instant(since)}.",
             ),
-            tuple(sorted(over, key=lambda it: over[it])),
+            tuple(sorted(answered, key=lambda it: over[it])),
             ends=True,
         )
 
@@ -203,7 +236,8 @@ class Outages:
     def kept(self) -> Kept:
         """What to store: those that have failed longest come first."""
         first = sorted(self.failing.values(), key=lambda it: (it.since, it.what))[:MOST_KEPT]
-        return Kept(tuple(first), len(self.failing), dict(self.announced))
+        announced, turned = dict(self.announced), tuple(sorted(self.turned))
+        return Kept(tuple(first), len(self.failing), announced, turned=turned)
 
     def _widely(self, reason: str, now: datetime) -> None:
         if self.widespread is None:
@@ -232,10 +266,14 @@ _BEGUN: dict[Trouble, str] = {
     "store": "🛑 The store can't be written since {since}",
     "other": "🔶 Some polls have been failing since {since}",
 }
+_NAMES: dict[Trouble, str] = {
+    "key": "Mouseflow rejected the API key",
+    "away": "Mouseflow can't be reached",
+}
 _ENDED = {"away": "✅ Mouseflow is reachable again", "other": "✅ All polls work again"}
 _AFTER: dict[Trouble, str] = {
-    "key": "Fix mouseflow.email or mouseflow.api_key and restart the bot. Until then it retries "
-    "now and then. It will catch up on what it misses.",
+    "key": "Fix mouseflow.email or mouseflow.api_key, then reload with SIGHUP or restart. Until "
+    "then the bot retries now and then. It will catch up on what it misses.",
     "away": "The bot keeps retrying. It will catch up on what it misses.",
     "store": "The bot keeps retrying. It will catch up on what it misses.",
     "other": "The bot keeps retrying. `mouseflow-bot status` shows which polls fail.",
@@ -298,8 +336,9 @@ def of_others(conn: Connection, alive: Collection[str]) -> tuple[Kept, ...]:
 class Troubles:
     """The outages of a daemon: stored for `status`, announced in the ops channel.
 
-    `ops` is that channel, None for none; `wake` is called when a post is in the outbox. Of the bots
-    that share a store, the one that leads announces those of all, once it knows what was told.
+    `ops` is that channel, None for none; `wake` is called when a post is in the outbox. Messages
+    show times in `zone`. Of the bots that share a store, the one that leads announces those of all,
+    once it knows what was told.
     """
 
     def __init__(
@@ -309,8 +348,10 @@ class Troubles:
         ops: str | None,
         wake: Callable[[], None],
         clock: Callable[[], datetime],
+        zone: str = "UTC",
     ) -> None:
         self._outages = Outages()
+        self._zone = zone
         self._store, self._ops, self._wake, self._clock = store, ops, wake, clock
         self._heard: frozenset[str] = frozenset()
         self._announces = not store.sharing.shares
@@ -331,7 +372,8 @@ class Troubles:
         A bot that leads from now on begins so, too.
         """
         text = await self._store.run(partial(watermark, source=OUTAGES, website=""))
-        self._outages.announced = dict(written(text).announced)
+        kept = written(text)
+        self._outages.announced, self._outages.turned = dict(kept.announced), set(kept.turned)
         if not self._outages.announced:
             self._outages.caught.clear()
         self._announces = True
@@ -368,6 +410,8 @@ class Troubles:
         now, failing = self._clock(), {it.what: it for kept in others for it in kept.failing}
         new = {what: it for what, it in failing.items() if self._outages.failing.get(what) != it}
         self._outages.failing |= new
+        for each in new.values():
+            self._outages.met(each, now)
         caught = {what: it for kept in others for what, it in kept.caught.items()}
         ended, self._heard = self._heard - failing.keys(), frozenset(failing)
         for what in ended & caught.keys():
@@ -400,6 +444,10 @@ class Troubles:
             if self._announces and sharing.shares:  # what it said as one of the others
                 forget_watermark(conn, OUTAGES, sharing.mark)
             if message:
+                for each, since in message.instead:
+                    said = turned(_NAMES[each], _NAMES[message.about[0]], since, now)
+                    about = f"{OUTAGES} {each}"
+                    amend(conn, said.title, said.lines, now, self._zone, about)
                 for each in message.about:
                     announce(
                         conn, message.title, message.lines, now, self._ops,

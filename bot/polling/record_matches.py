@@ -409,7 +409,7 @@ def _match(
                 rank=step.rank,
                 lane=step.lane,
                 kind=step.action.kind,
-                params=step.action.model_dump_json(),
+                params=step.action.stored(),
                 due=now,
             )
             for step in steps(actions, subject, key, routing.channel)

@@ -19,7 +19,7 @@ from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
-from bot.polling.filter_checks import Filter, check_filter
+from bot.polling.filter_checks import Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
@@ -60,6 +60,7 @@ from bot.polling.session import (
     account_offset,
     aware,
     days_to_ask,
+    last_activity,
     seen_recording,
 )
 from bot.polling.site_rules import SiteRules
@@ -93,6 +94,9 @@ COST_EVERY = timedelta(hours=1)
 LOST = frozenset({UNREADABLE, "poll.truncated", "poll.undetailed"})
 """The kinds of notes about sessions that no rule decides."""
 
+MOST_LATE = 1_000
+"""Recordings to remember for a rule that catches up, beside the time from which it does."""
+
 COST = "poll.cost"
 """The kind of note that is written once in `COST_EVERY`."""
 
@@ -113,7 +117,7 @@ def read_mark(
     if text is not None:
         return msgspec.json.decode(text, type=Watermark).until(now, began)
     stopped = watermark(conn, STOPPED, website) is not None
-    return Watermark.after(now, now, {}) if stopped else None
+    return Watermark.after(now, now, {}, {}) if stopped else None
 
 
 def stop_reading(conn: Connection, website: str, now: datetime) -> None:
@@ -207,7 +211,7 @@ async def poll(
     client = CountingClient(context.mouseflow)
     scope = Scope(
         mouseflow=client,
-        facts=PollFacts(client, site.id, window.filters),
+        facts=PollFacts(SecondTry(client), site.id, window.filters),
         site=site,
         zone=context.zone.key,
         rules=rules,
@@ -248,13 +252,17 @@ async def poll(
         some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
     )
     waiting, given_up = missing_details(live, result, others, now)
+    result = replace(result, details_read=others)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
     waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
+    late_ones = _late(rules, waiting_rules, before, live, result.evaluations)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
-    outcome = _outcome(seen, result, frozenset(waiting), vanished, before, waiting_rules, site, now)
+    outcome = _outcome(
+        seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones, site, now
+    )
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
     polled = Polled(
@@ -364,16 +372,23 @@ async def _late_marks(
 ) -> tuple[Result, LiveSessions]:
     """Evaluate the decided recordings that people have marked since, by the rules that read that.
 
-    The first poll of all has decided nothing before.
+    The first poll of all has decided nothing before. What was marked before a rule came is no
+    news for it, so when one comes, all marks are noted and only the others act on them.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    if not context.marks or not scope.rules.marked or done.outage:
+    if not context.marks or done.outage:
         return nothing, live
-    questions = scope.rules.mark_questions
+    rules, questions, known = scope.rules.of_marked, scope.rules.mark_questions, live.marks_by
+    live = replace(live, marks_by=scope.rules.marked)
+    if not scope.rules.marked:
+        return nothing, live
     asked = due(questions, live.marks_read, now)
+    if known is not None and known != scope.rules.marked:
+        rules = scope.rules.marked_among(known)
+        if len(rules.marked) < len(scope.rules.marked):
+            asked = frozenset({ALL})
     if not asked:
         return nothing, live
-    rules = scope.rules.of_marked
     answered = (*asked, *(questions if ALL in asked else ()))
     live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
     if first:
@@ -394,7 +409,7 @@ async def _late_marks(
     scope = replace(
         scope,
         rules=rules,
-        facts=PollFacts(scope.mouseflow, scope.site.id, days),
+        facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
         window=days,
         matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
         places={},
@@ -411,10 +426,13 @@ async def _another_is_read(
         each.candidate.row.id for each in result.evaluations if each.open
     }
     key = next((row.id for row in seen.listing.rows if row.id not in waiting), None)
-    if key is None:
-        return False
+    return key is not None and await detail_is_read(scope.mouseflow, scope.site.id, key)
+
+
+async def detail_is_read(mouseflow: Mouseflow, website: str, key: str) -> bool:
+    """Whether that recording's detail can be read now, or is gone. Raises BadCredentials."""
     try:
-        await scope.mouseflow.send(detail(scope.site.id, key))
+        await mouseflow.send(detail(website, key))
     except BadCredentials:
         raise
     except (GiveUp, TryLater):
@@ -468,6 +486,38 @@ def _waiting_rules(
     return waiting
 
 
+def _late(
+    rules: SiteRules,
+    waiting: Mapping[str, datetime],
+    before: Watermark | None,
+    live: LiveSessions,
+    evaluations: Iterable[Evaluation],
+) -> dict[str, dict[str, datetime]]:
+    """What these rules have not decided though it ended before they began to wait.
+
+    What was undecided when they began, and what has been evaluated without them since.
+    """
+    known, late = (before.waiting, before.late) if before else ({}, {})
+    now = {
+        each.candidate.row.id: at
+        for each in evaluations
+        if waiting and (at := last_activity(each.candidate.row))
+    }
+    open_ = {key: it.at for key, it in live.sessions.items() if it.at}
+    found: dict[str, dict[str, datetime]] = {}
+    for rule in rules.final.rules:
+        if (since := waiting.get(rule.id)) is None:
+            continue
+        names = {rule.id, *rule.was}
+        older = {key: at for name in names for key, at in late.get(name, {}).items()}
+        older |= now if names & known.keys() else open_ | now
+        older = {key: at for key, at in older.items() if at < since}
+        if older:
+            newest = sorted(older.items(), key=lambda it: it[1])[-MOST_LATE:]
+            found[rule.id] = dict(newest)
+    return found
+
+
 async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[str]:
     """Known recordings of the window that are no longer in it, if all of it was read."""
     if not seen.listing.whole or seen.difference >= 0:
@@ -488,6 +538,7 @@ def _outcome(
     vanished: frozenset[str],
     before: Watermark | None,
     waiting_rules: Mapping[str, datetime],
+    late: Mapping[str, dict[str, datetime]],
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -510,6 +561,7 @@ def _outcome(
         if before is None or seen.listing.whole or before.compare_is_due(now)
         else before.compared or now,
         waiting=dict(waiting_rules),
+        late=dict(late),
     )
     return PollOutcome(
         source=SOURCE,

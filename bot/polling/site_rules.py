@@ -1,6 +1,6 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -236,7 +236,17 @@ class SiteRules:
     @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
-        return SiteRules(self.marked, self._site, self._everything, self.own_tags, self._by_id)
+        return self.marked_among(self.marked)
+
+    def marked_among(self, known: Collection[Rule]) -> "SiteRules":
+        """Those of them that are among these, whatever they do now."""
+        before = {(it.id, it.condition) for it in known}
+        rules = [
+            rule
+            for rule in self.marked
+            if any((name, rule.condition) in before for name in (rule.id, *rule.was))
+        ]
+        return SiteRules(rules, self._site, self._everything, self.own_tags, self._by_id)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""

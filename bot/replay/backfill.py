@@ -17,9 +17,9 @@ from bot.polling.evaluate import Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext, read_mark, recent
+from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
 from bot.polling.session import AHEAD
-from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
+from bot.replay.evaluate_days import FilterLost, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule
 from bot.store.audit import Note
@@ -45,7 +45,7 @@ AT_ONCE = 200
 """Matches of one transaction."""
 
 MOST_ATTEMPTS = 2
-"""How often to read a day again because of details that could not be read."""
+"""How often to read a day again because of details that can't be read though others can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,16 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` counts recordings whose details could not be read, `latest` is the last
-    activity, `odd` counts recordings that can't be read in part or at all.
+    `open` has recordings whose details could not be read, `ids` those of the last page, `latest`
+    is the last activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
     read: int = 0
     matches: int = 0
     missed: int = 0
-    open: int = 0
+    open: frozenset[str] = frozenset()
+    ids: tuple[str, ...] = ()
     odd: int = 0
     paused: tuple[tuple[str, str], ...] = ()
     latest: datetime | None = None
@@ -124,7 +125,7 @@ async def backfill(
     )
     rules = in_force()
     at = await prepare(history, site, rules, rules)
-    waiting = dict(mark.waiting) if mark else {}
+    waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):
@@ -139,17 +140,15 @@ async def backfill(
                 return None
         days.append(day)
         at = replace(at, knowledge=day.knowledge)
-        if day.open and attempts.setdefault(each.name, 0) < MOST_ATTEMPTS:
-            attempts[each.name] += 1
-            raise TryLater(f"details of {day.open} recordings of {each.day} could not be read")
+        await _wait_for_details(day, each, context, attempts)
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
-        await _remember(site, context, Watermark.after(since, until, waiting), now)
+        await _remember(site, context, Watermark.after(since, until, waiting, late), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
     await context.store.run(partial(close_older, website=site.id, than=than))
-    await _remember(site, context, Watermark.after(since, now, waiting, now - by_polls), now)
+    await _remember(site, context, Watermark.after(since, now, waiting, late, now - by_polls), now)
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -168,31 +167,42 @@ class CaughtUp:
     matches: int = 0
     paused: tuple[tuple[str, str], ...] = ()
 
+    def beside(self, day: _Day) -> "CaughtUp":
+        """The same with what a day brought."""
+        matches, paused = self.matches + day.matches, self.paused + day.paused
+        return replace(self, matches=matches, paused=paused)
+
 
 async def catch_up(
     site: Site,
     rules: Sequence[Rule],
     context: PollContext,
     behind: Mapping[str, datetime],
+    attempts: dict[str, int],
     now: datetime,
 ) -> CaughtUp:
     """Evaluate the rules that a filter had suspended over the time since then, by their ids.
 
-    Rules whose filter does not work after all go on waiting. Raises the errors of the calls and
-    of the store; the next poll then finds the same rules behind.
+    Rules whose filter does not work after all go on waiting. `attempts` as in `backfill`. Raises
+    the errors of the calls and of the store; the next poll then finds the same rules behind.
     """
-    late = [rule for rule in rules if rule.id in behind]
-    since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in late}
+    ours = [rule for rule in rules if rule.id in behind]
+    since = {rule.id: max(min(behind[rule.id], now), now - LONGEST_CATCH_UP) for rule in ours}
+    mark = await _mark(site, context)
+    late = mark.late if mark else {}
+    ends = [
+        at for rule in since for at in late.get(rule, {}).values() if at > now - LONGEST_CATCH_UP
+    ]
     history = History(
         mouseflow=context.mouseflow,
         store=context.store,
         zone=context.zone,
         settle=context.settle,
-        span=Span(min(since.values(), default=now) - LONG, now),
+        span=Span(min([*since.values(), *ends], default=now) - LONG, now),
         now=now,
         expand=context.expand,
     )
-    at = await prepare(history, site, late, rules)
+    at = await prepare(history, site, ours, rules)
     caught_up = CaughtUp(at.knowledge.filters)
     working = frozenset(since) - at.suspended_rules
     for each in slices([site], history.span, history.zone) if working else ():
@@ -200,27 +210,37 @@ async def catch_up(
             continue
         held: list[Found] = []
         day = _Day(at.knowledge)
-        async for batch in evaluate_slice(history, at, each):
-            at = replace(at, knowledge=batch.knowledge)
-            held += (
-                one
-                for one in matches_in(batch.evaluations, now)
-                if one.rule.id in working and one.happened >= since[one.rule.id]
-            )
-            if len(held) >= MOST_HELD:
-                day, held = await _write(day, site, context, held, (), now), []
+        try:
+            async for batch in evaluate_slice(history, at, each):
+                at = replace(at, knowledge=batch.knowledge)
+                day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
+                held += (
+                    one
+                    for one in matches_in(batch.evaluations, now)
+                    if one.rule.id in working
+                    and (
+                        one.happened >= since[one.rule.id]
+                        or one.subject.key in late.get(one.rule.id, {})
+                    )
+                )
+                if len(held) >= MOST_HELD:
+                    day, held = await _write(day, site, context, held, (), now), []
+        except FilterLost as lost:  # nothing else fails, and they go on waiting
+            return replace(caught_up.beside(day), filters=lost.filters)
         day = await _write(day, site, context, held, (), now)
-        caught_up = replace(
-            caught_up,
-            matches=caught_up.matches + day.matches,
-            paused=caught_up.paused + day.paused,
-        )
-    text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
-    mark = msgspec.json.decode(text, type=Watermark) if text else None
+        await _wait_for_details(day, each, context, attempts)
+        caught_up = caught_up.beside(day)
+    mark = await _mark(site, context)
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
-        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest), now)
+        late = {rule: it for rule, it in mark.late.items() if rule in rest}
+        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest, late=late), now)
     return caught_up
+
+
+async def _mark(site: Site, context: PollContext) -> Watermark | None:
+    text = await context.store.read(partial(watermark, source=SOURCE, website=site.id))
+    return msgspec.json.decode(text, type=Watermark) if text else None
 
 
 async def _day(
@@ -248,7 +268,8 @@ async def _day(
             knowledge=batch.knowledge,
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
-            open=day.open + batch.open,
+            open=day.open.union(batch.open),
+            ids=batch.ids or day.ids,
             odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )
@@ -256,6 +277,25 @@ async def _day(
             day = await _write(day, at.site, context, held, seen, history.now)
             held, seen = [], []
     return await _write(day, at.site, context, held, seen, history.now)
+
+
+async def _wait_for_details(
+    day: _Day, each: Slice, context: PollContext, attempts: dict[str, int]
+) -> None:
+    """Raise TryLater if the day has recordings without the detail that they need.
+
+    While no detail can be read, always. Else they may be broken alone: a few times.
+    """
+    if not day.open:
+        attempts.pop(each.name, None)
+        return
+    other = next((key for key in day.ids if key not in day.open), None)
+    away = other is not None and not await detail_is_read(context.mouseflow, each.site.id, other)
+    tried = attempts.get(each.name, 0)
+    if away or tried < MOST_ATTEMPTS:
+        attempts[each.name] = tried if away else tried + 1
+        raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
+    del attempts[each.name]
 
 
 def _in_order(rule: Rule) -> bool:

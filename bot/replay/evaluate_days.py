@@ -19,7 +19,7 @@ from bot.polling.evaluate import (
     evaluate,
     still_possible,
 )
-from bot.polling.filter_checks import FILTERS, FilterChecks, check_filter
+from bot.polling.filter_checks import FILTERS, FilterChecks, SecondTry, check_filter
 from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
@@ -108,7 +108,7 @@ class Batch:
     """Some recordings of a slice: how many were read, and those that some rule matches.
 
     `before` has (rule, recording) of matches that the store knew already. `missed` counts
-    recordings that could not be read, `open` those without the detail that they needed.
+    recordings that could not be read, `open` has those without the detail that they needed.
     `knowledge` is what is known of the API now. `seen` has the recordings that are decided now,
     if polls are to know of them, `odd` is about those that can't be read in part or at all.
     """
@@ -119,7 +119,7 @@ class Batch:
     before: tuple[tuple[str, str], ...] = ()
     details: int = 0
     missed: int = 0
-    open: int = 0
+    open: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     seen: tuple[SeenRecording, ...] = ()
     odd: tuple[Note, ...] = ()
@@ -156,7 +156,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
     """
     client = CountingClient(history.mouseflow)
     facts = DayFacts(
-        client,
+        SecondTry(client),
         at.site.id,
         slice_.filters,
         at.rules.thresholds,
@@ -266,15 +266,23 @@ async def _batch(
             if not rules.isdisjoint((rule.id, *rule.was))
         ),
         details=result.details,
-        open=sum(each.open for each in result.evaluations),
+        open=tuple(each.candidate.row.id for each in result.evaluations if each.open),
     )
 
 
+class FilterLost(TryLater):
+    """A filter stopped working meanwhile: the day must be evaluated again."""
+
+    def __init__(self, reason: str, filters: FilterChecks) -> None:
+        self.filters = filters
+        super().__init__(reason)
+
+
 def _raise_if_lost(before: Knowledge, now: Knowledge) -> None:
-    """Raise TryLater if a filter stopped working meanwhile: the day must be evaluated again."""
     for name, suspension in now.filters.suspended.items():
         if name not in before.filters.suspended:
-            raise TryLater(f"the filter {name} stopped working: {suspension.reason}")
+            why = f"the filter {name} stopped working: {suspension.reason}"
+            raise FilterLost(why, now.filters)
 
 
 class DayFacts:

@@ -171,7 +171,7 @@ def remarks(tally: Tally) -> list[str]:
     whole = summed(tally.total(rule) for rule in tally.lines)
     found = [
         f"{tally.read:,} recordings read with {tally.calls:,} calls, "
-        f"{tally.details} of them for details"
+        f"{tally.details:,} of them for details"
     ]
     found += [f"{n} held back: {reason}" for reason, n in sorted(whole.held.items())]
     if whole.folded:
@@ -181,9 +181,9 @@ def remarks(tally: Tally) -> list[str]:
     found += [f"{n} {kind} posts without a limit" for kind, n in whole.unlimited.items()]
     found += [f"{rule} is paused by its safety: {why}" for rule, why in tally.paused.items()]
     if tally.missed:
-        found.append(f"{tally.missed} recordings could not be read")
+        found.append(f"{tally.missed:,} recordings could not be read")
     if tally.undetailed:
-        found.append(f"{tally.undetailed} recordings lack their details, which could not be read")
+        found.append(f"{tally.undetailed:,} recordings lack their details, which could not be read")
     found += [
         f"rules with friction, visitor_type or search were not evaluated on {name}: "
         "the filter fails there"

@@ -243,7 +243,7 @@ class _SliceReplay:
             tally.read += batch.read
             tally.missed += batch.missed
             tally.details += batch.details
-            tally.undetailed += batch.open
+            tally.undetailed += len(batch.open)
             for rule, _key in batch.before:
                 tally.line(rule, self._slice.day).known += 1
             self._waiting += matches_in(batch.evaluations, self._history.now)

@@ -139,7 +139,8 @@ def is_time_to_remind(
     """Whether people are to be reminded of an alert that still holds.
 
     Where the rule's posts wait in quiet times, people know since the end of that time. A post
-    that went out late counts from then, and nobody is reminded of one that still waits.
+    that went out late counts from then, and nobody is reminded of one that still waits. What
+    a clock that was ahead has written down counts for nothing.
     """
     last = before.reminded or before.fired
     if rule.remind is None or before.fired is None or last is None:
@@ -152,7 +153,9 @@ def is_time_to_remind(
     if look.now - last < rule.remind:
         return False
     told = last_told(conn, rule.id, subject.website.id, subject.key, before.fired)
-    return told != "waits" and (told is None or look.now - told >= rule.remind - PROMPT)
+    if told is None or told == "waits":
+        return told is None
+    return told > look.now or look.now - told >= rule.remind - PROMPT
 
 
 def move_to(

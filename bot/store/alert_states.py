@@ -4,18 +4,17 @@ of its visitors a website recorded."""
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, delete, select, update
 
-from bot.domain.alert_state import Counter, Level
+from bot.domain.alert_state import Counter, Effect, Level
 from bot.domain.recorded_share import RecordedShare, share
 from bot.domain.subjects import Subject, reread, written
 from bot.store.schema import figures as _figures
 from bot.store.schema import levels as _levels
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none
-from bot.store.statements import Value, execute, upsert
+from bot.store.statements import Value, execute, execute_for, execute_many, upsert
 
 Figures = Mapping[str, float]
 
@@ -41,59 +40,73 @@ class KeptLevel:
 
 def levels(conn: Connection, rule: str, website: str) -> dict[str, KeptLevel]:
     """The rule's alert states for the website's subjects, by key."""
-    found = conn.execute(_OF_RULE, {"rule": rule, "website": website})
-    return {row.subject: _kept(row) for row in found}
+    found = execute(conn, _OF_RULE, {"rule": rule, "website": website})
+    return {subject: _kept(*row) for subject, *row in found}
 
 
-_OF_RULE = select(_levels).where(
-    _levels.c.rule == bindparam("rule"), _levels.c.website == bindparam("website")
+_OF_RULE = (
+    "SELECT subject, true_since, fired, episode, known, at, ending, told, reminded, effect,"
+    " counter, figures, condition FROM levels WHERE rule = :rule AND website = :website"
 )
 
 
-def _kept(row: Row[Any]) -> KeptLevel:
+def _kept(
+    true_since: int | None,
+    fired: int | None,
+    episode: int,
+    known: int | None,
+    at: int,
+    ending: int | None,
+    told: int,
+    reminded: int | None,
+    effect: Effect,
+    counter: str,
+    figures: str,
+    condition: str,
+) -> KeptLevel:
     level = Level(
-        true_since=moment_or_none(row.true_since),
-        fired=moment_or_none(row.fired),
-        episode=row.episode,
-        known=moment_or_none(row.known),
-        polled=moment(row.at),
-        ending=moment_or_none(row.ending),
-        told=bool(row.told),
-        reminded=moment_or_none(row.reminded),
-        effect=row.effect,
-        counter=msgspec.json.decode(row.counter, type=Counter) if row.counter else None,
+        true_since=moment_or_none(true_since),
+        fired=moment_or_none(fired),
+        episode=episode,
+        known=moment_or_none(known),
+        polled=moment(at),
+        ending=moment_or_none(ending),
+        told=bool(told),
+        reminded=moment_or_none(reminded),
+        effect=effect,
+        counter=msgspec.json.decode(counter, type=Counter) if counter else None,
     )
-    return KeptLevel(level, reread(row.figures) if row.figures else None, row.condition)
+    return KeptLevel(level, reread(figures) if figures else None, condition)
 
 
 def websites_of_levels(conn: Connection) -> list[tuple[str, str, str]]:
     """(rule, website, JSON of a subject) for every rule and website with something true now."""
-    query = (
-        select(_levels.c.rule, _levels.c.website, func.max(_levels.c.figures).label("figures"))
-        .where(_levels.c.true_since.is_not(None) | _levels.c.fired.is_not(None))
-        .group_by(_levels.c.rule, _levels.c.website)
-    )
-    return [(row.rule, row.website, row.figures) for row in conn.execute(query)]
+    return [(rule, website, figures) for rule, website, figures in execute(conn, _TRUE_NOW, {})]
+
+
+_TRUE_NOW = (
+    "SELECT rule, website, max(figures) FROM levels"
+    " WHERE true_since IS NOT NULL OR fired IS NOT NULL GROUP BY rule, website"
+)
 
 
 def states_of_rules(conn: Connection) -> list[tuple[str, str]]:
     """(rule, website) of all states."""
-    query = select(_levels.c.rule, _levels.c.website).distinct()
-    return [(row.rule, row.website) for row in conn.execute(query)]
+    return [(rule, website) for rule, website in execute(conn, _WITH_STATES, {})]
+
+
+_WITH_STATES = "SELECT DISTINCT rule, website FROM levels"
 
 
 def told_on(conn: Connection, website: str, rules: Collection[str]) -> frozenset[str]:
     """Those of the rules that have an alert on the website that fires now and was told."""
-    found = conn.execute(_TOLD, {"rules": list(rules), "website": website})
-    return frozenset(found.scalars())
+    found = execute_for(conn, _TOLD, {"website": website}, tuple(rules))
+    return frozenset(rule for (rule,) in found)
 
 
-_TOLD = select(_levels.c.rule).where(
-    _levels.c.rule.in_(bindparam("rules", expanding=True)),
-    _levels.c.website == bindparam("website"),
-    _levels.c.fired.is_not(None),
-    _levels.c.told == 1,
-    _levels.c.absent.is_(None),
+_TOLD = (
+    "SELECT rule FROM levels WHERE rule IN (:ids) AND website = :website"
+    " AND fired IS NOT NULL AND told = 1 AND absent IS NULL"
 )
 
 
@@ -138,19 +151,26 @@ def forget_level(conn: Connection, rule: str, website: str, subject: str) -> Non
 
 def rules_present(conn: Connection, rules: Collection[str], now: datetime, gap: timedelta) -> None:
     """Note which rules there are: a rule that was away for longer than `gap` has no state."""
-    known = set(conn.execute(select(_levels.c.rule).distinct()).scalars())
-    back = _levels.c.rule.in_(known & set(rules)) & _levels.c.absent.is_not(None)
-    conn.execute(delete(_levels).where(back, _levels.c.absent < ms(now - gap)))
-    conn.execute(update(_levels).where(back).values(absent=None))
-    away = _levels.c.rule.in_(known - set(rules)) & _levels.c.absent.is_(None)
-    conn.execute(update(_levels).where(away).values(absent=ms(now)))
+    known, there = dict(execute(conn, _RULES, {}).fetchall()), set(rules)
+    back = [rule for rule, absent in known.items() if absent is not None and rule in there]
+    if back:
+        these = _levels.c.rule.in_(back) & _levels.c.absent.is_not(None)
+        conn.execute(delete(_levels).where(these, _levels.c.absent < ms(now - gap)))
+        conn.execute(update(_levels).where(these).values(absent=None))
+    away = known.keys() - there
+    if away:
+        these = _levels.c.rule.in_(away) & _levels.c.absent.is_(None)
+        conn.execute(update(_levels).where(these).values(absent=ms(now)))
+
+
+_RULES = "SELECT rule, max(absent) FROM levels GROUP BY rule"
 
 
 def add_figures(
     conn: Connection, kind: str, website: str, subject: str, values: Figures, at: datetime
 ) -> None:
     """Add to the history of the subject's figures."""
-    rows = [
+    rows: list[dict[str, Value]] = [
         {
             "kind": kind,
             "website": website,
@@ -162,7 +182,13 @@ def add_figures(
         for name, value in values.items()
     ]
     if rows:
-        conn.execute(upsert(_figures).on_conflict_do_nothing(), rows)
+        execute_many(conn, _ADD, rows)
+
+
+_ADD = (
+    "INSERT INTO figures (kind, website, subject, name, at, value)"
+    " VALUES (:kind, :website, :subject, :name, :at, :value) ON CONFLICT DO NOTHING"
+)
 
 
 def figure_between(
@@ -211,7 +237,7 @@ def grain(at: datetime) -> datetime:
     return moment(ms(at) - ms(at) % (GRAIN // timedelta(milliseconds=1)))
 
 
-_OLD = text(
+_OLD = (
     "DELETE FROM figures WHERE (kind, website, subject, name, at) IN"
     " (SELECT kind, website, subject, name, at FROM figures WHERE at < :limit LIMIT :some)"
 )
@@ -219,7 +245,7 @@ _OLD = text(
 
 def forget_figures(conn: Connection, before: datetime) -> int:
     """Delete some of the older figures; returns how many."""
-    return conn.execute(_OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount
+    return execute(conn, _OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount
 
 
 _SHARES = "SELECT at, value FROM figures WHERE kind = 'recorded' AND website = :website"

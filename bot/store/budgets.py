@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import cache, lru_cache
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
@@ -22,7 +22,6 @@ from bot.store.recordings import (
 from bot.store.rules import LONGEST_WAIT
 from bot.store.schema import (
     budget_steps,
-    ledger,
     moment,
     moment_or_none,
     ms,
@@ -30,7 +29,7 @@ from bot.store.schema import (
     steps,
     watermarks,
 )
-from bot.store.statements import Value, execute, execute_many, upsert
+from bot.store.statements import Value, execute, execute_for, execute_many, upsert
 
 
 def keep_highest(conn: Connection, website: str, counts: Mapping[date, int], at: datetime) -> None:
@@ -54,20 +53,17 @@ def used(
     conn: Connection, websites: Iterable[str], first: date, last: date
 ) -> dict[str, dict[date, int]]:
     """website -> day -> the recordings used, from `first` to `last` inclusive."""
-    of = {"websites": tuple(websites), "first": first.isoformat(), "last": last.isoformat()}
+    days = {"first": first.isoformat(), "last": last.isoformat()}
     found: dict[str, dict[date, int]] = {}
-    for website, day, highest in conn.execute(_used(), of):
+    for website, day, highest in execute_for(conn, _USED, days, tuple(websites)):
         found.setdefault(website, {})[date.fromisoformat(day)] = highest
     return found
 
 
-@cache
-def _used() -> Select[str, str, int]:
-    return select(ledger.c.website, ledger.c.day, ledger.c.highest).where(
-        ledger.c.website.in_(bindparam("websites", expanding=True)),
-        ledger.c.day >= bindparam("first"),
-        ledger.c.day <= bindparam("last"),
-    )
+_USED = (
+    "SELECT website, day, highest FROM ledger"
+    " WHERE website IN (:ids) AND day >= :first AND day <= :last"
+)
 
 
 def newest_day(conn: Connection, latest: date) -> date | None:
@@ -79,13 +75,26 @@ def newest_day(conn: Connection, latest: date) -> date | None:
 _NEWEST_DAY = "SELECT max(day) FROM ledger WHERE highest > 0 AND day <= :latest"
 
 
-def budget_steps_done(conn: Connection, budget: str, period: str) -> dict[str, datetime]:
-    """The budget's steps that acted in this period, and when."""
-    done = execute(conn, _DONE, {"budget": budget, "period": period})
+def budget_steps_done(
+    conn: Connection, budget: str, period: str, begins: datetime | None = None
+) -> dict[str, datetime]:
+    """The budget's steps that acted in this period, and when.
+
+    With when it `begins`, also what it has left alone since then in a period that an edit ended.
+    """
+    which: dict[str, Value] = {"budget": budget, "period": period}
+    done = execute(conn, _DONE, which | {"aside": f"{ASIDE} %", "begins": ms(begins or NEVER)})
     return {step: moment(at) for step, at in done}
 
 
-_DONE = "SELECT step, at FROM budget_steps WHERE budget = :budget AND period = :period"
+ASIDE = "aside"
+"""The first word of what stands among the steps for a website that is left alone."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+_DONE = (
+    "SELECT step, at FROM budget_steps WHERE budget = :budget"
+    " AND (period = :period OR (step LIKE :aside AND at >= :begins)) ORDER BY at"
+)
 
 
 def mark_budget_step(conn: Connection, budget: str, period: str, step: str, at: datetime) -> bool:
@@ -99,25 +108,24 @@ def forget_budget_steps(
     conn: Connection,
     budget: str,
     website: str,
-    since: datetime,
     *,
     keep: Collection[str] = (),
     post_again: bool = True,
 ) -> None:
     """Let the budget's steps act on the website again, except those named in `keep`.
 
-    `since` is before the first of its periods that may still run. Steps that have acted on no
-    other website post again, if asked to.
+    In every period: one that seems over may go on, once an edit or a wrong clock is put right.
+    Steps that have acted on no other website post again, if asked to.
     """
     column, mine = budget_steps.c, f" @{website}"
-    recent = (column.budget == budget, column.at >= ms(since))
+    about = column.budget == budget
     query = select(column.period, column.step)
-    acted = conn.execute(query.where(*recent, column.step.endswith(mine, autoescape=True))).all()
+    acted = conn.execute(query.where(about, column.step.endswith(mine, autoescape=True))).all()
     for period, name in acted:
         step = name.removesuffix(mine)
         if step in keep:
             continue
-        here = (*recent, column.period == period)
+        here = (about, column.period == period)
         conn.execute(delete(budget_steps).where(*here, column.step == name))
         others = query.where(*here, column.step.startswith(f"{step} @", autoescape=True))
         if post_again and conn.execute(others).first() is None:
@@ -174,10 +182,11 @@ def disown(
     reason: str,
     *,
     leaves: bool = False,
+    told: bool = False,
 ) -> bool:
     """End the ownership (`reason`: undone, or somebody changed it); False if there was none.
 
-    `leaves`: the website stays as the bot has set it.
+    `leaves`: the website stays as the bot has set it. `told`: the caller writes the audit entry.
     """
     held = owned(conn).get((website, switch))
     if held is None:
@@ -185,8 +194,9 @@ def disown(
     conn.execute(delete(ownership).where(ownership.c.website == _row(website, switch)))
     if leaves and switch == "recording":
         set_watermark(conn, LEFT, website, held.owner, at)
-    said = f"{switch}: {reason}"
-    record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
+    if not told:
+        said = f"{switch}: {reason}"
+        record(conn, at, [_note(conn, "website.released", website, held.owner, said)])
     return True
 
 

@@ -6,7 +6,8 @@ The digest is a step of the outbox like any other; its `params` are a DigestCont
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal, NamedTuple
+from enum import IntEnum
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, text, update
@@ -25,7 +26,7 @@ from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import Note, record
 from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.schema import digests, matches, moment, ms, posts, steps
-from bot.store.statements import Value, execute, execute_many, upsert
+from bot.store.statements import Value, execute, execute_later, execute_many, upsert
 
 
 class DueStep(NamedTuple):
@@ -77,10 +78,24 @@ QUEUE_BOUND = 200
 FOLD_AT_ONCE = 200
 """How many posts one transaction folds, so that other work does not wait long."""
 
+
+class Left(IntEnum):
+    """Which steps of a match have not ended yet, dead letters too."""
+
+    NONE = 0
+    SOME = 1
+    WAITING = 2
+    """Some, of which at least one waits for others to end."""
+
+
 _LEFT = (
-    "SELECT count(*), count(waits) FROM steps"
-    " WHERE match_id = :match AND state IN ('pending', 'sending', 'dead')"
+    f"SELECT CASE WHEN count(waits) > 0 THEN {Left.WAITING:d}"  # noqa: S608
+    f" WHEN count(*) > 0 THEN {Left.SOME:d} ELSE {Left.NONE:d} END FROM steps AS others"
+    " WHERE others.state IN ('pending', 'sending', 'dead')"
 )
+OTHERS_LEFT = f"({_LEFT} AND others.match_id = steps.match_id AND others.id <> steps.id)"
+"""The same of the other steps of the match of one of `steps`."""
+_OF_MATCH = f"{_LEFT} AND others.match_id = :match"
 _ERASE = "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match"
 
 
@@ -133,11 +148,20 @@ def step_ended(conn: Connection, match: int) -> None:
 
     Once all have ended the visitor's data is erased; the keys stay.
     """
-    left, waiting = execute(conn, _LEFT, {"match": match}).fetchone()
-    if waiting:
-        release_next(conn, match)
-    if not left:
-        execute(conn, _ERASE, {"match": match})
+    goes_on(conn, match, Left(execute(conn, _OF_MATCH, {"match": match}).fetchone()[0]))
+
+
+def goes_on(conn: Connection, match: int, left: Left) -> None:
+    """The same where it is known which steps are left."""
+    match left:
+        case Left.NONE:
+            execute_later(conn, _ERASE, {"match": match})
+        case Left.SOME:
+            pass
+        case Left.WAITING:
+            release_next(conn, match)
+        case _:
+            assert_never(left)
 
 
 def erase_digest(conn: Connection, step: int) -> None:

@@ -5,10 +5,13 @@ The format of a store is SQLite's `user_version`, and the number of its newest r
 """
 
 import sqlite3
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, create_mock_engine, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from bot.errors import StoreError
@@ -35,9 +38,23 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def create_tables(connection: Connection) -> None:
-    """Create the tables of the current format."""
-    metadata.create_all(connection)
+    """Create the tables of the current format in an empty SQLite store."""
+    driver: Any = connection.connection.driver_connection
+    for statement in _statements():
+        driver.execute(statement)
     _mark(connection)
+
+
+@cache
+def _statements() -> tuple[str, ...]:
+    """The statements that create them, compiled once for all stores of a process."""
+    made: list[str] = []
+    dialect = sqlite.dialect()
+    engine = create_mock_engine(
+        "sqlite://", lambda it, *_: made.append(str(it.compile(dialect=dialect)))
+    )
+    metadata.create_all(engine, checkfirst=False)
+    return tuple(made)
 
 
 def is_older(connection: sqlite3.Connection, place: str) -> bool:

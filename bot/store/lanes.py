@@ -30,6 +30,17 @@ FREE = (
 )
 """That nothing is in flight that a step (of `steps` and `matches`) must come after: on a website's
 lane a step of the same recording, or for what is of no recording another such one."""
+_HELD = (
+    "FROM steps AS held JOIN matches AS other ON other.id = held.match_id"
+    " WHERE held.lane = :lane AND held.state = 'sending'"
+)
+FREE_ON_LANE = (
+    "(:lane NOT LIKE 'mouseflow:%' OR ("
+    f"matches.subject_key NOT IN (SELECT other.subject_key {_HELD})"
+    " AND (matches.kind = 'recordings'"
+    f" OR NOT EXISTS (SELECT 1 {_HELD} AND other.kind <> 'recordings'))))"
+)
+"""The same on the lane `:lane`: what is in flight there is read once, not for each waiting step."""
 KIND_FAILS = (
     "EXISTS (SELECT 1 FROM lanes AS apart WHERE apart.lane = steps.lane || ' ' || steps.action"
     " AND apart.failures > 0)"
@@ -47,7 +58,11 @@ _NEXT = text(
     "SELECT lane, paused_until, (SELECT steps.due"  # noqa: S608
     f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1) AS due FROM lanes"
 )
-_FREE_STEP = f"SELECT 1 {_FREE_STEPS} AND steps.lane = :lane AND steps.due <= :now LIMIT 1"
+_FREE_STEP = (
+    "SELECT 1 FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
+    " WHERE steps.lane = :lane AND steps.due <= :now AND steps.state = 'pending'"
+    f" AND {FREE_ON_LANE} LIMIT 1"
+)
 _FAILED = "SELECT cause FROM lanes WHERE lane = :lane AND failures > 0"
 _WORKS = (
     "UPDATE lanes SET failures = 0, paused_until = 0, reason = '', cause = '', remedy = '',"

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select, text, update
 
 from bot.store.schema import audit, lineage, moment, ms, steps
-from bot.store.statements import execute, upsert
+from bot.store.statements import execute, execute_later, upsert
 
 UNSURE = timedelta(days=1)
 """How long after a restore new steps count as possibly done: rules may be evaluated again.
@@ -24,8 +24,9 @@ Also how far back the first look goes if the store does not say when it was writ
 
 _COUNT = (
     "INSERT INTO lineage (id, writes, written) VALUES (1, 1, :now) ON CONFLICT (id) DO UPDATE"
-    " SET writes = lineage.writes + 1, written = excluded.written RETURNING writes"
+    " SET writes = lineage.writes + 1, written = excluded.written"
 )
+_COUNTED = f"{_COUNT} RETURNING writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,12 @@ class Beside:
 
 def count(conn: Connection, now: datetime) -> int:
     """Count the transaction that is open; returns how many there were."""
-    return int(execute(conn, _COUNT, {"now": ms(now)}).fetchone()[0])
+    return int(execute(conn, _COUNTED, {"now": ms(now)}).fetchone()[0])
+
+
+def count_later(conn: Connection, now: datetime) -> None:
+    """The same for those who know how many there were."""
+    execute_later(conn, _COUNT, {"now": ms(now)})
 
 
 def written(conn: Connection) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from bot.domain.alert_state import RESOLVED
 from bot.domain.insight import Insight, packed
@@ -185,7 +185,7 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
         rule=match.rule,
         website=match.website,
         subject=match.subject_key,
-        text="; ".join((*_ended(match), *match.why)),
+        text="; ".join((*_ended(match), *match.why)) or match.summary,
         details={"steps": [step.key for step in match.steps]},
     )
     record(conn, match.matched, [note])
@@ -258,21 +258,24 @@ def reached_people(
 def last_told(
     conn: Connection, rule: str, website: str, subject_key: str, fired: datetime
 ) -> datetime | Literal["waits"] | None:
-    """When the newest post of the alert that fired then went out; None if it never will."""
+    """When the newest post of the alert that fired then went out; None if it never will.
+
+    The newest is the one that was stored last, whatever the clock said when the alert fired.
+    """
+    about = (
+        matches.c.rule == rule,
+        matches.c.website == website,
+        matches.c.subject_key == subject_key,
+    )
+    first = select(func.min(matches.c.id)).where(*about, matches.c.matched >= ms(fired))
     query = (
-        select(steps.c.state, steps.c.ended, matches.c.matched)
+        select(steps.c.state, steps.c.ended, matches.c.id)
         .join(matches, matches.c.id == steps.c.match_id)
-        .where(
-            matches.c.rule == rule,
-            matches.c.website == website,
-            matches.c.subject_key == subject_key,
-            matches.c.matched >= ms(fired),
-            steps.c.rank == Rank.POST,
-        )
+        .where(*about, matches.c.id >= first.scalar_subquery(), steps.c.rank == Rank.POST)
     )
     rows = conn.execute(query).all()
-    newest = max((row.matched for row in rows), default=None)
-    posts = [row for row in rows if row.matched == newest]
+    newest = max((row.id for row in rows), default=None)
+    posts = [row for row in rows if row.id == newest]
     done = [row.ended for row in posts if row.state == StepStatus.DONE and row.ended is not None]
     if done:
         return moment(max(done))

@@ -22,14 +22,16 @@ from bot.domain.step import Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.digests import (
+    OTHERS_LEFT,
     DueStep,
+    Left,
     due_steps,
     erase_digest,
+    goes_on,
     receipt,
-    step_ended,
 )
 from bot.store.lanes import (
-    FREE,
+    FREE_ON_LANE,
     KIND_FAILS,
     has_free_step,
     lane_works,
@@ -45,7 +47,7 @@ from bot.store.matches import (
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
-from bot.store.statements import Value, execute
+from bot.store.statements import Value, execute, execute_later
 
 AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
@@ -106,7 +108,7 @@ _DUE = (
     f"{due_steps('coalesce(lanes.failures, 0)', KIND_FAILS)}"
     " LEFT JOIN lanes ON lanes.lane = steps.lane"
     " WHERE steps.lane = :lane AND coalesce(lanes.paused_until, 0) <= :now AND steps.due <= :now"
-    f" AND steps.state = 'pending' AND {FREE} ORDER BY steps.due, steps.id LIMIT 1"
+    f" AND steps.state = 'pending' AND {FREE_ON_LANE} ORDER BY steps.due, steps.id LIMIT 1"
 )
 _SEND = (
     "UPDATE steps SET state = 'sending', token = :token, began = :now, first_tried = :first,"
@@ -156,7 +158,7 @@ def _sent(conn: Connection, row: DueStep, now: datetime, token: str) -> Claim:
     first = at if row.first_tried is None else row.first_tried
     post = post_of(conn, row, now)
     values: dict[str, Value] = {"step": row.id, "token": token, "now": at, "first": first}
-    execute(conn, _SEND, values | {"post_key": post.key if post else None})
+    execute_later(conn, _SEND, values | {"post_key": post.key if post else None})
     results, unfinished = _earlier(conn, row)
     told = _awaited(conn, row)
     return Claim(
@@ -221,10 +223,10 @@ def complete(
     `result` is kept for later steps of the match; `follow` are added to the outbox. `posts` are
     the messages that it posted or changed. `works` says that its lane works now.
     """
-    lane_failed = _ended(
+    ended = _ended(
         conn, claimed, state=StepStatus.DONE, ended=ms(now), result=result, fault="", remedy=""
     )
-    if lane_failed is None:
+    if ended is None:
         return False
     if claimed.action in DIGESTS.values():
         note = "; ".join((note, receipt(claimed.params)))
@@ -234,9 +236,9 @@ def complete(
         forget_insights(conn, claimed.website, claimed.subject_key)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
-    if works and lane_failed:
+    if works and ended.lane_fails:
         lane_works(conn, claimed.lane)
-    _after(conn, claimed)
+    _after(conn, claimed, max(ended.left, Left.SOME) if follow else ended.left)
     _record(conn, claimed, now, "step.done", note)
     return True
 
@@ -257,18 +259,20 @@ def give_up(
     quiet = claimed.rank == Rank.NOTICE or cause is Cause.EARLIER  # or it would never end
     told = ms(now) if quiet else 0
     dead: dict[str, Value] = {"state": StepStatus.DEAD, "ended": ms(now), "told": told}
-    if not _end(conn, claimed, **dead, fault=reason, remedy=remedy, cause=cause):
+    ended = _ended(conn, claimed, **dead, fault=reason, remedy=remedy, cause=cause)
+    if ended is None:
         return False
-    _after(conn, claimed)
+    _after(conn, claimed, max(ended.left, Left.SOME))
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
     return True
 
 
 def withhold(conn: Connection, claimed: Claim, now: datetime, reason: str) -> bool:
     """The step is not performed, because it is no longer allowed. False as in `complete`."""
-    if not _end(conn, claimed, state=StepStatus.WITHHELD, ended=ms(now), fault=reason):
+    ended = _ended(conn, claimed, state=StepStatus.WITHHELD, ended=ms(now), fault=reason)
+    if ended is None:
         return False
-    _after(conn, claimed)
+    _after(conn, claimed, ended.left)
     _record(conn, claimed, now, "step.withheld", reason)
     return True
 
@@ -298,7 +302,7 @@ def postpone(
         values["due"] = ms(until)
     if absent:
         values["look_since"] = None
-    if not _end(conn, claimed, **values):
+    if _ended(conn, claimed, **values) is None:
         return False
     _record(conn, claimed, now, "step.postponed", reason, until=until)
     return True
@@ -354,23 +358,28 @@ def _ending(*columns: str) -> str:
     return (
         f"UPDATE steps SET token = NULL, {new}"  # noqa: S608
         " WHERE id = :step AND token = :ours AND state = 'sending'"
-        " RETURNING EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = :lane AND lanes.failures > 0)"
+        " RETURNING EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = :lane AND lanes.failures > 0),"
+        f" {OTHERS_LEFT}"
     )
 
 
-def _ended(conn: Connection, claimed: Claim, **values: Value) -> bool | None:
-    """Whether the last attempt on its lane failed; None if the step is no longer this bot's."""
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Whether the last attempt on its lane failed, and which other steps of its match are left."""
+
+    lane_fails: bool
+    left: Left
+
+
+def _ended(conn: Connection, claimed: Claim, **values: Value) -> _Ended | None:
+    """What is known once the step has these values; None if it is no longer this bot's."""
     ours: dict[str, Value] = {"step": claimed.step, "ours": claimed.token, "lane": claimed.lane}
     found = execute(conn, _ending(*values), ours | values).fetchone()
-    return None if found is None else bool(found[0])
+    return None if found is None else _Ended(bool(found[0]), Left(found[1]))
 
 
-def _end(conn: Connection, claimed: Claim, **values: Value) -> bool:
-    return _ended(conn, claimed, **values) is not None
-
-
-def _after(conn: Connection, claimed: Claim) -> None:
-    step_ended(conn, claimed.match)
+def _after(conn: Connection, claimed: Claim, left: Left) -> None:
+    goes_on(conn, claimed.match, left)
     if claimed.rule.startswith(BUDGET):
         release_awaiting(conn, claimed.rule)
 

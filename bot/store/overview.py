@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, text, update
 
 from bot.actions import DIGESTS
 from bot.actions.slack import EDITS
@@ -436,38 +436,49 @@ def _as_now(conn: Connection, rows: Sequence[Any], *, whole: bool) -> list[Match
     ]
 
 
+_digest = steps.alias("digest")
+_SOME: BindParameter[Any] = bindparam("some", expanding=True)
+# Built once: that takes longer than running them.
+_COUNTED = (
+    select(matches.c.counted_in, func.count())
+    .where(matches.c.counted_in.in_(_SOME))
+    .group_by(matches.c.counted_in)
+)
+_FOLDED = (
+    select(_digest.c.match_id, func.count())
+    .select_from(_digest.join(steps, steps.c.digest_id == _digest.c.id))
+    .where(_digest.c.match_id.in_(_SOME))
+    .group_by(_digest.c.match_id)
+)
+_CALLED_USELESS = (
+    select(posts.c.match_id)
+    .join(presses, presses.c.post_key == posts.c.key)
+    .where(presses.c.button == "not_useful", presses.c.outcome == "done")
+    .where(posts.c.match_id.in_(_SOME))
+)
+_STEPS_OF = (
+    select(steps, _digest.c.due.label("digest_due"))
+    .outerjoin(_digest, _digest.c.id == steps.c.digest_id)
+    .where(steps.c.match_id.in_(_SOME))
+    .order_by(steps.c.id)
+)
+
+
+def _of_some(conn: Connection, query: Select[Any], ids: Sequence[int]) -> Iterator[Any]:
+    """The rows of the matches with these ids."""
+    for start in range(0, len(ids), _AT_ONCE):
+        yield from conn.execute(query, {"some": ids[start : start + _AT_ONCE]})
+
+
 def _stand_for(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
     """How many matches each of these summarises, if it does."""
-    digest = steps.alias("digest")
-    counts = select(matches.c.counted_in, func.count()).group_by(matches.c.counted_in)
-    folds = (
-        select(digest.c.match_id, func.count())
-        .select_from(digest.join(steps, steps.c.digest_id == digest.c.id))
-        .group_by(digest.c.match_id)
-    )
-    found: dict[int, int] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
-        for query in (
-            counts.where(matches.c.counted_in.in_(some)),
-            folds.where(digest.c.match_id.in_(some)),
-        ):
-            found.update((match, count) for match, count in conn.execute(query))
-    return found
+    both = (_of_some(conn, query, ids) for query in (_COUNTED, _FOLDED))
+    return {match: number for rows in both for match, number in rows}
 
 
 def _useless(conn: Connection, ids: Sequence[int]) -> frozenset[int]:
     """Those of the matches of which a message was called not useful."""
-    called = (
-        select(posts.c.match_id)
-        .join(presses, presses.c.post_key == posts.c.key)
-        .where(presses.c.button == "not_useful", presses.c.outcome == "done")
-    )
-    found: set[int] = set()
-    for start in range(0, len(ids), _AT_ONCE):
-        some = posts.c.match_id.in_(ids[start : start + _AT_ONCE])
-        found.update(conn.execute(called.where(some)).scalars())
-    return frozenset(found)
+    return frozenset(match for (match,) in _of_some(conn, _CALLED_USELESS, ids))
 
 
 def _why_of(conn: Connection, rule: str, subject_key: str, at: int) -> tuple[str, ...]:
@@ -500,26 +511,19 @@ def became_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
 
 
 def _steps_of(conn: Connection, ids: Sequence[int]) -> dict[int, list[StepNow]]:
-    digest = steps.alias("digest")
-    query = (
-        select(steps, digest.c.due.label("digest_due"))
-        .outerjoin(digest, digest.c.id == steps.c.digest_id)
-        .order_by(steps.c.id)
-    )
     found: dict[int, list[StepNow]] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        for row in conn.execute(query.where(steps.c.match_id.in_(ids[start : start + _AT_ONCE]))):
-            step = StepNow(
-                key=row.key,
-                action=row.action,
-                rank=row.rank,
-                state=StepStatus(row.state),
-                due=moment(row.due),
-                ended=moment_or_none(row.ended),
-                fault=row.fault,
-                digest_due=moment_or_none(row.digest_due),
-            )
-            found.setdefault(row.match_id, []).append(step)
+    for row in _of_some(conn, _STEPS_OF, ids):
+        step = StepNow(
+            key=row.key,
+            action=row.action,
+            rank=row.rank,
+            state=StepStatus(row.state),
+            due=moment(row.due),
+            ended=moment_or_none(row.ended),
+            fault=row.fault,
+            digest_due=moment_or_none(row.digest_due),
+        )
+        found.setdefault(row.match_id, []).append(step)
     return found
 
 

@@ -10,9 +10,9 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +31,7 @@ from bot.errors import ConfigError, StoreError, StoreHeld, StoreLost, StoreTaken
 from bot.store import replicas
 from bot.store.faults import translated
 from bot.store.formats import create_tables, run_revisions
-from bot.store.lineage import Restored, count, mark_restored, written
+from bot.store.lineage import Restored, count_later, mark_restored, written
 from bot.store.replicas import Membership
 from bot.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 from bot.store.sharing import Alone, Replica, Sharing
@@ -113,26 +113,72 @@ def _on_conflict(clause: Any, compiler: Any, **options: Any) -> str:
 
 
 class _Connection(psycopg.Connection[Any]):
-    """Counts the rows that were changed, as SQLite's does."""
+    """Counts the rows that were changed, as SQLite's does, and has statements that can wait."""
 
-    total_changes = 0
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.total_changes = 0
+        self.gathers = False  # whether a transaction is open that may write
+        self._waiting: list[tuple[str, Any]] = []
+
+    def execute_later(self, sql: str, values: Any) -> None:
+        """Send it with what comes next in the transaction; it changes at most one row."""
+        if not self.gathers:
+            self.execute(sql, values)
+            return
+        self.total_changes += 1
+        self._waiting.append((sql, values))
+
+    @contextmanager
+    def with_waiting(self) -> Iterator[None]:
+        """Send what waits, and what the block sends, in one round trip."""
+        if not self._waiting:
+            yield
+            return
+        waiting, self._waiting = self._waiting, []
+        with self.pipeline():
+            for sql, values in waiting:
+                psycopg.Cursor(self).execute(sql, values)
+            yield
+
+    def commit(self) -> None:
+        """Commit, with what waits."""
+        self.gathers = False
+        try:
+            with self.with_waiting():
+                super().commit()
+        except psycopg.Error:
+            with suppress(psycopg.Error):  # what waited has failed, so COMMIT was skipped
+                super().rollback()
+            raise
+
+    def rollback(self) -> None:
+        """Roll back, without what waits."""
+        self.gathers = False
+        self._waiting.clear()
+        super().rollback()
 
 
 class _Cursor(psycopg.Cursor[Any]):
-    """Tells its connection how many rows it has changed."""
+    """Tells its connection how many rows it has changed; what waits there goes out first."""
+
+    connection: _Connection
 
     def execute(self, *arguments: Any, **more: Any) -> Self:
-        super().execute(*arguments, **more)
+        with self.connection.with_waiting():
+            super().execute(*arguments, **more)
         self._count()
         return self
 
     def executemany(self, *arguments: Any, **more: Any) -> None:
+        with self.connection.with_waiting():
+            pass
         super().executemany(*arguments, **more)
         self._count()
 
     def _count(self) -> None:
         if (self.statusmessage or "").startswith(("INSERT", "UPDATE", "DELETE")):
-            self.connection.total_changes += max(self.rowcount, 0)  # type: ignore[attr-defined]
+            self.connection.total_changes += max(self.rowcount, 0)
 
 
 class _TextDumper(StrDumper):
@@ -287,6 +333,7 @@ class PostgresSession:
         self._failed: psycopg.Error | None = None
         self._tried = 0.0
         self._changes = 0
+        self._written = 0
         self._counted = datetime.min.replace(tzinfo=UTC)
         self._beating: Future[None] | None = None
 
@@ -481,6 +528,7 @@ class PostgresSession:
 
     def begun(self, driver: _Connection, answer: _Cursor) -> None:
         """Raise StoreLost if the other bots have taken over, or the database is another one."""
+        driver.gathers = True
         if self._member is not None and self._member.mark:
             while answer.nextset():
                 pass
@@ -489,9 +537,10 @@ class PostgresSession:
     def count(self, conn: Connection, now: datetime) -> int:
         """Count the transaction that is open: if bots share the database, among one's own."""
         if self._member is None:
-            return count(conn, now)
+            count_later(conn, now)
+            return self._written + 1
         if not 0 <= (now - self._counted).total_seconds() < TELL_WRITTEN:
-            count(conn, now)
+            count_later(conn, now)
             self._counted = now
         return self._member.count(conn)
 
@@ -500,7 +549,8 @@ class PostgresSession:
         return written(conn) if self._member is None else self._member.written(conn)
 
     def keep_count(self, writes: int) -> None:
-        """Do nothing: there is no place that outlives the database."""
+        """Keep it in memory, to count on; there is no place that outlives the database."""
+        self._written = writes
 
     def beat(
         self, text: str, run: Callable[[Callable[[Connection], None]], "Future[None]"]

@@ -192,7 +192,7 @@ def _add(
         rank=action.rank,
         lane=lane,
         kind=action.kind,
-        params=action.model_dump_json(),
+        params=action.stored(),
         due=now,
     )
     add_match(

@@ -157,7 +157,8 @@ def _due(window: Window | None, limit: Limit | None, now: datetime) -> datetime:
 def clock_set_back(conn: Connection, now: datetime, longest: timedelta) -> None:
     """Bring back what lies in the future because the clock was ahead.
 
-    A window begins now at the latest, and no lane or retry waits longer than `longest`.
+    A window begins now at the latest, as does a snooze, the safety of a rule counts from now at
+    the latest, and no lane or retry waits longer than `longest`.
     """
     values = {"now": ms(now), "far": ms(now + longest), "never": ms(now + timedelta(days=36500))}
     for repair in _REPAIRS:
@@ -166,6 +167,11 @@ def clock_set_back(conn: Connection, now: datetime, longest: timedelta) -> None:
 
 _REPAIRS = (
     text("UPDATE windows SET began = :now WHERE began > :now"),
+    text("UPDATE rule_states SET released_at = :now WHERE released_at > :now"),
+    text(
+        "UPDATE rule_states SET snoozed_until = snoozed_until - snoozed_at + :now,"
+        " snoozed_at = :now WHERE snoozed_at > :now"
+    ),
     text("UPDATE lanes SET paused_until = :far WHERE paused_until > :far"),
     text("UPDATE lanes SET since = :now WHERE since > :now"),
     text(

@@ -3,15 +3,12 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     TextClause,
-    bindparam,
     delete,
     func,
     select,
@@ -19,8 +16,8 @@ from sqlalchemy import (
     update,
 )
 
-from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, recordings, watermarks
-from bot.store.statements import Value, execute, upsert
+from bot.store.schema import moment, moment_or_none, ms, ms_or_none, recordings, watermarks
+from bot.store.statements import Value, execute, execute_for, execute_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,14 @@ class Coverage:
     live: frozenset[str]
 
 
-@cache
-def _known() -> Select[str, str, int]:
-    """The query for rows that are known, built once: that takes longer than SQLite's answer."""
-    table = recordings.c
-    return select(table.id, table.fingerprint, table.closed).where(
-        table.website == bindparam("website"),
-        table.id.in_(bindparam("ids", expanding=True)),
-        table.vanished == 0,
-    )
+_KNOWN = (
+    "SELECT id, fingerprint, closed FROM recordings"
+    " WHERE website = :website AND id IN (:ids) AND vanished = 0"
+)
+_IN_WINDOW = (
+    "SELECT count(*) FROM recordings"
+    " WHERE website = :website AND created >= :start AND created < :until AND vanished = 0"
+)
 
 
 def coverage(
@@ -61,23 +57,15 @@ def coverage(
 
     `total` is the number of recordings known in the window, None to count them.
     """
-    table = recordings.c
     fingerprints: dict[str, str] = {}
     closed: set[str] = set()
-    for at in range(0, len(ids), _CHUNK):
-        some = {"website": website, "ids": ids[at : at + _CHUNK]}
-        for key, fingerprint, over in conn.execute(_known(), some):
-            fingerprints[key] = fingerprint
-            if over:
-                closed.add(key)
+    for key, fingerprint, over in execute_for(conn, _KNOWN, {"website": website}, ids):
+        fingerprints[key] = fingerprint
+        if over:
+            closed.add(key)
     if total is None:
-        window = select(func.count()).where(
-            table.website == website,
-            table.created >= ms(start),
-            table.created < ms(end),
-            table.vanished == 0,
-        )
-        total = conn.execute(window).scalar_one()
+        window: dict[str, Value] = {"website": website, "start": ms(start), "until": ms(end)}
+        total = execute(conn, _IN_WINDOW, window).fetchone()[0]
     live = frozenset(key for (key,) in execute(conn, _LIVE_IDS, {"website": website}))
     return Coverage(fingerprints, frozenset(closed), total, live)
 
@@ -126,20 +114,20 @@ def save_recordings(
             "fingerprint": each.fingerprint,
             "settled": int(each.settled),
             "closed": int(each.closed),
-            "vanished": 0,
             "marks": each.marks,
         }
         for each in seen
     ]
-    if not rows:
-        return
-    write = upsert(recordings)
-    new = write.excluded
-    changes = {
-        name: new[name]
-        for name in ("last_activity", "fingerprint", "settled", "closed", "vanished", "marks")
-    }
-    conn.execute(write.on_conflict_do_update(index_elements=["website", "id"], set_=changes), rows)
+    execute_many(conn, _SAVE, rows)
+
+
+_SAVE = (
+    "INSERT INTO recordings (website, id, created, last_activity, fingerprint, settled, closed,"
+    " vanished, marks) VALUES (:website, :id, :created, :last_activity, :fingerprint, :settled,"
+    " :closed, 0, :marks) ON CONFLICT (website, id) DO UPDATE SET"
+    " last_activity = excluded.last_activity, fingerprint = excluded.fingerprint,"
+    " settled = excluded.settled, closed = excluded.closed, vanished = 0, marks = excluded.marks"
+)
 
 
 def mark_vanished(conn: Connection, website: str, ids: Iterable[str]) -> None:
@@ -198,25 +186,25 @@ def matched_rules(
 ) -> Mapping[str, frozenset[str]]:
     """Which rules each of these subjects has matched already; ids without a match are left out."""
     found: dict[str, set[str]] = {}
-    for some in _chunks(tuple(ids)):
-        query = select(matches.c.subject_key, matches.c.rule).where(
-            matches.c.website == website, matches.c.subject_key.in_(some)
-        )
-        for row in conn.execute(query):
-            found.setdefault(row.subject_key, set()).add(row.rule)
+    for key, rule in execute_for(conn, _MATCHED, {"website": website}, tuple(ids)):
+        found.setdefault(key, set()).add(rule)
     return {key: frozenset(rules) for key, rules in found.items()}
+
+
+_MATCHED = (
+    "SELECT subject_key, rule FROM matches WHERE website = :website AND subject_key IN (:ids)"
+)
 
 
 def decided_marks(conn: Connection, website: str, ids: Sequence[str]) -> dict[str, str]:
     """The marks that each of these had when it was decided; those still live are left out."""
-    table = recordings.c
-    found: dict[str, str] = {}
-    for some in _chunks(ids):
-        query = select(table.id, table.marks).where(
-            table.website == website, table.id.in_(some), table.closed == 1, table.vanished == 0
-        )
-        found |= {row.id: row.marks for row in conn.execute(query)}
-    return found
+    return dict(execute_for(conn, _DECIDED, {"website": website}, ids))
+
+
+_DECIDED = (
+    "SELECT id, marks FROM recordings"
+    " WHERE website = :website AND id IN (:ids) AND closed = 1 AND vanished = 0"
+)
 
 
 def _by_id(
@@ -365,8 +353,10 @@ _WATERMARK = "SELECT data FROM watermarks WHERE source = :source AND website = :
 
 def watermarks_of(conn: Connection, source: str) -> dict[str, str]:
     """The data of every watermark of that source, by website."""
-    query = select(watermarks.c.website, watermarks.c.data).where(watermarks.c.source == source)
-    return {row.website: row.data for row in conn.execute(query)}
+    return dict(execute(conn, _WATERMARKS_OF, {"source": source}).fetchall())
+
+
+_WATERMARKS_OF = "SELECT website, data FROM watermarks WHERE source = :source"
 
 
 def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -13,7 +14,11 @@ from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, history, record
-from bot.store.recordings import all_watermarks, set_watermark, watermark
+from bot.store.recordings import (
+    forget_watermark,
+    set_watermark,
+    watermarks_of,
+)
 from bot.store.schema import (
     digests,
     matches,
@@ -269,42 +274,81 @@ def rejected_rules(conn: Connection) -> RejectedRules | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenConfiguration:
-    """Why the configuration could not be read again, and since when."""
+    """Why the configuration could not be read again, and since when.
+
+    `bot` names the one whose configuration it is, of several on the store. `removed`: it can be
+    read, but the account is gone from it.
+    """
 
     since: datetime
     reason: str
+    removed: bool = False
+    bot: str = ""
 
     @property
     def title(self) -> str:
         """The headline of the message about it."""
-        return "Configuration not reloaded: it has errors. The previous one stays active."
+        if self.removed:
+            return f"{self.reason}. It runs until the bot restarts."
+        whose = f" of the bot {self.bot}" if self.bot else ""
+        return f"Configuration{whose} not reloaded: it has errors. The previous one stays active."
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        if self.removed:
+            return "Restart the bot to end it, or add it again and reload with SIGHUP."
+        return "Correct it, then reload with SIGHUP. A restart would fail."
 
 
 _CONFIGURATION = "configuration"
 
 
-def note_configuration(conn: Connection, reason: str, now: datetime) -> str:
-    """Keep why the configuration can't be read, "" if it can; what was kept before."""
-    known = watermark(conn, _CONFIGURATION, "") or ""
-    if reason != known:
-        set_watermark(conn, _CONFIGURATION, "", reason, now)
-    return known
+def note_configuration(
+    conn: Connection, mark: str, broken: BrokenConfiguration | None, there: Collection[str]
+) -> Mapping[str, BrokenConfiguration]:
+    """Keep why the bot of that mark can't read its configuration, None if it can.
+
+    Returns what is over with that, by mark: what it was before, and that of bots not `there`.
+    """
+    known = broken_configurations(conn)
+    same = broken is not None and mark in known and known[mark].reason == broken.reason
+    over = {
+        bot: it
+        for bot, it in known.items()
+        if (bot == mark and not same) or bot not in {mark, *there}
+    }
+    for bot in over:
+        forget_watermark(conn, _CONFIGURATION, bot)
+    if broken is not None and not same:
+        data = msgspec.json.encode(broken).decode()
+        set_watermark(conn, _CONFIGURATION, mark, data, broken.since)
+    return over
+
+
+def broken_configurations(conn: Connection) -> Mapping[str, BrokenConfiguration]:
+    """What is wrong with the configuration, by the mark of the bot that could not read it."""
+    found = {}
+    for mark, data in watermarks_of(conn, _CONFIGURATION).items():
+        with suppress(msgspec.MsgspecError):  # of another version
+            found[mark] = msgspec.json.decode(data, type=BrokenConfiguration)
+    return found
 
 
 def broken_configuration(conn: Connection) -> BrokenConfiguration | None:
-    """What is wrong with the configuration, None if it was well when it was read last."""
-    reason, at = all_watermarks(conn).get((_CONFIGURATION, ""), ("", None))
-    return BrokenConfiguration(at, reason) if reason and at else None
+    """What has been wrong with the configuration for longest, None if all is well."""
+    known = broken_configurations(conn).values()
+    return min(known, key=lambda it: it.since, default=None)
 
 
 def paused_rules(conn: Connection) -> set[str]:
     """The rules that their safety has paused."""
-    return set(conn.execute(_PAUSED).scalars())
+    return {rule for (rule,) in execute(conn, _PAUSED, {})}
 
 
-_PAUSED = select(_table.c.rule).where(_table.c.paused_at.is_not(None))
+_PAUSED = "SELECT rule FROM rule_states WHERE paused_at IS NOT NULL"
 
 
 def pause_rule(conn: Connection, rule: str, reason: str, at: datetime) -> bool:

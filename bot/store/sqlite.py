@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from urllib.parse import quote
 
@@ -51,12 +52,12 @@ class SqlitePlace:
         self.path = path
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
-        return self.path.exists()
+        """Whether there is such a file, and it was written to."""
+        return self.path.exists() and (not self.path.is_file() or self.path.stat().st_size > 0)
 
     def readable(self) -> "SqliteFile":
         """The file for reading; raises StoreError if it does not exist."""
-        if not self.exists():
+        if not self.path.exists():
             raise StoreError(
                 f"{self.path} does not exist yet; the bot creates it at its first start"
             )
@@ -365,6 +366,9 @@ def _writable(path: Path, *, locked: bool) -> sqlite3.Connection:
             path.touch(mode=0o600)
         except OSError as error:
             raise unwritable(path, error) from error
+    with closing(_untouched(path)) as found:  # what is not ours must not change
+        if not is_empty(found):
+            is_older(found, str(path))
     # A step must be on the disk as `sending` before its request goes out, even if the power
     # fails: hence FULL; NORMAL could lose the last commits.
     connection = _connect(
@@ -463,6 +467,9 @@ def _untouched(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str, *settings: str) -> sqlite3.Connection:
+    with suppress(FileNotFoundError):
+        if not S_ISREG(path.stat().st_mode):  # SQLite waits for who writes into a pipe
+            raise StoreError(f"{path}: this is no file; check store.url")
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,

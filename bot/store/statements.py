@@ -5,7 +5,7 @@ to the driver, which takes a third of the time.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 from bot.store.schema import metadata
 
 AT_ONCE = 500
-"""How many rows are copied at once."""
+"""How many rows are copied, or looked up, at once."""
 
 Value = str | int | float | bytes | None
 
@@ -52,11 +52,22 @@ def execute(conn: Connection, sql: str, values: Mapping[str, Value]) -> Rows:
     return rows
 
 
+def execute_later(conn: Connection, sql: str, values: Mapping[str, Value]) -> None:
+    """Run one statement that changes at most one row and whose answer nobody needs.
+
+    PostgreSQL gets it with the next statement, or with COMMIT: each round trip to the server costs
+    as much as a small statement. That one then raises what is wrong with it.
+    """
+    driver: Any = conn.connection.driver_connection
+    later = getattr(driver, "execute_later", driver.execute)
+    later(_SPELLED[conn.dialect.name](sql), values)
+
+
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
-    """Run one statement that returns nothing, for each of the rows."""
+    """Run one statement that changes at most one row and returns nothing, for each of the rows."""
     rows = [*rows]
     if len(rows) == 1:  # a cursor of its own costs more
-        execute(conn, sql, rows[0])
+        execute_later(conn, sql, rows[0])
         return
     driver: Any = conn.connection.driver_connection
     cursor = driver.cursor()
@@ -66,11 +77,28 @@ def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]
         cursor.close()
 
 
+def execute_for(
+    conn: Connection, sql: str, values: Mapping[str, Value], ids: Sequence[str]
+) -> Iterator[Any]:
+    """The rows of one statement for all of these ids, whose list is `:ids` in it."""
+    for start in range(0, len(ids), AT_ONCE):
+        some = list(ids[start : start + AT_ONCE])
+        some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+        named = {f"id_{n}": each for n, each in enumerate(some)}
+        yield from execute(conn, _listed(sql, len(some)), {**values, **named})
+
+
+@cache
+def _listed(sql: str, count: int) -> str:
+    """The same for so many ids: a power of two, so that the database sees few statements."""
+    return sql.replace(":ids", ", ".join(f":id_{n}" for n in range(count)))
+
+
 @cache
 def _for_psycopg(sql: str) -> str:
     """The same for psycopg: other placeholders, and no advice on indexes."""
     sql = re.sub(r" INDEXED BY \w+", "", sql.replace("%", "%%"))
-    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql)
+    return re.sub(r"(?<!:):([a-z_][a-z_0-9]*)", r"%(\1)s", sql)
 
 
 _SPELLED: dict[str, Callable[[str], str]] = {"sqlite": str, "postgresql": _for_psycopg}

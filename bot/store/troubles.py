@@ -14,7 +14,7 @@ from bot.store.audit import Note, record
 from bot.store.digests import step_ended
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
-from bot.store.statements import upsert
+from bot.store.statements import execute, upsert
 
 PATIENCE = timedelta(days=3)
 """How long a step waits on a lane that fails."""
@@ -247,25 +247,25 @@ def expire(conn: Connection, now: datetime) -> int:
     """Give up steps that waited too long on a lane that fails; call it again until it is 0."""
     before = ms(now - PATIENCE)
     ended = 0
-    for lane in conn.execute(_FAIL_LONG, {"before": before}).all():
+    for lane, reason, remedy, cause in execute(conn, _FAIL_LONG, {"before": before}).fetchall():
         waiting = (
             select(steps.c.id)
-            .where(text("steps.state = 'pending'"), steps.c.lane == lane.lane)
+            .where(text("steps.state = 'pending'"), steps.c.lane == lane)
             .where(steps.c.created <= before, steps.c.due <= ms(now))
             .limit(AT_ONCE)
         )
         dead = {
             "state": StepStatus.DEAD,
-            "fault": lane.reason,
-            "remedy": f"waited {PATIENCE.days} days: {lane.remedy or 'retry it'}",
-            "cause": lane.cause,
+            "fault": reason,
+            "remedy": f"waited {PATIENCE.days} days: {remedy or 'retry it'}",
+            "cause": cause,
             "told": 0,
         }
         ended += _end(conn, conn.execute(waiting).scalars().all(), now, "step.dead", dead)
     return ended
 
 
-_FAIL_LONG = select(lanes).where(text("lanes.cause <> '' AND lanes.since <= :before"))
+_FAIL_LONG = "SELECT lane, reason, remedy, cause FROM lanes WHERE cause <> '' AND since <= :before"
 
 
 def bound_queues(conn: Connection, now: datetime) -> int:
@@ -274,7 +274,7 @@ def bound_queues(conn: Connection, now: datetime) -> int:
     They are counted. Posts have digests instead.
     """
     ended = 0
-    for lane, cause in conn.execute(_OVERFULL, {"most": MOST_WAITING}).all():
+    for lane, cause in execute(conn, _OVERFULL, {"most": MOST_WAITING}).fetchall():
         about = update(_table).where(_table.c.key == trouble_key(Cause(cause), lane))
         if not conn.execute(about.values(dropped=_table.c.dropped)).rowcount:
             continue  # it may pass soon: nobody was told of it yet
@@ -289,7 +289,7 @@ def bound_queues(conn: Connection, now: datetime) -> int:
 
 def bound_dead_letters(conn: Connection, now: datetime) -> int:
     """Erase the oldest dead letters beyond the bound; call it again until it is 0."""
-    many = conn.execute(_DEAD).scalar_one() - MOST_DEAD
+    many = execute(conn, _DEAD, {}).fetchone()[0] - MOST_DEAD
     if many <= 0:
         return 0
     oldest = conn.execute(_OLDEST_DEAD, {"n": min(AT_ONCE, many)}).scalars().all()
@@ -304,7 +304,7 @@ def drop_dead_letters(conn: Connection, ids: Sequence[int], now: datetime) -> in
     return _end(conn, there, now, "step.cancelled", gone)
 
 
-_OVERFULL = text(
+_OVERFULL = (
     "SELECT lane, cause FROM lanes WHERE cause <> '' AND lane NOT LIKE 'slack:%' AND EXISTS"
     " (SELECT 1 FROM steps WHERE steps.lane = lanes.lane AND steps.state = 'pending'"
     " LIMIT 1 OFFSET :most)"
@@ -314,7 +314,7 @@ _NEWEST = text(
     " ORDER BY id DESC LIMIT :n"
 )
 _WAITING = text("SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending'")
-_DEAD = text("SELECT count(*) FROM steps WHERE state = 'dead'")
+_DEAD = "SELECT count(*) FROM steps WHERE state = 'dead'"
 _OLDEST_DEAD = text("SELECT id FROM steps WHERE state = 'dead' ORDER BY ended, id LIMIT :n")
 
 

@@ -31,7 +31,8 @@ from bot.web.metrics import OfAccounts, exposition
 from bot.web.pages import Clock, Pages
 from bot.web.safety import Gate, Hosts
 from bot.web.server import bound, serving, url_of
-from bot.web.shared import Hub, Pace, Web
+from bot.web.shared import Pace, Web
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 log = structlog.get_logger(__name__)
@@ -76,14 +77,14 @@ class Accounts:
         root = f"/accounts/{name}"
         reader = Reader(facts.settings.store.url)
         tail = Tail(await facts.store.run(newest_entry))
-        pace = Pace(time.monotonic)
-        web = Web(facts, reader, self._gate, self.pages, tail, Hub(), pace, root)
+        hub, pace = Hub(facts, reader, tail), Pace(time.monotonic)
+        web = Web(facts, reader, self._gate, self.pages, tail, hub, pace, root)
         self._webs[name], self._apps[name] = web, Rooted(application_of(web, ROUTES), root)
         try:
             yield
         finally:
             del self._webs[name], self._apps[name]
-            web.hub.closing.set()
+            await hub.close()
             await asyncio.to_thread(reader.close)
 
     def app(self) -> Starlette:

@@ -21,7 +21,8 @@ from bot.web.facts import Facts, Reader
 from bot.web.pages import Pages
 from bot.web.safety import HEADERS, Gate, Hosts
 from bot.web.server import bound, serving, url_of
-from bot.web.shared import Hub, Pace, Web, path_of, web_of
+from bot.web.shared import Pace, Web, path_of, web_of
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 log = structlog.get_logger(__name__)
@@ -195,7 +196,7 @@ async def status_page(facts: Facts) -> AsyncIterator[str]:
     reader = Reader(facts.settings.store.url)
     tail = Tail(await facts.store.run(newest_entry))
     gate = Gate(facts.token, clock=time.monotonic, wall=time.time)
-    hub = Hub()
+    hub = Hub(facts, reader, tail)
     pages = Pages()
     web = Web(facts, reader, gate, pages, tail, hub, Pace(time.monotonic))
     app = application(web, Hosts.of(host, section.public_url), ROUTES)
@@ -206,6 +207,6 @@ async def status_page(facts: Facts) -> AsyncIterator[str]:
             try:
                 yield url
             finally:
-                hub.closing.set()
+                await hub.close()
     finally:
         await asyncio.to_thread(reader.close)

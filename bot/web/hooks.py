@@ -42,7 +42,7 @@ async def badge(request: Request) -> Response:
     web, name = web_of(request), request.path_params["name"]
     if not name.endswith(".svg"):
         raise HTTPException(404)
-    found = await web.reader.read(lambda conn: rule(conn, web.facts, name.removesuffix(".svg")))
+    found = await web.read(lambda seen: rule(seen, name.removesuffix(".svg")))
     if found is None:
         raise HTTPException(404)
     row = found.row

@@ -14,7 +14,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from bot.domain.press import MORNING
-from bot.store import Connection
 from bot.web import views
 from bot.web.facts import Facts
 from bot.web.openapi import Parameter, View, document
@@ -28,15 +27,15 @@ from bot.web.read.queue import queue
 from bot.web.read.recording import match_page, recording
 from bot.web.read.reports import reports
 from bot.web.read.rules import STATES, rule, rules
-from bot.web.read.world import ROWS, Span
+from bot.web.read.world import ROWS, Span, World
 from bot.web.shared import Web, web_of
-from bot.web.stream import stream
+from bot.web.stream import Shown, stream
 
 MOST_ENTRIES = 1_000
 MOST_NUMBER = 2**53
 """The largest number that every reader of JSON keeps exact."""
 
-Work = Callable[[Connection], Any]
+Work = Callable[[World], Any]
 
 
 class Bad(HTTPException):
@@ -71,26 +70,26 @@ def _span(given: Mapping[str, str]) -> Span:
     return Span(page, _number(given, "limit", MOST_ENTRIES, None) or ROWS)
 
 
-def _overview(given: Mapping[str, str], facts: Facts) -> Work:
+def _overview(given: Mapping[str, str], _facts: Facts) -> Work:
     span = _span(given)
-    return lambda conn: overview(conn, facts, span)
+    return lambda seen: overview(seen, span)
 
 
-def _rules(given: Mapping[str, str], facts: Facts) -> Work:
+def _rules(given: Mapping[str, str], _facts: Facts) -> Work:
     chosen, span = _choice(given, "state", STATES), _span(given)
-    return lambda conn: rules(conn, facts, span, state=chosen)
+    return lambda seen: rules(seen, span, state=chosen)
 
 
-def _rule(given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: rule(conn, facts, given["id"])
+def _rule(given: Mapping[str, str], _facts: Facts) -> Work:
+    return lambda seen: rule(seen, given["id"])
 
 
-def _reports(_given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: reports(conn, facts)
+def _reports(_given: Mapping[str, str], _facts: Facts) -> Work:
+    return reports
 
 
-def _budgets(_given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: budgets(conn, facts)
+def _budgets(_given: Mapping[str, str], _facts: Facts) -> Work:
+    return budgets
 
 
 def _activity(given: Mapping[str, str], facts: Facts, *, whole: bool = False) -> Work:
@@ -100,7 +99,6 @@ def _activity(given: Mapping[str, str], facts: Facts, *, whole: bool = False) ->
         raise Bad("from", "write a date such as 2026-11-24") from None
     return partial(
         activity,
-        facts=facts,
         kind=_choice(given, "kind", tuple(read_activity.FILTERS)),
         rule=given.get("rule", ""),
         website=given.get("website", ""),
@@ -111,19 +109,19 @@ def _activity(given: Mapping[str, str], facts: Facts, *, whole: bool = False) ->
     )
 
 
-def _queue(given: Mapping[str, str], facts: Facts) -> Work:
+def _queue(given: Mapping[str, str], _facts: Facts) -> Work:
     span = _span(given)
-    return lambda conn: queue(conn, facts, span, lane=given.get("lane", ""))
+    return lambda seen: queue(seen, span, lane=given.get("lane", ""))
 
 
-def _recording(given: Mapping[str, str], facts: Facts) -> Work:
-    return lambda conn: recording(conn, facts, given["id"])
+def _recording(given: Mapping[str, str], _facts: Facts) -> Work:
+    return lambda seen: recording(seen, given["id"])
 
 
-def _match(given: Mapping[str, str], facts: Facts) -> Work:
+def _match(given: Mapping[str, str], _facts: Facts) -> Work:
     before = _number(given, "before", MOST_NUMBER, None)
     limit = _number(given, "limit", MOST_ENTRIES, read_recording.PAGE) or read_recording.PAGE
-    return lambda conn: match_page(conn, facts, given["key"], before, limit)
+    return lambda seen: match_page(seen, given["key"], before, limit)
 
 
 Values = Callable[[Web, Mapping[str, str], Any], Mapping[str, Any]]
@@ -267,7 +265,7 @@ def given_of(request: Request) -> dict[str, str]:
 
 async def read(web: Web, page: Page, given: Mapping[str, str]) -> Any:
     """What the page shows; raises HTTPException if there is no such thing."""
-    view = await web.reader.read(page.work(given, web.facts))
+    view = await web.read(page.work(given, web.facts))
     if view is None:
         raise HTTPException(404)
     return view
@@ -311,7 +309,7 @@ async def activity_lines(request: Request) -> Response:
     """Every entry of the audit log that meets the filters, newest first, one JSON object a line."""
     web = web_of(request)
     given = {**given_of(request), "limit": str(MOST_ENTRIES)}
-    first = await web.reader.read(_activity(given, web.facts, whole=True))
+    first = await web.read(_activity(given, web.facts, whole=True))
 
     async def lines() -> AsyncIterator[bytes]:
         found = first
@@ -320,7 +318,7 @@ async def activity_lines(request: Request) -> Response:
             if found.older is None:
                 return
             further = {**given, "before": str(found.older)}
-            found = await web.reader.read(_activity(further, web.facts, whole=True))
+            found = await web.read(_activity(further, web.facts, whole=True))
 
     named = {"Content-Disposition": 'attachment; filename="mouseflow-bot-activity.jsonl"'}
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers=named)
@@ -349,13 +347,14 @@ async def events(request: Request) -> Response:
     page = PAGES[name]
     given = _asked(page, request.query_params) | {"id": key}
 
-    async def render() -> dict[str, str]:
-        view = await read(web, page, given)
+    def parts(view: Any) -> dict[str, str]:
         values = web.values(request) | values_of(web, page, given, view)
         return {part: web.rooted(html) for part, html in web.pages.parts(name, values)}
 
-    follows = None if name == "activity" else render
-    return await stream(request, web, f"{topic} {sorted(given.items())}", follows)
+    # Who is logged in sees forms of their own.
+    whose = web.cookie_of(request) if web.logged_in(request) else ""
+    shown = None if name == "activity" else Shown(page.work(given, web.facts), parts, key)
+    return await stream(request, web.hub, f"{topic} {sorted(given.items())} {whose}", shown)
 
 
 ROUTES = [

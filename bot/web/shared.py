@@ -1,9 +1,8 @@
 """What the handlers share: the parts of the page, who asks, and the forms they send."""
 
-import asyncio
 import math
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -14,7 +13,9 @@ from starlette.responses import Response
 
 from bot.web.facts import Facts, Reader
 from bot.web.pages import Clock, Pages
+from bot.web.read.world import World, world
 from bot.web.safety import Gate, from_own_page, network
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 T = TypeVar("T")
@@ -44,33 +45,6 @@ class Pace:
         return True
 
 
-@dataclass(slots=True)
-class Hub:
-    """The open streams. `closing` ends them all, so that a stop need not wait."""
-
-    open: int = 0
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    looks: dict[str, tuple[float, asyncio.Future[Any]]] = field(default_factory=dict)
-
-    async def look(self, key: str, render: Callable[[], Coroutine[Any, Any, T]], fresh: float) -> T:
-        """What `render` returns: once for all streams that look at the same within `fresh` s."""
-        now = asyncio.get_running_loop().time()
-        self.looks = {name: it for name, it in self.looks.items() if now - it[0] < fresh}
-        if key not in self.looks:
-            self.looks[key] = now, asyncio.ensure_future(render())
-        seen: T = await asyncio.shield(self.looks[key][1])
-        return seen
-
-    async def pause(self, seconds: float) -> bool:
-        """Wait for the next look; false if the streams end."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.closing.wait()
-        except TimeoutError:
-            return True
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Web:
     """What the handlers share."""
@@ -84,6 +58,10 @@ class Web:
     pace: Pace
     root: str = ""
     """The path under which the pages of one of several accounts are."""
+
+    async def read(self, work: Callable[[World], T]) -> T:
+        """What `work` returns, from one consistent state of the store; raises StoreError."""
+        return await self.reader.read(lambda conn: work(world(conn, self.facts)))
 
     def rooted(self, html: str) -> str:
         """The page or part of one, with its addresses under the account's path.

@@ -11,13 +11,16 @@ from bot.store.audit import entries_after
 class Tail:
     """Counts entries after `last`. Its size is bounded by the rules and kinds of actions.
 
-    `matches` counts by rule, `actions` by (action, outcome), `entries` all.
+    `matches` counts by rule, `actions` by (action, outcome), `rules` all of a rule, `entries` all.
+    `urgent` counts what is neither a match nor an action that went as it should.
     """
 
     last: int
     matches: Counter[str] = field(default_factory=Counter)
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
     entries: int = 0
+    urgent: int = 0
 
     def read(self, conn: Connection) -> None:
         """Count the entries that are new."""
@@ -25,6 +28,9 @@ class Tail:
             for number, kind, rule, step in found:
                 self.last = number
                 self.entries += 1
+                self.urgent += kind not in ROUTINE
+                if rule:
+                    self.rules[rule] += 1
                 if kind == "match":
                     self.matches[rule] += 1
                 elif kind in OUTCOMES and step:
@@ -40,6 +46,9 @@ OUTCOMES = {
     "step.cancelled": "cancelled",
 }
 """What became of an attempt, by the kind of the entry."""
+
+ROUTINE = frozenset({"match", "digest", "suppressed", *OUTCOMES} - {"step.dead"})
+"""Kinds of which there may be many a second."""
 
 
 def action_of(step: str) -> str:

@@ -1,11 +1,63 @@
-"""An httpx transport that calls the simulator directly, without sockets."""
+"""The simulator without sockets: asked directly, or through an httpx transport."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import httpx
 from starlette.types import ASGIApp, Message
 
 from mouseflow.simulator.middleware import Dropped
+
+
+class Answer(NamedTuple):
+    """What the application answered."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+async def ask(
+    app: ASGIApp,
+    method: str,
+    target: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes = b"",
+    server: tuple[str, int | None] = ("127.0.0.1", 80),
+    scheme: str = "http",
+) -> Answer:
+    """The answer to one request; raises Dropped for a dropped connection.
+
+    `target` is path and query, percent-encoded. Names of `headers` are in lower case.
+    """
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "headers": list(headers),
+        "scheme": scheme,
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "server": server,
+        "client": ("127.0.0.1", 123),
+        "root_path": "",
+    }
+    answered: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    await app(scope, receive, send)
+    start, *bodies = answered
+    whole = b"".join(each.get("body", b"") for each in bodies)
+    return Answer(start["status"], start["headers"], b"" if method == "HEAD" else whole)
 
 
 class InProcess(httpx.AsyncBaseTransport):
@@ -19,39 +71,15 @@ class InProcess(httpx.AsyncBaseTransport):
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": request.method,
-            "headers": [(name.lower(), value) for name, value in request.headers.raw],
-            "scheme": request.url.scheme,
-            "path": request.url.path,
-            "raw_path": request.url.raw_path.partition(b"?")[0],
-            "query_string": request.url.query,
-            "server": (request.url.host, request.url.port),
-            "client": ("127.0.0.1", 123),
-            "root_path": "",
-        }
-        sent, answered = await request.aread(), list[Message]()
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": sent, "more_body": False}
-
-        async def send(message: Message) -> None:
-            answered.append(message)
-
+        url = request.url
+        headers = [(name.lower(), value) for name, value in request.headers.raw]
+        target, sent = url.raw_path.decode(), await request.aread()
+        server = (url.host, url.port)
         try:
-            await self._app(scope, receive, send)
+            answer = await ask(self._app, request.method, target, headers, sent, server, url.scheme)
         except Dropped as problem:
             raise httpx.ReadError(str(problem), request=request) from problem
-        start, *bodies = answered
-        body = b"".join(each.get("body", b"") for each in bodies)
-        return httpx.Response(
-            start["status"],
-            headers=start["headers"],
-            stream=_Whole(b"" if request.method == "HEAD" else body),
-        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Whole(answer.body))
 
 
 class _Whole(httpx.AsyncByteStream):

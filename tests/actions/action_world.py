@@ -39,7 +39,7 @@ def unshared(**changes: Any) -> Task:
 
 def reread(action: Action) -> Action:
     """The action as it comes back from the store."""
-    return type(action).model_validate_json(action.model_dump_json())
+    return type(action).restored(action.stored())
 
 
 @dataclass

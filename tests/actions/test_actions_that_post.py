@@ -130,7 +130,7 @@ def test_posts_to_one_channel_share_a_lane():
 
 def test_a_limit_survives_the_store_in_the_form_that_the_store_counts_by():
     action = Slack(channel="#a", at_most=AtMost(times=10, window_ms=3_600_000))
-    assert json.loads(action.model_dump_json())["at_most"] == {
+    assert json.loads(action.stored())["at_most"] == {
         "times": 10,
         "window_ms": 3_600_000,
     }

@@ -3,11 +3,9 @@
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
-from pydantic import SecretStr
+from poll_world import Direct
 
-from bot.account import meaning
 from bot.actions import ACTIONS
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
@@ -19,8 +17,7 @@ from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.budgets import owned
 from bot.watcher import Watcher
-from mouseflow.errors import status_error
-from mouseflow.simulator.in_process import InProcess
+from bot.written import Secret
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -49,25 +46,6 @@ budgets:
 """
 
 
-class Direct:
-    """Mouseflow's port onto the simulator's application, without sockets."""
-
-    def __init__(self, sim):
-        self._http = httpx.AsyncClient(
-            transport=InProcess(sim.mouseflow_app),
-            base_url="http://127.0.0.1",
-            auth=(sim.email, sim.api_key),
-            headers={"Accept": "application/json", "Content-Type": "application/json"},
-        )
-
-    async def send(self, request):
-        answer = await self._http.request(request.method, request.target, content=request.body)
-        if answer.status_code >= 300:
-            error = status_error(request, answer.status_code, answer.content)
-            raise meaning(error) from error
-        return request.read(answer.content)
-
-
 class Running:
     """Simulator, watcher and delivery, as the daemon puts them together."""
 
@@ -82,7 +60,7 @@ class Running:
         self._serving = self.sim.serving()
         await self._serving.__aenter__()
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
-        self.slack = SlackPoster(SecretStr(self.sim.slack.token), base_url=self.sim.slack_url)
+        self.slack = SlackPoster(Secret(self.sim.slack.token), base_url=self.sim.slack_url)
         direct = Direct(self.sim)
         zone = "Europe/Copenhagen"
         context = PollContext(

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from budget_world import NoWebhook, Shop, World
+from budget_world import NoWebhook, Shop, World, budgets
 
 from bot.actions import ACTIONS
 from bot.delivery import Delivery
@@ -340,6 +340,20 @@ async def test_after_two_throttles_the_rate_goes_back_to_what_it_was_at_first(wo
     await bot.run(days=18)
     rates = [what for _who, what in log(bot.shops[0]) if what.endswith("%")]
     assert rates == ["60 %", "25 %", "90 %"]
+
+
+@pytest.mark.parametrize("later", [0, 2], ids=["in the new period", "in the period after it"])
+async def test_what_a_person_started_is_left_alone_when_the_period_is_edited(world, later):
+    bot = world(MONTHLY.replace("30000", "24000"))
+    shop = bot.shops[0]
+    await bot.run(days=16, until=lambda: shop.status == "Stopped")
+    await bot.run(hours=1)
+    shop.set(bot.now, "person", status="Recording")
+    await bot.run(hours=1)
+    text = MONTHLY.replace("30000", "500").replace("period: month", "period: day")
+    bot.budgets = budgets(text)
+    await bot.run(hours=4, days=later)
+    assert (log(shop)[-1] == ("person", "Recording")) is not later
 
 
 async def test_what_a_person_started_again_is_not_stopped_twice_in_a_period(world):

@@ -19,7 +19,7 @@ import pytest
 
 from bot.cli.check_online import read_only_websites, unknown_websites
 from bot.cli.main import main
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import channels
 from bot.domain.subjects import Site
 from bot.rules.files.actions import Allowed

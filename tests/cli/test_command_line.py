@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli.main import COMMANDS, command, main
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import keys
 
 SPAN = re.MULTILINE | re.DOTALL

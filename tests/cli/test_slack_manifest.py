@@ -2,11 +2,10 @@
 
 import json
 
-from pydantic import SecretStr
-
 from bot.cli.main import main
 from bot.cli.slack_manifest import SCOPES
 from bot.delivery.slack import SlackPoster
+from bot.written import Secret
 from mouseflow.simulator.server import Simulator
 
 
@@ -23,7 +22,7 @@ async def test_with_these_scopes_every_call_of_the_bot_works():
     async with Simulator(sites=[]).serving() as sim:
         sim.slack.scopes = frozenset(SCOPES)
         sim.slack.add_channel("ux")
-        poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+        poster = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
         await poster.check_channel("#ux")
         channel = sim.slack.channel("ux").id
         assert await poster.is_member(channel, "U1")

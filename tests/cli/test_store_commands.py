@@ -271,15 +271,20 @@ def test_status_reads_beside_a_daemon_and_changes_nothing(
     "arguments",
     [["status"], ["history"], ["budget"], ["backup"], ["retry"], ["snooze", "checkout", "2h"]],
 )
+@pytest.mark.parametrize("there", ["nothing", "an empty file"])
 def test_without_a_store_it_is_said_and_none_is_made(
-    place: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    place: Path, there: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file in (place / "data").iterdir():
         file.unlink()
+    if there != "nothing":
+        (place / "data" / "bot.db").touch()
+    left = list((place / "data").iterdir())
     assert main(arguments) == 1
     said = "no store at data/bot.db: the daemon has not run here yet\n"
     assert capsys.readouterr().err == said
-    assert list((place / "data").iterdir()) == []
+    assert list((place / "data").iterdir()) == left
+    assert not any(file.stat().st_size for file in left)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.config import Settings, load
-from bot.config.load import locate
-from bot.config.settings import allowed, keys, variable
+from bot.config.load import load, locate
+from bot.config.settings import SECTIONS, allowed, keys, variable
 from bot.errors import ConfigError
 from bot.rules.files.actions import Allowed
 from bot.rules.syntax import toml
@@ -287,7 +287,7 @@ def test_an_unknown_secret_file_is_an_error_and_others_files_are_not_read(tmp_pa
 
 def test_settings_cannot_be_changed() -> None:
     read = load(None, ENOUGH)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         read.web.listen = "0.0.0.0:80"
 
 
@@ -300,7 +300,7 @@ def test_no_value_is_ever_shown_wherever_a_secret_was_pasted(
 ) -> None:
     for environ in (ENOUGH | {variable(path): SECRET}, {variable(path): SECRET}):
         try:
-            shown = repr(load(None, environ).model_copy(update={"log": None}))
+            shown = repr(replace(load(None, environ), log=None))
         except ConfigError as error:
             shown = f"{error} {error.__cause__!r} {error.__context__!s}"
         hidden = path[1] not in {"email", "channel", "ops_channel", "paths"}
@@ -392,7 +392,7 @@ def test_where_secrets_are_kept_elsewhere_rules_may_post() -> None:
 
 
 def test_settings_have_every_section_of_the_documentation() -> None:
-    assert list(Settings.model_fields) == [
+    assert list(SECTIONS) == [
         "mouseflow", "slack", "notify", "rules", "poll", "quiet", "store", "web", "heartbeat",
         "log",
     ]  # fmt: skip

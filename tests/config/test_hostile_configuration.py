@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 from daemon_world import Daemon
 
 from bot.cli.main import main
-from bot.config import load
+from bot.config.load import load
 from bot.errors import ConfigError
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -257,16 +258,27 @@ def secret(place, monkeypatch, make) -> None:
         lambda file: os.mkfifo(file),
         lambda file: file.write_bytes(b"\0" * 50),
         lambda file: file.write_text("two\nlines"),
+        lambda file: file.write_text("a" * 100_000),
+        lambda file: file.symlink_to("/dev/zero"),
     ],
-    ids=["folder", "empty", "dangling", "loop", "bytes", "blank", "pipe", "nul", "two lines"],
-)
+    ids=[
+        "folder", "empty", "dangling", "loop", "bytes", "blank", "pipe", "nul", "two lines", "big",
+        "device",
+    ],
+)  # fmt: skip
 def test_a_secret_that_cant_be_used_is_named(place, capsys, monkeypatch, make):
     secret(place, monkeypatch, make)
     code = main(["once", "--dry-run"])
     said = "".join(capsys.readouterr())
     assert code == 1, said
-    assert "bot_mouseflow__api_key" in said or "BOT_MOUSEFLOW__API_KEY" in said
+    assert f"{place}/secrets/bot_mouseflow__api_key: " in said
     assert "Traceback" not in said
+
+
+def test_what_a_setting_can_not_be_named_after_is_no_secret(place, monkeypatch, capsys):
+    secret(place, monkeypatch, lambda file: file.write_text("a-key"))
+    (place / "secrets" / "bot_backup").mkdir()
+    assert main(["check"]) == 0, capsys.readouterr()
 
 
 @pytest.mark.parametrize("argument", ["\udcff", "a\x00b", "x" * 5000, "", "/dev/null/x", "/"])
@@ -275,6 +287,28 @@ def test_a_hostile_name_of_the_configuration_is_refused(place, capsys, argument)
     said = "".join(capsys.readouterr())
     assert code in (1, 2), said
     assert "Traceback" not in said
+
+
+def test_a_configuration_from_a_pipe_is_read_once_and_never_waited_for(place, capsys):
+    os.mkfifo(place / "pipe")
+    assert main(["check", "--config", "pipe"]) == 1
+    assert "pipe: can't be read: nobody writes into this pipe" in "".join(capsys.readouterr())
+    assert main(["healthcheck", "--config", "pipe"]) == 1
+    assert "not running" in "".join(capsys.readouterr())
+    reader = os.open(place / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(place / "pipe", os.O_WRONLY)
+    later = threading.Timer(0.2, lambda: (os.write(writer, GOOD.encode()), os.close(writer)))
+    later.start()
+    assert main(["check", "--config", "pipe"]) == 0, capsys.readouterr()
+    later.join()
+    os.close(reader)
+
+
+def test_a_configuration_without_an_end_is_refused(place, capsys):
+    for command in ("check", "status"):
+        assert main([command, "--config", "/dev/zero"]) == 1
+        assert "the file is too big" in "".join(capsys.readouterr())
+    assert main(["healthcheck", "--config", "/dev/zero"]) == 1
 
 
 SLOW = {"20 MB of comments", "one line of 2 MB", "a dotted key of 5,000 parts"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import load, load_accounts
+from bot.config.load import load, load_accounts
 from bot.errors import ConfigError
 
 TWO = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli.healthcheck import store_url_of
-from bot.config import load
+from bot.config.load import load
 
 ENOUGH = {
     "BOT_MOUSEFLOW__REGION": "eu",

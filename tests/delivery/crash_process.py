@@ -14,9 +14,9 @@ import traceback
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import structlog
 from crash_sources import SOURCES, clock_ahead
-from pydantic import SecretStr
 
 from bot.account import Account
 from bot.actions import ACTIONS
@@ -30,6 +30,7 @@ from bot.domain.calendar import Calendar
 from bot.domain.limits import Hours
 from bot.ports import Addresses, Ports
 from bot.store import in_memory_copy, open_store
+from bot.written import Secret
 from mouseflow.client import AsyncMouseflow
 
 AT_ONCE = 4
@@ -38,7 +39,7 @@ AT_ONCE = 4
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     # What a bot imports or learns when it needs it is there once for all.
-    assert not problems({"any": SecretStr("json://localhost")})
+    assert not problems({"any": Secret("json://localhost")})
     for name in ("httpcore", "anyio._backends._asyncio"):
         import_module(name)
     in_memory_copy("sqlite:///none.db").close()
@@ -96,14 +97,16 @@ async def bot(job: dict[str, Any]) -> None:
             random=lambda: 0.0,  # repeats follow at once
         )  # fmt: skip
         mouseflow = Account(client)
-        slack = SlackPoster(SecretStr(job["slack_token"]), base_url=job["slack"])
+        slack = SlackPoster(Secret(job["slack_token"]), base_url=job["slack"])
         webhook = WebhookCaller()
         place = job["url"].replace("http", "json", 1) + job["channel"].lstrip("#")
         ports = Ports(
-            mouseflow, slack, webhook, Addresses(), Places({job["channel"]: SecretStr(place)})
+            mouseflow, slack, webhook, Addresses(), Places({job["channel"]: Secret(place)})
         )
         quiet = tuple(Hours(frozenset(range(7)), *each, "UTC") for each in job["quiet"])
-        written = [ACTIONS[kind].model_validate(params) for kind, params in job.get("actions", ())]
+        written = [
+            msgspec.convert(params, ACTIONS[kind]) for kind, params in job.get("actions", ())
+        ]
 
         def current(_rule: str, action: Action) -> Action:
             return action.as_in_rule(written) if isinstance(action, Webhook) else action

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from bot.actions import ACTIONS
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.domain.subjects import (
@@ -178,7 +180,7 @@ def subjects(job: Job) -> Sequence[Subject]:
 
 def match(job: Job, subject: Subject, now: datetime) -> NewMatch:
     key = f"{job['rule']}/{subject.website.id}/{subject.key}"
-    actions = [ACTIONS[kind].model_validate(params) for kind, params in job["actions"]]
+    actions = [msgspec.convert(params, ACTIONS[kind]) for kind, params in job["actions"]]
     posts = [f"{key}/slack-{n}" for n, action in enumerate(actions, 1) if action.kind == "slack"]
     edited = hashlib.sha256("".join(posts[:1]).encode()).hexdigest()[:32]
     steps = [
@@ -187,9 +189,7 @@ def match(job: Job, subject: Subject, now: datetime) -> NewMatch:
             rank=action.rank,
             lane=action.lane(subject, ""),
             kind=action.kind,
-            params=(
-                action.model_copy(update={"post": edited}) if action.kind == "edit" else action
-            ).model_dump_json(),
+            params=(replace(action, post=edited) if action.kind == "edit" else action).stored(),
             due=now,
         )
         for n, action in enumerate(actions, 1)

@@ -145,7 +145,7 @@ def step(action: Write, key: str, due: datetime = NOW) -> NewStep:
         rank=action.rank,
         lane=action.lane(subject("x"), ""),
         kind=action.kind,
-        params=action.model_dump_json(),
+        params=action.stored(),
         due=due,
     )
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager, suppress
 
 import pytest
-from posting_world import NOW, ZONE, posting, visit
-from pydantic import SecretStr
+from posting_world import NOW, Bot, posting, visit
 from structlog.testing import capture_logs
 
-from bot.delivery.buttons import Buttons, PressConnection, pressed
+from bot.delivery.buttons import pressed
 from bot.delivery.slack import AppClient
 from bot.domain.press import Press
-from bot.store.audit import history
 from bot.store.presses import receive, waiting
-from bot.store.rules import snoozed_until
 from bot.store.statements import execute
+from bot.written import Secret
 
 RULE = """
 friction:
@@ -24,56 +21,6 @@ friction:
   when: {friction: {min: 2.5}}
   do: {slack: {}}
 """
-
-
-class Bot:
-    """A message with buttons, and the bot that is connected to the simulator's Slack."""
-
-    def __init__(self, world) -> None:
-        self.world = world
-        self.sim = world.sim
-        self.socket = world.sim.socket_mode
-        self.woken = asyncio.Event()
-
-    @asynccontextmanager
-    async def connected(self, token="xapp-simulator-token", users=()):
-        buttons = Buttons(
-            self.world.poster, self.world.store,
-            users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
-        )  # fmt: skip
-        connection = PressConnection(SecretStr(token), self.sim.slack_url, lambda: self.world.now)
-
-        async def receive_presses() -> None:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(buttons.receive_presses(connection))
-                tasks.create_task(connection.stay_connected())
-
-        running = asyncio.create_task(receive_presses())
-        try:
-            yield self
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-
-    async def until(self, holds) -> None:
-        """Until it holds: looked at again whenever the store has done what came before."""
-        async with asyncio.timeout(60):
-            while not holds():
-                await self.world.store.run(lambda conn: None)
-
-    async def is_connected(self) -> None:
-        await self.until(lambda: self.socket.connected)
-
-    @property
-    def post(self):
-        return self.world.posts()[0]
-
-    def audited(self):
-        return [it.text for it in self.world.store.do(lambda conn: history(conn, kind="press"))]
-
-    def snoozed(self):
-        return self.world.store.do(lambda conn: snoozed_until(conn, "friction"))
 
 
 @pytest.fixture
@@ -261,6 +208,6 @@ def test_what_is_no_press_of_ours_is_left_alone(change):
 async def test_the_connection_takes_the_proxy_that_all_others_take(monkeypatch, without, proxy):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", without)
-    client = AppClient(SecretStr("xapp-1"), "https://slack.com/api/")
+    client = AppClient(Secret("xapp-1"), "https://slack.com/api/")
     assert client.proxy_of("wss://wss-primary.slack.com/link/?ticket=1") == proxy
     await client.close()

@@ -7,7 +7,6 @@ import pytest
 from crash_matrix import EACH_STEP, STEP_POINTS
 from crash_sources import Job, match, subjects
 from postgres_server import connected
-from pydantic import SecretStr
 
 from bot.account import Account
 from bot.actions import ACTIONS
@@ -18,6 +17,7 @@ from bot.ports import Ports
 from bot.store import Store, open_store, outbox
 from bot.store.dead_letters import queue_figures
 from bot.store.matches import PollOutcome, commit_poll
+from bot.written import Secret
 from mouseflow.client import AsyncMouseflow
 from mouseflow.simulator.server import Simulator
 
@@ -103,7 +103,7 @@ async def test_wherever_bots_die_the_others_do_the_rest_once(
     client = AsyncMouseflow(
         sim.mouseflow_url, sim.email, sim.api_key, requests_per_second=1000, burst=1000
     )
-    slack = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+    slack = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
     async with AsyncExitStack() as open_ones:
         open_ones.push_async_callback(client.aclose)
         open_ones.push_async_callback(slack.close)

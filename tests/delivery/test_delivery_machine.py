@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections import Counter
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class Digest(Post):
     reasons: dict[str, int]
     since: datetime
     items: tuple[Any, ...]
-    spread: dict[str, Any] = {}  # noqa: RUF012 - a model
+    spread: dict[str, Any] = field(default_factory=dict)
 
     async def perform(self, task, ports) -> Done:
         done = await super().perform(task, ports)

@@ -208,7 +208,7 @@ def stored(action, params="{}", key=None, siblings=(), **more):
 
 
 def post(channel):
-    return Slack(channel=channel).model_dump_json()
+    return Slack(channel=channel).stored()
 
 
 def book(do):

@@ -6,7 +6,7 @@ from posting_world import posting, visit
 
 from bot.delivery.troubles import Ops, tend
 from bot.domain.causes import Cause
-from bot.errors import TryLater
+from bot.errors import BadCredentials, TryLater
 from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import Troubles
 from bot.store.lanes import LaneFault, lane_works, pause_lane
@@ -44,6 +44,76 @@ async def test_the_end_of_an_outage_edits_its_message_and_answers_it():
         *_, third = world.posts("ops")
         assert (third.thread_ts, third.text[:1]) == (None, "🛑")
         assert len(world.posts("ops")) == 3
+
+
+KEY = BadCredentials("Mouseflow rejected the API key")
+
+
+def outages_of(world):
+    return Troubles(world.store, ops="#ops", wake=lambda: None, clock=lambda: world.now)
+
+
+async def lasts(world, outages, error, minutes=6):
+    await outages.failed("websites", error)
+    world.wait(minutes=minutes)
+    await outages.failed("websites", error)
+    await world.deliver()
+
+
+async def test_an_outage_that_turns_into_a_rejected_key_says_so_and_has_one_end():
+    async with posting("") as world:
+        outages = outages_of(world)
+        await lasts(world, outages, DOWN)
+        await outages.failed("websites", KEY)
+        await world.deliver()
+        away, key = world.posts("ops")
+        assert away.text.startswith("🔵 Turned into another trouble after 6 min: Mouseflow can't")
+        assert key.text.startswith("🛑 Mouseflow rejected the API key")
+        outages = outages_of(world)
+        await outages.remember()  # after a restart
+        await outages.failed("websites", KEY)
+        world.wait(minutes=3)
+        await outages.works("websites")
+        await world.deliver()
+        away, key, end = world.posts("ops")
+        assert away.text.startswith("🔵 Turned into another trouble")
+        assert key.text.startswith("✅ Mouseflow is reachable again after 9 min")
+        assert end.thread_ts == key.ts
+
+
+async def test_a_rejected_key_that_turns_into_an_outage_is_told_when_that_lasts():
+    async with posting("") as world:
+        outages = outages_of(world)
+        await lasts(world, outages, KEY)
+        await outages.failed("websites", DOWN)
+        await world.deliver()
+        assert len(world.posts("ops")) == 1
+        await lasts(world, outages, DOWN)
+        key, away = world.posts("ops")
+        assert key.text.startswith("🔵 Turned into another trouble")
+        assert "Mouseflow can't be reached" in away.text
+        for error in (KEY, DOWN, KEY, DOWN):  # each is told once
+            await lasts(world, outages, error)
+        assert len(world.posts("ops")) == 2
+        await outages.works("websites")
+        await world.deliver()
+        assert [it.text[:1] for it in world.posts("ops")] == ["🔵", "✅", "✅"]
+
+
+async def test_a_rejected_key_that_is_over_while_mouseflow_is_away_ends_nothing():
+    async with posting("") as world:
+        outages = outages_of(world)
+        await lasts(world, outages, KEY)
+        await outages.failed("recordings of a", DOWN)
+        await outages.failed("recordings of b", DOWN)
+        await lasts(world, outages, DOWN)
+        assert not await outages.works("websites")
+        await outages.works("recordings of a")
+        await world.deliver()
+        assert len(world.posts("ops")) == 2
+        await outages.works("recordings of b")
+        await world.deliver()
+        assert [it.text[:1] for it in world.posts("ops")] == ["🔵", "✅", "✅"]
 
 
 RULE = """

@@ -7,16 +7,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from delivery_world import NOW, Clock
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from bot.config import load
+from bot.config.load import load
 from bot.delivery.webhook import Heartbeat
 from bot.domain.causes import Cause
 from bot.errors import StoreError
 from bot.health import Health
 from bot.store import in_memory_copy
 from bot.store.troubles import UNREACHED, Trouble, keep_trouble
+from bot.written import Secret
 
 MINUTE = timedelta(minutes=1)
 
@@ -141,7 +141,7 @@ async def receiver():
 
 
 async def beating(url: str, fault) -> asyncio.Task:
-    heartbeat = Heartbeat(SecretStr(url), timedelta(milliseconds=5), fault)
+    heartbeat = Heartbeat(Secret(url), timedelta(milliseconds=5), fault)
     return asyncio.create_task(heartbeat.keep_beating())
 
 

@@ -12,13 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 from delivery_world import HOUR, NOW, until
-from pydantic import SecretStr
 from test_edited_rules import Editing
 
 from bot.actions import ACTIONS
 from bot.actions.notify import Notify, NotifyResolved
 from bot.cli.main import main
-from bot.config import load
+from bot.config.load import load
 from bot.delivery import Delivery, notify
 from bot.delivery.notify import Places, problems
 from bot.domain.calendar import Calendar
@@ -35,6 +34,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import waiting_steps
 from bot.store.lineage import mark_restored
 from bot.store.overview import lanes_now
+from bot.written import Secret
 
 
 @dataclass
@@ -99,7 +99,7 @@ def mail():
 
 
 def places(limit=timedelta(seconds=30), **urls):
-    return Places({name: SecretStr(url) for name, url in urls.items()}, limit=limit)
+    return Places({name: Secret(url) for name, url in urls.items()}, limit=limit)
 
 
 def task(kind="recordings", tags=None, **changes):
@@ -111,7 +111,7 @@ def task(kind="recordings", tags=None, **changes):
 
 
 async def sent(action, made, to):
-    stored = type(action).model_validate_json(action.model_dump_json())
+    stored = type(action).restored(action.stored())
     return await stored.perform(made, Ports(None, None, None, Addresses(), to))
 
 
@@ -378,6 +378,6 @@ def test_check_says_what_is_wrong_with_a_place(tmp_path, monkeypatch, capsys):
 
 def test_without_the_extra_the_remedy_is_told(monkeypatch):
     monkeypatch.setattr("bot.delivery.notify.find_spec", lambda _name: None)
-    (said,) = problems({"a": SecretStr("json://127.0.0.1")})
+    (said,) = problems({"a": Secret("json://127.0.0.1")})
     assert said.endswith("install it with pip install 'mouseflow-bot[notify]'")
     assert problems({}) == []

@@ -6,7 +6,7 @@ import pytest
 from posting_world import posting, visit
 
 from bot.actions.webhook import body
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed, channels
 from bot.errors import ConfigError, RuleErrors
 from bot.messages.template_check import SAMPLES

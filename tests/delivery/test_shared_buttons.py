@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from posting_world import ZONE, posting, visit
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bot.delivery.buttons import Buttons, PressConnection
 from bot.store import open_store
 from bot.store.audit import history
 from bot.store.presses import TOO_OLD
+from bot.written import Secret
 
 RULE = """
 friction:
@@ -28,7 +28,7 @@ class App:
         self.world, self.stores = world, {"posted": world.store, "other": other}
         self.socket = world.sim.socket_mode
         self.connection = PressConnection(
-            SecretStr(world.sim.slack.app_token), world.sim.slack_url, lambda: world.now, 2
+            Secret(world.sim.slack.app_token), world.sim.slack_url, lambda: world.now, 2
         )
 
     @asynccontextmanager

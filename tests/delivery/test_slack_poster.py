@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
-from pydantic import SecretStr
 from slack_world import PretendSlack, serving
 
 from bot.delivery.slack import EVENT, SlackPoster, WebhookPoster
 from bot.delivery.slack_errors import MOVING, REMEDIES
 from bot.errors import GiveUp, OddAnswer, TryLater
 from bot.ports import CannotLook, NoChannel, SlackPost
+from bot.written import Secret
 
-TOKEN = SecretStr("xoxb-s3cret")
+TOKEN = Secret("xoxb-s3cret")
 SINCE = datetime(2026, 3, 2, 12, tzinfo=UTC)
 POST = SlackPost(
     channel="#alerts", text="hello", blocks=({"type": "section"},), key="0123456789abcdef"
@@ -35,7 +35,7 @@ async def poster(slack):
 
 @pytest.fixture
 async def hook(slack):
-    made = WebhookPoster(SecretStr(f"{slack.url}services/T1/B1/s3cret"))
+    made = WebhookPoster(Secret(f"{slack.url}services/T1/B1/s3cret"))
     yield made
     await made.close()
 
@@ -422,7 +422,7 @@ async def test_a_proxy_in_the_environment_is_not_used_on_this_machine(slack, mon
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     poster = SlackPoster(TOKEN, base_url=f"{slack.url}api/")
-    hook = WebhookPoster(SecretStr(f"{slack.url}services/T1/B1/s3cret"))
+    hook = WebhookPoster(Secret(f"{slack.url}services/T1/B1/s3cret"))
     for made in (poster, hook):
         await made.post(POST)
         await made.close()

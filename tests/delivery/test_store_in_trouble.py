@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from delivery_world import ACTIONS, Bench, Post, Write, match, until
 from postgres_server import end_sessions
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bot.account import Account
@@ -19,6 +18,7 @@ from bot.errors import StoreError, StoreLost, TryLater
 from bot.ports import MAY_ACT, SlackPost, may_act
 from bot.store import open_store
 from bot.transport import AiohttpTransport
+from bot.written import Secret
 from mouseflow import AsyncMouseflow, recordings, websites
 
 
@@ -190,7 +190,7 @@ async def test_a_request_that_changes_something_asks_whether_it_may(bench):
     MAY_ACT.set(ask)
     url = "http://127.0.0.1:1"
     flow = AsyncMouseflow(url, "a@example.com", "key", tries=1, transport=AiohttpTransport(url))
-    poster = SlackPoster(SecretStr("xoxb-1"), base_url="http://127.0.0.1:1/api/")
+    poster = SlackPoster(Secret("xoxb-1"), base_url="http://127.0.0.1:1/api/")
     webhook = WebhookCaller()
     for call in (
         Account(flow).send(recordings.star("w1", "r1")),

@@ -25,7 +25,7 @@ SHOWN = (
     "count",
     "digest",
     "funnel",
-    "resolved",
+    "funnel-resolved",
     "answers",
     "budget-100",
     "ops-channel",

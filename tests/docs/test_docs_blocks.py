@@ -15,7 +15,7 @@ from markdown_pages import PAGES, ROOT, Block, blocks
 from ruamel.yaml import YAML
 
 from bot.cli.main import COMMANDS, main, parser
-from bot.config import load_accounts
+from bot.config.load import load_accounts
 from bot.errors import RuleErrors
 from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed

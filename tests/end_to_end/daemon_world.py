@@ -51,6 +51,7 @@ class Daemon:
             "BOT_LOG__FORMAT": "json",
         } | settings
         self.log = folder / "log.jsonl"
+        self.program: tuple[str, ...] = ("-m", "bot")
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +63,7 @@ class Daemon:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = bot_process.Popen(
-                [sys.executable, "-m", "bot", "run"],
+                [sys.executable, *self.program, "run"],
                 cwd=self.folder,
                 env=self.environment,
                 stderr=log,

@@ -2,7 +2,10 @@
 
 import asyncio
 import signal
+from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -10,8 +13,12 @@ from daemon_world import Daemon
 from virtual_world import World, virtually
 
 from bot.config import Settings
-from bot.errors import ConfigError
+from bot.errors import AccountRemoved, ConfigError
+from bot.notices import Notices
+from bot.store import open_store
+from bot.store.audit import history
 from bot.store.rules import broken_configuration
+from bot.store.sharing import Alone, Replica
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -30,10 +37,11 @@ class Configuration:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.reason = ""
+        self.error = ConfigError
 
-    def __call__(self) -> Settings:
+    async def __call__(self) -> Settings:
         if self.reason:
-            raise ConfigError(self.reason)
+            raise self.error(self.reason)
         return self.settings
 
 
@@ -108,6 +116,101 @@ def test_an_account_that_starts_again_with_what_was_read_before_ends_nothing(wor
             assert "its errors are fixed" in ended
 
     virtually(work)
+
+
+def test_other_errors_are_told_and_the_first_message_says_so(world):
+    configuration = Configuration(world.settings)
+
+    async def work():
+        async with world.daemon(reread=configuration):
+            await reloaded(world, configuration, REASON)
+            await reloaded(world, configuration, "config.toml:9: another error")
+            [_, told] = world.told_whole()
+            assert "another error" in told
+            notices = world.store.do(lambda conn: history(conn, kind="notice"))
+            assert len(notices) == 2
+            await reloaded(world, configuration, "")
+            [*_, ended] = world.told()
+            assert "its errors are fixed" in ended
+
+    virtually(work)
+    assert len(world.told()) == 3
+
+
+def test_an_account_that_is_gone_from_the_configuration_runs_until_a_restart(world):
+    configuration = Configuration(world.settings)
+    configuration.error = AccountRemoved
+
+    async def work():
+        async with world.daemon(reread=configuration):
+            await reloaded(world, configuration, "[accounts.shop] is gone from the configuration")
+            [told] = world.told_whole()
+            assert "It runs until the bot restarts" in told
+            assert "would fail" not in told
+            assert "errors" not in told
+            assert broken(world).removed
+            await reloaded(world, configuration, "")
+            [_, ended] = world.told()
+            assert "the account is in it again" in ended
+
+    virtually(work)
+
+
+@pytest.mark.parametrize("ends", ["mended", "stopped"])
+def test_each_of_several_bots_has_a_configuration_of_its_own(tmp_path, ends):
+    now, there = datetime(2026, 3, 10, tzinfo=UTC), ["r1", "r2"]
+    with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
+        context = SimpleNamespace(store=store, zone=ZoneInfo("UTC"))
+
+        def says(mark, reason):
+            store.sharing = OneOf(mark, there)
+            notices = Notices(context, ops="#ops", wake=lambda: None, clock=lambda: now)
+            asyncio.run(notices.check_configuration(reason))
+
+        def told():
+            said = store.do(lambda conn: history(conn, kind="notice"))
+            return [line.text.partition(":")[0] for line in reversed(said)]
+
+        says("r1", REASON)
+        says("r2", "config.toml:9: another error")
+        begun = [f"Configuration of the bot {n} on host not reloaded" for n in (1, 2)]
+        assert told() == begun
+        says("r1", "")
+        assert told() == [*begun, "Configuration of the bot 1 on host reloaded"]
+        assert store.do(broken_configuration).bot == "2 on host"
+        says("r1", "config.toml:9: another error")  # people know of it
+        says("r1", "")
+        assert len(told()) == 3
+        if ends == "mended":
+            says("r2", "")
+            assert told()[-1] == "Configuration of the bot 2 on host reloaded"
+        else:
+            there.remove("r2")
+            says("r1", "")
+            assert told()[-1] == "The bot whose configuration had errors has stopped."
+        assert len(told()) == 4
+        assert store.do(broken_configuration) is None
+
+
+class OneOf(Alone):
+    """One of the bots that share a store."""
+
+    shares = True
+
+    def __init__(self, mark, there):
+        self.mark, self.there = mark, there
+
+    def alive(self, conn):
+        return list(self.there)
+
+    def replicas(self, conn):
+        return [
+            Replica(
+                id=int(mark[1:]), host="host", process=int(mark[1:]), version="1", rules="",
+                started=datetime(2026, 3, 10, tzinfo=UTC), age=0.0, leads=mark == "r1",
+            )
+            for mark in self.there
+        ]  # fmt: skip
 
 
 def test_status_and_the_page_say_that_the_configuration_is_broken(tmp_path):

@@ -31,39 +31,37 @@ budgets:
 SHOP, BLOG = "8fc2ace2-75bc-8ba4-b424-c8916670b990", "1d0c2f5e-0000-4000-8000-000000000001"
 TOLD = (
     "budget.edited", "budget.period", "budget.step", "notice", "rules.loaded", "website.held",
-    "website.listed", "website.person", "website.released", "website.renamed",
+    "website.listed", "website.note", "website.person", "website.released", "website.renamed",
 )  # fmt: skip
 """The kinds of audit entries that tell of budgets and their websites."""
 
 DIARY = """\
-rules.loaded: 0 rules and 1 budget active
-website.held: shop.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
-(100.0 %)
-website.held: blog.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
-(100.0 %)
-website.person: blog.com is now called blog.shop
+rules.loaded: the bot started: 0 rules and 1 budget active
+budget.step: Budget credits: 100 % used (4 of 4), passed the 100 % step; Recording starts again \
+on {tomorrow}, when the next period begins
+website.held: shop.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
+website.held: blog.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
+website.renamed: blog.com is now called blog.shop
 website.listed: blog.shop is missing in the list of websites, but it answers: no change
 website.listed: blog.shop is in the list of websites again
 rules.loaded: 0 rules and 1 budget active
 budget.edited: Budget credits: 10 recordings per day (was 4 per day)
-website.released: shop.com: recording: undone (budget:credits: undone at 4 of 10 recordings \
-(40.0 %))
-website.released: blog.shop: recording: undone (budget:credits: undone at 4 of 10 recordings \
-(40.0 %))
+budget.step: ✅ Budget credits: 40 % used (4 of 10)
+website.released: shop.com: recording: Recording again, undone at 4 of 10 recordings (40.0 %)
+website.released: blog.shop: recording: Recording again, undone at 4 of 10 recordings (40.0 %)
 rules.loaded: 0 rules and 1 budget active
 budget.edited: Budget credits: 4 recordings per day (was 10 per day)
-website.held: shop.com: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
-(100.0 %)
-website.held: blog.shop: recording set to Stopped: budget:credits: 100% step at 4 of 4 recordings \
-(100.0 %)
-website.released: shop.com: recording: somebody changed it to Recording
+budget.step: Budget credits: 100 % used (4 of 4), passed the 100 % step; Recording starts again \
+on {tomorrow}, when the next period begins
+website.held: shop.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
+website.held: blog.shop: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
 website.person: shop.com: somebody turned recording back on
-rules.loaded: 0 rules and 1 budget active
-rules.loaded: 0 rules and 1 budget active
+rules.loaded: the bot started: 0 rules and 1 budget active
+rules.loaded: the bot started: 0 rules and 1 budget active
 budget.period: Budget credits: new day until {after}, counts shop.com; the last one used 4 of 4 \
 recordings
-website.released: blog.shop: recording: undone (budget:credits: undone at 0 of 4 recordings \
-(0.0 %))
+budget.step: ✅ Budget credits: new period, 0 % used (0 of 4)
+website.released: blog.shop: recording: Recording again, undone at 0 of 4 recordings (0.0 %)
 """
 OPS = """\
 🛑 *Budget credits: 100 % used (4 of 4), passed the 100 % step · recording stopped on 2 websites*
@@ -212,5 +210,5 @@ async def test_a_budgets_story_reads_like_a_diary(zones, tmp_path):
             if bot.process is not None:
                 bot.kill()
         tomorrow, after = (written(today + timedelta(days=days)) for days in (1, 2))
-        assert story.diary() == DIARY.format(after=after)
+        assert story.diary() == DIARY.format(tomorrow=tomorrow, after=after)
         assert story.channel() == OPS.format(tomorrow=tomorrow)

@@ -128,6 +128,28 @@ def test_a_restart_with_the_right_clock_after_hours_with_a_wrong_one_loses_nothi
     virtually(work)
 
 
+def test_a_downtime_after_a_wrong_clock_is_told(virtually):
+    def told(it: Stepped) -> int:
+        posts = it.world.store.do(lambda conn: history(conn, kind="notice", limit=1000))
+        return sum("Polling resumed" in each.text for each in posts)
+
+    async def work(it: Stepped) -> None:
+        ahead = timedelta(days=30)
+        async with it.world.daemon():
+            await asyncio.sleep(600)
+            it.step(ahead)
+            await asyncio.sleep(600)
+            it.step(-ahead)
+            await asyncio.sleep(600)
+        before = told(it)
+        await asyncio.sleep(8 * 3600)
+        async with it.world.daemon():
+            await asyncio.sleep(600)
+        assert told(it) == before + 1
+
+    virtually(work)
+
+
 def test_a_jump_of_years_is_no_work(virtually):
     async def work(it: Stepped) -> None:
         async with it.world.daemon():

@@ -4,6 +4,9 @@ it ends, everything delivered once in between, and no command by hand."""
 import signal
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -23,11 +26,36 @@ rules:
     do: {tag: seen, slack: {channel: "#alerts"}}
 """
 
+HASTY = """
+import sys
+from datetime import timedelta
+
+from bot.actions import slack
+from bot.delivery import attempt, troubles, worker
+from bot.domain import backoff
+from bot.polling import outages
+from bot.store import matches
+from mouseflow import rate_limit
+
+matches.POSTS_WAIT_MS = 2000
+rate_limit.lockout_length = lambda _: timedelta(seconds=1)
+troubles.QUIET = outages.QUIET = timedelta(seconds=3)
+backoff.PROBE = backoff.CEILING = backoff.LANE_CEILING = timedelta(seconds=1)
+slack.SETTLING = attempt.SETTLING = worker.SETTLING = timedelta(seconds=1)
+worker.TEND = timedelta(milliseconds=200)
+object.__setattr__(worker.DEFAULT_TIMING, "idle", timedelta(milliseconds=500))
+
+from bot.cli.main import main
+
+sys.exit(main())
+"""
+"""The bot, but people hear of what lasts seconds, not minutes, and it tries again each second."""
+
 
 class Story:
     """A daemon whose rule has matched `matches` recordings, and a workspace with two channels."""
 
-    def __init__(self, folder, sim, matches):
+    def __init__(self, folder, sim, matches, rules=RULES):
         self.sim, self.matches = sim, matches
         self.alerts = sim.slack.add_channel("alerts")
         self.ops = sim.slack.add_channel("ops")
@@ -35,7 +63,8 @@ class Story:
             f'[mouseflow]\napi_key = "{sim.api_key}"\n[slack]\nbot_token = "{sim.slack.token}"\n'
         )
         self.config = folder / "config.toml"
-        self.daemon = Daemon(folder, sim, RULES)
+        self.daemon = Daemon(folder, sim, rules)
+        self.daemon.program = ("-c", HASTY)
         for name in ("BOT_MOUSEFLOW__API_KEY", "BOT_SLACK__BOT_TOKEN"):
             del self.daemon.environment[name]
 
@@ -87,18 +116,293 @@ def trouble(story):
     return "deliver.trouble" in {str(line.get("event")) for line in story.daemon.events()}
 
 
-def test_an_archived_channel_is_told_and_mended_without_a_command(story):
-    story.alerts.archived = True
-    story.daemon.start()
-    story.sim.wait_until(lambda: story.told())
-    (told,) = story.told()
-    assert told.startswith("🔶 Slack channel #alerts is archived")
-    assert "Unarchive the channel" in told
-    story.sim.wait_until(lambda: len(story.tags()) == 3)
-    story.alerts.archived = False
-    story.ends_well()
-    assert len(story.told()) == 2
-    assert story.told()[1].startswith("✅")
+class Receiver:
+    """A receiver of webhooks: it answers with `status`, and keeps the keys of what it took."""
+
+    def __init__(self):
+        self.status, self.keys, self.refused = 204, [], 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if outer.status == 204:
+                    outer.keys.append(self.headers["Idempotency-Key"])
+                else:
+                    outer.refused += 1
+                self.send_response(outer.status)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/t0ken"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What breaks, how it is mended, and what must be said of it.
+
+    `waits` is what waits meanwhile; all else goes out. `began` begins the message of its
+    beginning: empty if none can arrive, since Slack is what fails. `says` is in it or, without
+    one, in the message of its end, which begins with `ended`.
+    """
+
+    name: str
+    breaks: Callable[["Everything"], None]
+    mends: Callable[["Everything"], None]
+    waits: tuple[str, ...]
+    ended: str
+    began: str = ""
+    says: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+class Everything(Story):
+    """A daemon whose rule tags, posts and calls a receiver."""
+
+    def __init__(self, folder, sim, receiver, settings):
+        rules = RULES.replace("tag: seen,", f"tag: seen, webhook: {{url: '{receiver.url}'}},")
+        super().__init__(folder, sim, 0, rules)
+        self.receiver = receiver
+        self.daemon.environment |= settings
+        if "BOT_SLACK__WEBHOOK_URL" in settings:
+            self.config.write_text(f'[mouseflow]\napi_key = "{sim.api_key}"\n')
+            self.daemon.environment["BOT_SLACK__WEBHOOK_URL"] = self.webhook
+            sim.slack.webhook_channel = "alerts"
+
+    @property
+    def webhook(self):
+        return self.sim.slack_url.replace("/api/", self.sim.slack.webhook_path)
+
+    def visits(self, number):
+        for _ in range(number):
+            self.sim.add("myshop.com", "checkout-friction", start=-3000)
+        self.matches += number
+
+    def posts(self):
+        return [it for it in self.sim.slack.messages if "Trouble on the site" in it.text]
+
+    def told(self):
+        posts = self.posts()
+        others = [it for it in self.sim.slack.messages if it not in posts]
+        return [f"{it.text} {it.blocks}" for it in others]
+
+    def delivered(self):
+        found = {"tags": self.tags(), "calls": self.receiver.keys, "posts": self.posts()}
+        return {name: len(what) for name, what in found.items()}
+
+    def wait_for(self, *names):
+        self.sim.wait_until(
+            lambda: all(self.delivered()[name] >= self.matches for name in names), timeout=60
+        )
+
+
+def fails(**fault):
+    """Each call that matches fails so until the faults are cleared."""
+    return lambda it: it.sim.fail("status", times=10**6, **fault)
+
+
+def works(it):
+    it.sim.faults.clear()
+
+
+def sets(what, value):
+    """Sets an attribute of the simulated account or Slack, or of the story: `alerts.archived`."""
+    *path, name = what.split(".")
+
+    def change(it):
+        for each in path:
+            it = getattr(it, each)
+        setattr(it, name, value)
+
+    return change
+
+
+def scope(name, given):
+    def change(it):
+        it.sim.slack.scopes = it.sim.slack.scopes - {name} | ({name} if given else set())
+
+    return change
+
+
+def leaves(it):
+    scope("chat:write.public", given=False)(it)
+    it.alerts.member = False
+
+
+FAULTS = [
+    Fault(
+        "token revoked",
+        sets("sim.slack.token", "xoxb-none"),
+        sets("sim.slack.token", "xoxb-simulator-token"),
+        ("posts",),
+        ended="✅ Slack accepts messages again after",
+        says=("Slack rejected the bot token",),
+    ),
+    Fault(
+        "key refused",
+        lambda it: it.sim.users.update({it.sim.email: "another-key"}),
+        lambda it: it.sim.users.update({it.sim.email: it.sim.api_key}),
+        ("tags", "calls", "posts"),
+        began="🛑 Mouseflow rejected the API key: nothing is being polled since",
+        ended="✅ Mouseflow is reachable again after",
+        says=("mouseflow.api_key",),
+    ),
+    Fault(
+        "channel archived",
+        sets("alerts.archived", value=True),
+        sets("alerts.archived", value=False),
+        ("posts",),
+        began="🔶 Slack channel #alerts is archived",
+        ended="✅ Slack channel #alerts works again after",
+        says=("Unarchive the channel",),
+    ),
+    Fault(
+        "channel renamed and named so again",
+        sets("alerts.name", "alarms"),
+        sets("alerts.name", "alerts"),
+        ("posts",),
+        began="🔶 Slack channel #alerts does not exist for the bot",
+        ended="✅ Slack channel #alerts works again after",
+    ),
+    Fault(
+        "bot left the channel",
+        leaves,
+        sets("alerts.member", value=True),
+        ("posts",),
+        began="🔶 The bot is not in Slack channel #alerts",
+        ended="✅ Slack channel #alerts works again after",
+        says=("/invite",),
+    ),
+    Fault(
+        "scope missing",
+        scope("chat:write", given=False),
+        scope("chat:write", given=True),
+        ("posts",),
+        ended="✅ Slack accepts messages again after",
+        says=("The Slack app lacks a scope",),
+    ),
+    Fault(
+        "webhook gone",
+        sets("receiver.status", 410),
+        sets("receiver.status", 204),
+        ("calls",),
+        began="🔶 127.0.0.1 rejects webhook calls: ",
+        ended="✅ 127.0.0.1 accepts webhook calls again after",
+    ),
+    Fault(
+        "incoming webhook of Slack gone",
+        sets("sim.slack.webhook_path", "/services/T1/B1/another"),
+        sets("sim.slack.webhook_path", "/services/T00000000/B00000000/simulatorwebhook"),
+        ("posts",),
+        ended="✅ Slack accepts messages again after",
+        says=("Slack rejected the incoming webhook",),
+        settings=(("BOT_SLACK__WEBHOOK_URL", ""),),
+    ),
+    Fault(
+        "writes refused",
+        fails(status=403, method="POST", path="/tag"),
+        works,
+        ("tags",),
+        began="🔶 Mouseflow refuses tag on myshop.com: ",
+        ended="✅ Mouseflow accepts tag on myshop.com again after",
+    ),
+    Fault(
+        "Mouseflow answers 503",
+        fails(status=503),
+        works,
+        ("tags", "calls", "posts"),
+        began="🛑 Mouseflow can't be reached since",
+        ended="✅ Mouseflow is reachable again after",
+        says=("503",),
+    ),
+    Fault(
+        "Mouseflow answers 500 to writes",
+        fails(status=500, method="POST", path="/tag"),
+        works,
+        ("tags",),
+        began="🛑 Mouseflow does not accept actions: ",
+        ended="✅ Mouseflow accepts actions again after",
+    ),
+    Fault(
+        "Slack answers 503",
+        fails(status=503, side="slack"),
+        works,
+        ("posts",),
+        ended="✅ Slack accepts messages again after",
+        says=("Slack does not accept messages",),
+    ),
+    Fault(
+        "receiver answers 502",
+        sets("receiver.status", 502),
+        sets("receiver.status", 204),
+        ("calls",),
+        began="🔶 127.0.0.1 does not accept webhook calls: ",
+        ended="✅ 127.0.0.1 accepts webhook calls again after",
+    ),
+]
+
+
+@pytest.fixture
+def everything(tmp_path, request):
+    receiver = Receiver()
+    with Simulator(sites=[website("w1", "myshop.com")]) as sim:
+        made = Everything(tmp_path, sim, receiver, dict(request.param.settings))
+        yield made
+        if made.daemon.process is not None:
+            assert made.daemon.stop() == 0
+    receiver.close()
+
+
+def known(it, fault):
+    """Whether people were told, or the log says what can't be told."""
+    return it.told() if fault.began else trouble(it)
+
+
+@pytest.mark.parametrize(
+    ("everything", "fault"), [(it, it) for it in FAULTS], indirect=["everything"],
+    ids=[it.name for it in FAULTS],
+)  # fmt: skip
+def test_a_fault_is_told_when_it_begins_and_ends_and_nothing_is_lost(everything, fault):
+    it = everything
+    rest = {"tags", "calls", "posts"} - set(fault.waits)
+    it.visits(2)
+    it.daemon.start()
+    it.wait_for("tags", "calls", "posts")
+    assert it.told() == []
+
+    fault.breaks(it)
+    it.visits(3)
+    it.sim.wait_until(lambda: known(it, fault), timeout=60)
+    it.wait_for(*rest)
+    it.goes_on()
+    assert {name: it.delivered()[name] for name in fault.waits} == dict.fromkeys(fault.waits, 2)
+    began = it.told()
+    assert len(began) == bool(fault.began), began
+
+    fault.mends(it)
+    it.wait_for("tags", "calls", "posts")
+    it.sim.wait_until(lambda: len(it.told()) == 1 + bool(fault.began), timeout=60)
+    it.goes_on()
+    assert it.delivered() == dict.fromkeys(("tags", "calls", "posts"), 5)
+    told = [*began, *it.told()[len(began) :]]  # the first one is edited at the end
+    assert len(told) == 1 + bool(fault.began), told
+    assert told[0].startswith(fault.began or fault.ended), told
+    assert told[-1].startswith(fault.ended), told
+    assert all(text in told[0] for text in fault.says), told
+    twice = [it.tags(), it.receiver.keys, [at.blocks for at in it.posts()]]
+    assert all(Counter(map(str, each)).most_common(1)[0][1] == 1 for each in twice)
+    assert "t0ken" not in str(told)
+    assert "0 dead letters" in it.daemon.run("status").stdout
+    logged = [at["event"] for at in it.daemon.events() if at["level"] in ("warning", "error")]
+    assert len(logged) <= 4, logged
 
 
 def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story):
@@ -120,30 +424,6 @@ def test_a_rotated_token_is_taken_up_by_a_signal_and_told_when_it_is_over(story)
     assert "xoxb" not in story.daemon.log.read_text()
 
 
-def test_a_scope_that_is_missing_is_told_when_it_is_over(story):
-    story.sim.slack.scopes -= {"chat:write"}
-    story.daemon.start()
-    story.sim.wait_until(lambda: trouble(story))
-    story.sim.slack.scopes |= {"chat:write"}
-    story.hup()
-    story.ends_well()
-    (told,) = story.told()
-    assert "The Slack app lacks a scope" in told
-
-
-def test_a_channel_that_the_bot_has_left_is_told_twice(story):
-    story.sim.slack.scopes -= {"chat:write.public"}
-    story.alerts.member = False
-    story.daemon.start()
-    story.sim.wait_until(lambda: story.told())
-    (told,) = story.told()
-    assert told.startswith("🔶 The bot is not in Slack channel #alerts")
-    assert "/invite" in told
-    story.alerts.member = True
-    story.ends_well()
-    assert len(story.told()) == 2
-
-
 def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
     story.alerts.name = "alarms"
     story.daemon.start()
@@ -156,62 +436,6 @@ def test_a_channel_that_is_renamed_is_followed_by_an_edit_of_the_rule(story):
     story.goes_on()
     assert len(story.sim.slack.in_channel("alarms")) == 3
     assert "0 dead letters" in story.daemon.run("status").stdout
-
-
-def test_refused_writes_hold_the_writes_and_are_told_twice(story):
-    story.sim.fail("status", status=403, method="POST", path="/tag", times=10_000)
-    story.daemon.start()
-    story.sim.wait_until(lambda: story.told())
-    (told,) = story.told()
-    assert told.startswith("🔶 Mouseflow refuses tag on myshop.com: ")
-    story.sim.faults.clear()
-    story.hup()
-    story.ends_well()
-    assert len(story.told()) == 2
-
-
-@pytest.fixture
-def receiver():
-    """A webhook's receiver: it answers with `status`, and keeps the keys of what it took."""
-
-    class Receiver(BaseHTTPRequestHandler):
-        status, keys, refused = 410, [], 0
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            if Receiver.status == 204:
-                Receiver.keys.append(self.headers["Idempotency-Key"])
-            else:
-                Receiver.refused += 1
-            self.send_response(Receiver.status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Receiver.url = f"http://127.0.0.1:{server.server_port}/t0ken"
-    yield Receiver
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_webhook_that_is_gone_holds_its_calls_and_is_told_twice(story, receiver):
-    story.daemon.rule_file.write_text(
-        RULES.replace("tag: seen,", f"tag: seen, webhook: {{url: '{receiver.url}'}},")
-    )
-    story.daemon.start()
-    story.sim.wait_until(lambda: story.told())
-    assert story.told()[0].startswith("🔶 127.0.0.1 rejects webhook calls: ")
-    assert "t0ken" not in story.told()[0]
-    story.sim.wait_until(lambda: len(story.posts()) == 3)
-    assert receiver.refused <= 3
-    receiver.status = 204
-    story.hup()
-    story.ends_well()
-    assert len(receiver.keys) == len(set(receiver.keys)) == 3
-    assert len(story.told()) == 2
 
 
 def test_a_rotated_api_key_is_taken_up_by_a_signal(story):
@@ -237,6 +461,13 @@ def test_a_new_secret_that_needs_a_restart_is_named(story):
     story.hup()
     story.sim.wait_until(lambda: story.daemon.events("secrets.need_restart"))
     assert story.daemon.events("secrets.need_restart")[0]["secrets"] == ["heartbeat.url"]
+    token = f'bot_token = "{story.sim.slack.token}"'
+    hook = f'webhook_url = "{story.sim.slack_url}another-secret"'
+    story.config.write_text(story.config.read_text().replace(token, hook))
+    story.hup()
+    story.sim.wait_until(lambda: len(story.daemon.events("secrets.need_restart")) == 2)
+    secrets = ["slack.bot_token", "slack.webhook_url", "heartbeat.url"]
+    assert story.daemon.events("secrets.need_restart")[1]["secrets"] == secrets
     assert "another-secret" not in story.daemon.log.read_text()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -139,8 +140,8 @@ def test_rules_of_before_that_the_configuration_forbids_now_give_way_to_the_good
     async def work():
         async with world.daemon():
             await asyncio.sleep(10)
-        rules = world.settings.rules.model_copy(update={"allow_delete": False})
-        world.settings = world.settings.model_copy(update={"rules": rules})
+        rules = replace(world.settings.rules, allow_delete=False)
+        world.settings = replace(world.settings, rules=rules)
         assert await acts(world) == ["tag=phone"]
 
     virtually(work)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from virtual_world import Prompt, World, gaps, virtually
 
 from bot import supervisor
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Running
 from bot.errors import ConfigError
@@ -59,6 +59,9 @@ class Group:
     shared: dict = field(default_factory=dict)
     stores: dict = field(default_factory=dict)
 
+    async def read_again(self):
+        return self.accounts
+
     async def run_account(self, settings, *, stop, reload, reread, shared):
         name = settings.account
         self.begun.setdefault(name, []).append(asyncio.get_running_loop().time())
@@ -84,7 +87,7 @@ class Group:
                 self.accounts,
                 stop=self.stop,
                 reload=self.reload,
-                reread=lambda: self.accounts,
+                reread=self.read_again,
                 beside=nothing,
                 run_account=self.run_account,
             )
@@ -229,7 +232,7 @@ def test_budgets_and_pauses_of_one_account_never_touch_the_other(tmp_path):
                 {name: world.settings for name, world in worlds.items()},
                 stop=stop,
                 reload=asyncio.Event(),
-                reread=dict,
+                reread=None,
                 beside=nothing,
                 run_account=run_account,
             )
@@ -263,7 +266,7 @@ async def test_a_secret_at_work_stays_redacted_when_another_account_reads_a_new_
     reader = RuleReader(settings.rules.paths, allowed(settings))
     at_work = Reload(
         settings, None, None, None, reader=reader, seen=await reader.signature(),
-        reread=lambda: settings, rotate=None, sync=None, wake=None,
+        reread=None, rotate=None, sync=None, wake=None,
     )  # fmt: skip
     running = asyncio.create_task(at_work.run(asyncio.Event()))
     try:

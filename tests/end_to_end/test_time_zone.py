@@ -1,5 +1,6 @@
 """A wrong time zone of the account is told once when it is seen, and once when it is right."""
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -22,8 +23,8 @@ def told(world):
 
 
 def configured(world, zone):
-    flow = world.settings.mouseflow.model_copy(update={"time_zone": zone})
-    world.settings = world.settings.model_copy(update={"mouseflow": flow})
+    flow = replace(world.settings.mouseflow, time_zone=zone)
+    world.settings = replace(world.settings, mouseflow=flow)
 
 
 def test_a_wrong_time_zone_is_told_once_and_its_end_too(tmp_path):

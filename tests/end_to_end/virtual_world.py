@@ -19,7 +19,8 @@ import time_machine
 from bot.account import Account
 from bot.cli.output import as_text
 from bot.clients import Clients
-from bot.config import Settings, load
+from bot.config import Settings
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.dry_run import DryRunLog, DrySlack
@@ -152,7 +153,8 @@ class World:
             monotonic=loop.time,
             transport=InProcess(self.sim.mouseflow_app),
         )  # fmt: skip
-        addresses = Addresses(channel="#mouseflow", ops_channel="#ops")
+        zone = self.settings.mouseflow.time_zone
+        addresses = Addresses(channel="#mouseflow", ops_channel="#ops", zone=zone)
         acting = Ports(Account(api, Priority.ACTION), self.slack, self.webhook, addresses)
         open_clients = Clients(Account(api, Priority.POLL), acting)
         seen, start = await rules_now(self.settings, self.store)

@@ -17,12 +17,11 @@ from zoneinfo import ZoneInfo
 
 from document_samples import READERS, SAMPLES
 from fuzzer import FINDS, ROOT, Target
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 from virtual_world import Prompt
 
 from bot.account import meaning
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import variable
 from bot.delivery.buttons import pressed
 from bot.delivery.http import Connections, Reply
@@ -37,6 +36,7 @@ from bot.rules.files.load import read
 from bot.rules.model import RuleSet
 from bot.store import in_memory_copy
 from bot.watcher import Watcher
+from bot.written import Secret
 from mouseflow.errors import BadAnswer, unreadable
 from mouseflow.rate_limit import retry_after
 
@@ -362,8 +362,8 @@ def _press(body: bytes) -> None:
 
 
 async def _calls(exchange: Exchange) -> None:
-    poster, webhook = SlackPoster(SecretStr("xoxb-1")), WebhookPoster(SecretStr("https://x.y/z"))
-    app, caller = AppClient(SecretStr("xapp-1"), "https://slack.com/api/"), WebhookCaller()
+    poster, webhook = SlackPoster(Secret("xoxb-1")), WebhookPoster(Secret("https://x.y/z"))
+    app, caller = AppClient(Secret("xapp-1"), "https://slack.com/api/"), WebhookCaller()
     for each in (poster, webhook, app, caller):
         for name, value in vars(each).items():
             if isinstance(value, Connections):

@@ -1,5 +1,6 @@
 """Proxies and certificate authorities of the environment."""
 
+import os
 import socketserver
 import ssl
 from threading import Thread
@@ -101,6 +102,12 @@ def test_the_certificates_of_this_machine_are_fine():
         assert list(problems({"SSL_CERT_FILE": file})) == []
 
 
+def test_certificates_are_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pem")
+    (said,) = problems({"SSL_CERT_FILE": f"{tmp_path}/pipe.pem"})
+    assert "can't be used (it is no file)" in said
+
+
 def test_a_client_whose_proxy_cant_be_used_says_so_when_it_is_made(monkeypatch):
     from mouseflow import AsyncMouseflow
 
@@ -141,19 +148,18 @@ def proxy(monkeypatch):
 
 
 async def test_mouseflow_slack_and_webhooks_use_the_same_proxy(proxy):
-    from pydantic import SecretStr
-
     from bot.delivery.slack import SlackPoster
     from bot.delivery.webhook import WebhookCaller
     from bot.errors import TryLater
     from bot.ports import SlackPost
+    from bot.written import Secret
     from mouseflow import AsyncMouseflow, websites
     from mouseflow.errors import Unreachable
 
     async with AsyncMouseflow("eu", "ops@example.com", "key", tries=1) as client:
         with pytest.raises(Unreachable):
             await client.send(websites.list())
-    slack, caller = SlackPoster(SecretStr("xoxb-1")), WebhookCaller()
+    slack, caller = SlackPoster(Secret("xoxb-1")), WebhookCaller()
     try:
         with pytest.raises(TryLater, match="proxy") as refused:
             await slack.post(SlackPost("#a", "text"))

@@ -1,12 +1,12 @@
 """A simulated account on a clock that tests turn, and polls against it without sockets."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx
 import msgspec
 from virtual_world import Prompt
 
@@ -27,7 +27,8 @@ from bot.store import open_store
 from bot.store.matches import matches_of
 from mouseflow import recordings
 from mouseflow.errors import BadAnswer, status_error, unreadable
-from mouseflow.simulator.in_process import InProcess
+from mouseflow.simulator.in_process import ask
+from mouseflow.simulator.middleware import Dropped
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Site as PretendSite
@@ -53,28 +54,31 @@ class Direct:
     """Sends to the simulator's application: no sockets, no rate budget, no second tries."""
 
     def __init__(self, sim: Simulator) -> None:
-        self._http = httpx.AsyncClient(
-            transport=InProcess(sim.mouseflow_app),
-            base_url="http://127.0.0.1",
-            auth=(sim.email, sim.api_key),
-            headers={"Accept": "application/json"},
-        )
+        self._app = sim.mouseflow_app
+        pair = base64.b64encode(f"{sim.email}:{sim.api_key}".encode())
+        self._headers = [
+            (b"accept", b"application/json"),
+            (b"authorization", b"Basic " + pair),
+        ]
 
     async def send(self, request):
-        headers = {"Content-Type": "application/json"} if request.body else {}
+        headers, body = self._headers, request.body or b""
+        if body:
+            length = str(len(body)).encode()
+            headers = [
+                *headers, (b"content-type", b"application/json"), (b"content-length", length)
+            ]  # fmt: skip
         try:
-            answer = await self._http.request(
-                request.method, request.target, content=request.body, headers=headers
-            )
-        except httpx.HTTPError as error:
+            answer = await ask(self._app, request.method, request.target, headers, body)
+        except Dropped as error:
             raise Unreachable(str(error), unknown=True) from error
-        if answer.status_code >= 300:
-            error = status_error(request, answer.status_code, answer.content)
+        if answer.status >= 300:
+            error = status_error(request, answer.status, answer.body)
             raise meaning(error) from error
         try:
-            return request.read(answer.content)
+            return request.read(answer.body)
         except BadAnswer as problem:
-            error = unreadable(request, answer.status_code, answer.content, problem)
+            error = unreadable(request, answer.status, answer.body, problem)
             raise meaning(error) from error
 
 
@@ -120,8 +124,10 @@ class Account:
         self.marks = timedelta()
         self.settle = timedelta(minutes=35)
         self.live = LiveSessions()
+        self.attempts: dict[str, int] = {}
         self.store = Prompt(open_store(f"sqlite:///{path / 'bot.db'}"))
         self.sender = Direct(self.sim)
+        self._prepared = (self.rules, self.site, SiteRules(self.rules, self.site))
 
     def restart(self) -> None:
         """The process is gone and comes back: the store stays, what was in memory does not."""
@@ -151,11 +157,14 @@ class Account:
             expand=self.expand,
             marks=self.marks,
         )
-        rules = SiteRules(self.rules, self.site)
-        polled = await poll(self.site, rules, context, self.live, self.now)
+        if self._prepared[:2] != (self.rules, self.site):
+            self._prepared = (self.rules, self.site, SiteRules(self.rules, self.site))
+        polled = await poll(self.site, self._prepared[2], context, self.live, self.now)
         self.live = polled.live
         if polled.behind:
-            done = await catch_up(self.site, self.rules, context, polled.behind, self.now)
+            done = await catch_up(
+                self.site, self.rules, context, polled.behind, self.attempts, self.now
+            )
             knowledge = replace(self.live.knowledge, filters=done.filters)
             self.live = self.live.learnt(knowledge)
         return polled

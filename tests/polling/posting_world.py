@@ -1,13 +1,13 @@
 """Rules whose matches are posted to the simulator's Slack: recorded, delivered, and looked at."""
 
+import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-
-from pydantic import SecretStr
 
 from bot.actions import ACTIONS
 from bot.delivery import Drained, drain
+from bot.delivery.buttons import Buttons, PressConnection
 from bot.delivery.slack import SlackPoster
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.messages.message import plain
@@ -15,7 +15,10 @@ from bot.polling.record_matches import Found, Routing, record_poll
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
+from bot.store.audit import history
 from bot.store.matches import PollOutcome
+from bot.store.rules import snoozed_until
+from bot.written import Secret
 from mouseflow.models import PageView, Recording
 from mouseflow.simulator.server import Simulator
 
@@ -52,7 +55,8 @@ class PostingWorld:
         self.rules = {rule.id: rule for rule in (rule_set(text) if text else ())}
         self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
         self.routing = Routing("#ux", ZONE, "#ops")
-        self.poster = SlackPoster(SecretStr(sim.slack.token), base_url=sim.slack_url)
+        self.account = None
+        self.poster = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
 
     def wait(self, **time: float) -> None:
         self.now += timedelta(**time)
@@ -71,7 +75,7 @@ class PostingWorld:
 
     async def deliver(self, **more: Callable[[str], None]) -> Drained:
         """Perform what is due."""
-        ports = Ports(None, self.poster, None, self.addresses)
+        ports = Ports(self.account, self.poster, None, self.addresses)
         return await drain(self.store, ports, ACTIONS, clock=lambda: self.now, **more)
 
     def posts(self, channel: str = "ux"):
@@ -93,4 +97,54 @@ async def posting(text: str, **addresses: str):
             world.store.close()
 
 
-__all__ = ["NOW", "PLAY", "SITE", "PostingWorld", "plain", "posting", "visit"]
+class Bot:
+    """A message with buttons, and the bot that is connected to the simulator's Slack."""
+
+    def __init__(self, world) -> None:
+        self.world = world
+        self.sim = world.sim
+        self.socket = world.sim.socket_mode
+        self.woken = asyncio.Event()
+
+    @asynccontextmanager
+    async def connected(self, token="xapp-simulator-token", users=()):
+        buttons = Buttons(
+            self.world.poster, self.world.store,
+            users=users, zone=ZONE, clock=lambda: self.world.now, wake=self.woken.set,
+        )  # fmt: skip
+        connection = PressConnection(Secret(token), self.sim.slack_url, lambda: self.world.now)
+
+        async def receive_presses() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(buttons.receive_presses(connection))
+                tasks.create_task(connection.stay_connected())
+
+        running = asyncio.create_task(receive_presses())
+        try:
+            yield self
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def until(self, holds) -> None:
+        """Until it holds: looked at again whenever the store has done what came before."""
+        async with asyncio.timeout(60):
+            while not holds():
+                await self.world.store.run(lambda conn: None)
+
+    async def is_connected(self) -> None:
+        await self.until(lambda: self.socket.connected)
+
+    @property
+    def post(self):
+        return self.world.posts()[0]
+
+    def audited(self):
+        return [it.text for it in self.world.store.do(lambda conn: history(conn, kind="press"))]
+
+    def snoozed(self, rule="friction"):
+        return self.world.store.do(lambda conn: snoozed_until(conn, rule))
+
+
+__all__ = ["NOW", "PLAY", "SITE", "Bot", "PostingWorld", "plain", "posting", "visit"]

@@ -1,5 +1,6 @@
 """A filter that does not work holds only the rules that need it, and they catch up."""
 
+from contextlib import suppress
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -428,3 +429,94 @@ async def test_a_suspended_filter_is_announced_once_also_over_restarts(account):
         "Rules with friction are",
         "Rules with friction run again",
     ]
+
+
+BOTH = """
+cross:
+  watch: recordings
+  when: {friction: {min: 2.5}, saw_page: /cart}
+  do: {tag: b}
+"""
+
+
+class Down(Failing):
+    """Refuses details, and the filter, while they are down."""
+
+    details = False
+
+    async def send(self, request):
+        if self.details and request.path.count("/") == 4:
+            raise TryLater("the API failed (500)")
+        return await super().send(request)
+
+
+async def polls(shop: Account, minutes: int) -> None:
+    """Polls a minute apart; a catch-up that must wait is tried again by the next one."""
+    for _ in range(minutes):
+        shop.wait(minutes=1)
+        with suppress(TryLater):
+            await shop.poll()
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_rules_that_catch_up_wait_for_the_details_that_they_need(account, others):
+    shop = account(BOTH)
+    await shop.poll()
+    for n in range(others):  # they are no match, so they need no details
+        shop.sim.add("myshop.com", session(TWO_PAGES), start=5 + n)
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=9)
+    shop.sender = down = Down(shop.sender, "frictionmin", GiveUp("no"))
+    await polls(shop, 50)
+    down.error, down.details = None, True
+    await polls(shop, 2 if not others else 40)
+    assert not shop.matched("cross")
+    down.details = False
+    await polls(shop, 6)
+    assert shop.matched("cross") == of("cross", [who])
+
+
+async def test_one_broken_detail_holds_up_nobody_else_who_catches_up(account):
+    shop = account(BOTH)
+    await shop.poll()
+    broken, who = (
+        shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=5 + n) for n in range(2)
+    )
+    shop.sender = Failing(shop.sender, "frictionmin", GiveUp("no"))
+    await polls(shop, 50)
+    shop.sim.fail("status", status=500, times=1000, path=broken)
+    shop.sender.error = None
+    await polls(shop, 10)
+    assert shop.matched("cross") == of("cross", [who])
+    before = len(shop.calls)
+    await polls(shop, 5)
+    assert not any(broken in path for path in shop.calls[before:])
+
+
+async def test_what_waited_for_a_detail_when_the_filter_failed_is_caught_up_too(account):
+    shop = account(BOTH)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=5)
+    shop.sender = down = Down(shop.sender, "frictionmin", None)
+    down.details = True
+    await polls(shop, 120)
+    down.details, down.error = False, TryLater("the API failed (429)")
+    await polls(shop, 20)
+    assert not shop.matched("cross")
+    down.error = None
+    await polls(shop, 10)
+    assert shop.matched("cross") == of("cross", [who])
+
+
+async def test_a_row_that_comes_late_while_a_filter_is_down_is_caught_up_too(account):
+    shop = account(THREE)
+    decided = shop.sim.add("myshop.com", session(TWO_PAGES), start=5)
+    await polls(shop, 120)
+    shop.sender = Failing(shop.sender, "frictionmin", GiveUp("no"))
+    await polls(shop, 5)
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=-6000)
+    await polls(shop, 5)
+    shop.restart()
+    shop.sim.world.tag(*shop.sim.world.inspect(decided)[:2], "vip", on=True)
+    shop.sender.error = None
+    await polls(shop, 10)
+    assert shop.matched("cross") == of("cross", [who])

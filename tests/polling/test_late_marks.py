@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from poll_world import Account
+from poll_world import Account, rules
 
 from bot.polling.site_rules import SiteRules
 from mouseflow.recordings import edit_variables, star, tag
@@ -99,3 +99,42 @@ async def test_marks_cost_few_calls(shop):
 def test_the_rules_about_marks_are_prepared_once(shop):
     site_rules = SiteRules(shop.rules, shop.site)
     assert site_rules.of_marked is site_rules.of_marked
+
+
+PLAIN = "plain: {watch: recordings, when: {pages: {min: 9}}, do: {tag: a}}"
+NEW = """
+late:
+  watch: recordings
+  when: {starred: true, pages: {min: 1}}
+  do: {tag: late}
+"""
+
+
+@pytest.mark.parametrize("before", ["", RULES], ids=["the first rule", "another rule"])
+async def test_what_was_marked_before_a_rule_came_is_no_news_for_it(tmp_path, before):
+    shop = Account(tmp_path, before or PLAIN)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    early, late = (
+        shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=n) for n in range(2)
+    )
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, early))
+    shop.rules = (*shop.rules, *rules(NEW).rules)
+    await polled(shop, 3)
+    await shop.sender.send(star(shop.site.id, late))
+    await polled(shop, 70)
+    assert {who for rule, who in shop.matched() if rule == "late"} == {late}
+    assert not before or {("starred", early), ("starred", late)} <= shop.matched()
+    shop.close()
+
+
+async def test_a_rule_that_does_something_else_now_still_hears_of_marks(shop):
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    text = RULES.replace("slack: {}", "tag: a").replace("starred:", "star:\n  was: starred", 1)
+    shop.rules = rules(text).rules
+    await polled(shop, 7)
+    assert ("star", who) in shop.matched()

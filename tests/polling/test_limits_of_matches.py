@@ -12,7 +12,8 @@ from bot.polling.recordings import PollContext
 from bot.store import open_store
 from bot.store.dead_letters import steps_of
 from bot.store.matches import PollOutcome
-from bot.store.rules import resume_rule, rule_states
+from bot.store.rebuild import clock_set_back
+from bot.store.rules import resume_rule, rule_states, snooze
 from bot.watcher import Watcher
 from mouseflow.models import Recording
 
@@ -130,6 +131,30 @@ async def test_an_edit_of_a_running_rule_begins_to_count_anew(ruled):
     ruled.wait(seconds=1)
     assert [ruled.match() for _ in range(5)] == [True] * 5
     assert not ruled.match()
+
+
+@pytest.mark.parametrize("hours", [0.5, 5, 24 * 500])
+@pytest.mark.parametrize("how", ["retry", "edit"])
+async def test_a_release_by_a_clock_that_was_ahead_counts_from_when_it_is_right(ruled, how, hours):
+    await ruled.use("when: {pages: {min: 1}}, safety: {at_most: 5 per hour}")
+    assert [ruled.match() for _ in range(6)] == [True] * 5 + [False]
+    ruled.wait(hours=hours)
+    if how == "retry":
+        ruled.store.do(lambda conn: resume_rule(conn, "one", ruled.now, "by hand"))
+    else:
+        await ruled.use("when: {pages: {min: 2}}, safety: {at_most: 5 per hour}")
+    ruled.wait(hours=2 - hours)
+    ruled.store.do(lambda conn: clock_set_back(conn, ruled.now, timedelta(hours=1)))
+    assert [ruled.match() for _ in range(6)] == [True] * 5 + [False]
+
+
+async def test_a_snooze_by_a_clock_that_was_ahead_lasts_no_longer(ruled):
+    await ruled.use("when: {pages: {min: 1}}")
+    ahead = ruled.now + timedelta(days=500)
+    ruled.store.do(lambda conn: snooze(conn, "one", ahead + timedelta(hours=2), ahead))
+    ruled.store.do(lambda conn: clock_set_back(conn, ruled.now, timedelta(hours=1)))
+    state = ruled.store.do(rule_states)["one"]
+    assert (state.snoozed_at, state.snoozed_until) == (ruled.now, ruled.now + timedelta(hours=2))
 
 
 @pytest.mark.parametrize(

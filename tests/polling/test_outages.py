@@ -112,7 +112,7 @@ def test_a_short_outage_leaves_no_figures_for_the_next_one(log):
     assert outages.caught == {}
 
 
-async def test_the_end_of_two_troubles_answers_both_messages(tmp_path, log):
+async def test_of_two_troubles_in_a_row_each_message_is_answered_once(tmp_path, log):
     now, name = NOW, "recordings of a"
     with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
         troubles = Troubles(store, ops="#ops", wake=lambda: None, clock=lambda: now)
@@ -126,7 +126,8 @@ async def test_the_end_of_two_troubles_answers_both_messages(tmp_path, log):
     assert len(begun) == 2
     assert [row.continues for row in told if row.continues] == begun
     assert {row.summary for row in told if row.continues} == {
-        "✅ Mouseflow is reachable again after 15 min"
+        "🔵 Turned into another trouble after 10 min: Mouseflow can't be reached",
+        "✅ Mouseflow is reachable again after 15 min",
     }
 
 

@@ -104,8 +104,26 @@ async def test_one_detail_is_given_up_after_an_hour_in_which_it_alone_failed(acc
         shop.wait(minutes=2)
         await shop.poll()
     assert given_up(shop) == [broken]
-    assert sum(path.endswith(early) for path in shop.calls) == before + 1  # others can be read
+    assert sum(path.endswith(early) for path in shop.calls) == before + 2  # others can be read
     assert shop.matched() == {("left", early)}
+
+
+async def test_a_detail_that_fails_a_moment_before_all_can_be_read_is_tried_again(account):
+    shop = account(LEFT, expand=False)
+    await shop.poll()
+    early = await visit(shop)
+    shop.sim.fail("status", status=503, times=10_000, path="/recordings/")
+    waits = await visit(shop)
+    for _ in range(34):
+        shop.wait(minutes=2)
+        await shop.poll()
+    shop.sim.faults.clear()
+    shop.sim.fail("status", status=503, times=1, path=f"/recordings/{waits}")
+    for _ in range(12):
+        shop.wait(minutes=2)
+        await shop.poll()
+    assert given_up(shop) == []
+    assert {("left", early), ("left", waits)} == shop.matched()
 
 
 async def test_a_safety_counts_the_matches_of_its_own_rule_alone(account):

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx
 import msgspec
+from poll_world import Direct
 
-from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling.evaluate import CountingClient
 from bot.polling.record_matches import Routing
@@ -23,8 +22,6 @@ from bot.store import Store, open_store
 from bot.store.dead_letters import steps_of
 from bot.store.matches import KeptMatch, matches_of
 from mouseflow import recordings
-from mouseflow.errors import BadAnswer, status_error, unreadable
-from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Site as PretendSite
@@ -49,34 +46,21 @@ class CutOff(Exception):
     """The process ends here."""
 
 
-class Direct:
-    """Sends to the simulator's application; breaks off at call `fail_at`, does `between` calls."""
+class Interrupted(Direct):
+    """Breaks off at call `fail_at`, and does `between` calls."""
 
     def __init__(self, sim: Simulator) -> None:
+        super().__init__(sim)
         self.fail_at = 0
         self.between = lambda: None
         self.sent: list[str] = []
-        self._http = httpx.AsyncClient(
-            transport=InProcess(sim.mouseflow_app),
-            base_url="http://127.0.0.1",
-            auth=(sim.email, sim.api_key),
-            headers={"Accept": "application/json"},
-        )
 
     async def send(self, request):
         self.sent.append(request.target)
         if len(self.sent) == self.fail_at:
             raise CutOff
         self.between()
-        answer = await self._http.request(request.method, request.target, content=request.body)
-        if answer.status_code >= 300:
-            error = status_error(request, answer.status_code, answer.content)
-            raise meaning(error) from error
-        try:
-            return request.read(answer.content)
-        except BadAnswer as problem:
-            error = unreadable(request, answer.status_code, answer.content, problem)
-            raise meaning(error) from error
+        return await super().send(request)
 
 
 class World:
@@ -98,7 +82,7 @@ class World:
         self.site = Site(id=pretend.id, name="myshop.com")
         self.rules = rules(text)
         self.zone = ZoneInfo(zone)
-        self.sender = Direct(self.sim)
+        self.sender = Interrupted(self.sim)
         self.store: Store = open_store(f"sqlite:///{path / 'bot.db'}")
         self.kept: list[bytes] = []
         self.told: list[tuple[int, int]] = []

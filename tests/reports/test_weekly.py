@@ -69,6 +69,21 @@ async def test_it_comes_once_a_week_also_across_restarts_and_not_before_its_time
         assert len(await again.tick(MONDAY + 7 * DAY)) == 2
 
 
+@pytest.mark.parametrize("days", [9, 500])
+async def test_it_comes_after_a_clock_that_was_weeks_ahead(days):
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(MONDAY - 4 * DAY)
+        await world.tick(MONDAY + days * DAY)
+        before = len(slack.posts())
+        await world.tick(MONDAY - 3 * DAY)
+        assert len(slack.posts()) == before
+        await world.tick(MONDAY)
+        assert len(slack.posts()) == before + 1
+        await world.tick(MONDAY + DAY)
+        assert len(slack.posts()) == before + 1
+
+
 async def test_after_a_downtime_it_comes_late_or_not_at_all():
     async with posting("") as slack:
         world = Weeks(slack)

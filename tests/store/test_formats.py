@@ -115,7 +115,7 @@ def test_secrets_of_webhooks_are_taken_out_of_the_store(tmp_path):
             ).scalars().all()
         )  # fmt: skip
     assert kept
-    assert {Webhook.model_validate_json(each).secret for each in kept} == {"rule"}
+    assert {Webhook.restored(each).secret for each in kept} == {"rule"}
     assert b"hook-secret-of-format-1" not in (tmp_path / "bot.db").read_bytes()
 
 

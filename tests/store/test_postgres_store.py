@@ -20,6 +20,7 @@ import pytest
 from postgres_proxy import Proxy
 from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
 from sqlalchemy import Executable, TextClause, func, make_url, select
+from sqlalchemy.exc import IntegrityError
 from store_samples import NOW, match, poll, step
 
 import bot.store
@@ -32,7 +33,7 @@ from bot.store.matches import commit_poll, matches_of
 from bot.store.move import move
 from bot.store.outbox import claim, complete
 from bot.store.schema import lineage, steps
-from bot.store.statements import _for_psycopg
+from bot.store.statements import _for_psycopg, execute_later
 
 
 def note(conn, text: str = "something") -> None:
@@ -246,6 +247,38 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(proxy, took_effect):
         assert store.do(texts) == ["something"] * took_effect
         store.do(note)
         assert store.trouble is None
+
+
+LANE = "INSERT INTO lanes (lane) VALUES (:lane)"
+
+
+def test_what_waits_for_the_next_statement_fails_with_it_or_with_the_commit(postgres_url):
+    def at_the_commit(conn) -> None:
+        note(conn)
+        for _ in range(2):
+            execute_later(conn, LANE, {"lane": "slack:#a"})
+
+    def before_it(conn) -> None:
+        at_the_commit(conn)
+        texts(conn)
+        raise AssertionError("it waits no longer")
+
+    with open_store(postgres_url) as store:
+        for work in (at_the_commit, before_it):
+            with pytest.raises((psycopg.IntegrityError, IntegrityError), match="lanes_pkey"):
+                store.do(work)
+            assert store.do(texts) == []
+        store.do(note)
+        assert store.do(texts) == ["something"]
+    with open_store(postgres_url) as again:
+        assert again.restored is None
+
+
+def test_what_waits_is_seen_by_the_next_statement_and_committed_without_one(postgres_url):
+    with open_store(postgres_url) as store:
+        assert store.do(lambda conn: (note(conn, "first"), texts(conn))[1]) == ["first"]
+        store.do(lambda conn: note(conn, "second"))
+        assert store.do(texts) == ["second", "first"]
 
 
 def test_a_command_does_not_guess_whether_its_commit_took_effect(proxy):

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import bot_process
@@ -100,12 +101,38 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
         open_store(url(tmp_path))
 
 
-def test_a_database_of_another_program_is_left_alone(tmp_path):
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_database_of_another_program_is_left_alone(tmp_path, journal, exclusive):
     with sqlite3.connect(tmp_path / "bot.db") as raw:
+        raw.execute(f"PRAGMA journal_mode = {journal}")
         raw.execute("CREATE TABLE theirs (x)")
     raw.close()
+    before = (tmp_path / "bot.db").read_bytes()
     with pytest.raises(StoreError, match="another program"):
-        open_store(url(tmp_path))
+        open_store(url(tmp_path), exclusive=exclusive)
+    assert (tmp_path / "bot.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "opens",
+    [
+        open_store,
+        partial(open_store, exclusive=False),
+        partial(open_store, read_only=True),
+        in_memory_copy,
+    ],
+    ids=["exclusive", "beside", "read only", "in memory"],
+)
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")],
+    ids=["folder", "pipe", "device"],
+)
+def test_what_is_no_file_is_no_store(tmp_path, make, opens):
+    make(tmp_path / "bot.db")
+    with pytest.raises(StoreError, match=r"bot\.db: this is no file"):
+        opens(url(tmp_path))
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path):

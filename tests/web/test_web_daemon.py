@@ -127,7 +127,8 @@ def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
         "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client',"
         " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel', 'jinja2', 're2',"
         " 'rich', 'click', 'apprise', 'psycopg', 'sqlalchemy.dialects.postgresql',"
-        " 'bot.rules.files.load')"
+        " 'bot.rules.files.load', 'bot.config.load', 'pydantic', 'pydantic_core',"
+        " 'pydantic_settings')"
         " if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from dataclasses import replace
+from itertools import count
 from urllib.parse import quote
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request
 from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
@@ -179,43 +179,133 @@ async def test_a_server_that_fails_is_in_the_log_and_ends_nothing():
                 await asyncio.to_thread(lambda: None)
 
 
-async def test_streams_of_one_page_look_together(world):
-    looks = []
+class Pages:
+    """Pages of a name each, which count how often they were read and how often encoded."""
 
-    async def render():
-        looks.append(1)
-        return {"state": "x"}
+    def __init__(self, monkeypatch):
+        self.read, self.encoded = [], []
+        self.broken, self.looks = "", "same"
+        encode = stream._event
+        monkeypatch.setattr(stream, "_event", lambda *it: self.encoded.append(it) or encode(*it))
 
-    async def look(key):
-        return await world.hub.look(key, render, 10.0)
+    def page(self, name, rule=""):
+        return stream.Shown(lambda _world: self._read(name), lambda view: {"state": view}, rule)
 
+    def _read(self, name):
+        self.read.append(name)
+        if name == self.broken:
+            raise ValueError(name)
+        return f"{name} {len(self.read) if self.looks == 'new' else ''}"
+
+
+@pytest.fixture
+def looked(monkeypatch, often):
+    """Pages that are read for news alone; a stream hears of each look without an event."""
+    monkeypatch.setattr(stream, "IDLE", 1_000_000)
+    monkeypatch.setattr(stream, "KEEP_ALIVE", 1)
+    return Pages(monkeypatch)
+
+
+async def opened(hub, *shown):
+    """A new stream of each page, which has got the whole page."""
+    streams = [hub.events(str(id(each)), each) for each in shown]
+    for each in streams:
+        assert (await anext(each)).startswith(b"retry: ")
+    for each in streams:
+        assert b"event: part" in await anext(each)
+    return streams
+
+
+async def looks_until_news(events):
+    """How many looks sent nothing before the next event."""
+    looks = 0
+    while b"event: " not in (sent := await anext(events)):
+        looks += sent.count(b": keep-alive")
+    return looks
+
+
+def note(world, kind="notice", rule=""):
+    world.store.do(lambda conn: record(conn, NOW, [Note(kind=kind, text="one", rule=rule)]))
+
+
+async def test_many_streams_of_a_page_cost_one_read_and_one_encoding(world, looked):
     async with world.ask():
-        assert await asyncio.gather(*(look("rules ") for _ in range(20))) == [{"state": "x"}] * 20
-        assert len(looks) == 1
-        await look("rules somebody")
-        assert len(looks) == 2
+        page = looked.page("overview")
+        looked.looks = "new"
+        streams = await opened(world.hub, *[page] * stream.MOST)
+        assert (looked.read, len(looked.encoded)) == (["overview"], 1)
+        note(world)
+        for each in streams:
+            await looks_until_news(each)
+        assert (len(looked.read), len(looked.encoded)) == (2, 2)
 
 
-async def test_a_page_is_rendered_for_news_and_else_seldom(world, often):
-    rendered = []
+async def test_nothing_new_reads_no_page_and_what_looks_the_same_is_not_sent(world, looked):
+    async with world.ask():
+        (events,) = await opened(world.hub, looked.page("queue"))
+        for _ in range(5):
+            assert await anext(events) == b": keep-alive\n\n"
+        assert looked.read == ["queue"]
+        note(world)
+        while len(looked.read) < 2:
+            assert await anext(events) == b": keep-alive\n\n"
+        assert len(looked.encoded) == 1
 
-    async def render():
-        rendered.append(1)
-        return {"state": str(len(rendered))}
 
-    async with world.ask() as asking:
-        web = asking._transport.app._app.state.web
-        request = Request({"type": "http", "method": "GET", "headers": [], "path": "/"})
-        answer = await stream.stream(request, web, "rules", render)
-        texts = answer.body_iterator
-        assert (await anext(texts)).startswith("retry: ")
-        assert (await anext(texts)).startswith("event: part")
-        assert await anext(texts) == ": keep-alive\n\n"  # three looks without news
-        world.store.do(lambda conn: record(conn, NOW, [Note(kind="notice", text="one")]))
-        assert (await anext(texts)).startswith("event: part")
-        later = [await anext(texts) for _ in range(stream.IDLE // stream.KEEP_ALIVE)]
-        assert later[0] == ": keep-alive\n\n"
-        assert later[-1].startswith("event: part")
+async def test_a_page_is_read_again_now_and_then_without_news(world, looked, monkeypatch):
+    monkeypatch.setattr(stream, "IDLE", 4)
+    async with world.ask():
+        looked.looks = "new"
+        (events,) = await opened(world.hub, looked.page("overview"))
+        assert await looks_until_news(events) == 3
+
+
+async def test_new_matches_wait_while_costly_pages_rest_and_troubles_do_not(world, looked):
+    async with world.ask():
+        looked.looks = "new"
+        world.hub.cpu = count(0.0, 1.0).__next__  # a second from one question to the next
+        (events,) = await opened(world.hub, looked.page("overview"))
+        note(world, "match")
+        assert stream.MOST_REST - 2 <= await looks_until_news(events) < stream.MOST_REST
+        note(world, "trouble")
+        assert await looks_until_news(events) < 3
+
+
+async def test_news_of_another_rule_leave_the_page_of_a_rule_alone(world, looked):
+    async with world.ask():
+        looked.looks = "new"
+        (events,) = await opened(world.hub, looked.page("one", "one"))
+        note(world, "match", "other")
+        for _ in range(5):
+            assert await anext(events) == b": keep-alive\n\n"
+        note(world, "match", "one")
+        await looks_until_news(events)
+
+
+async def test_a_browser_that_does_not_read_has_its_stream_ended(world, looked):
+    async with world.ask():
+        looked.looks = "new"
+        page = looked.page("overview")
+        reads, sleeps = await opened(world.hub, page, page)
+        for _ in range(stream.BACKLOG + 1):
+            note(world)
+            await looks_until_news(reads)
+        assert [each async for each in sleeps] == []
+        assert world.hub.open == 1
+
+
+async def test_a_page_that_cannot_be_read_ends_no_stream_of_another(world, looked):
+    async with world.ask():
+        looked.looks = "new"
+        good, bad = await opened(world.hub, looked.page("good"), looked.page("bad"))
+        looked.broken = "bad"
+        note(world)
+        with capture_logs() as logs:
+            await looks_until_news(good)
+            assert b"event: " not in b"".join([each async for each in bad])
+        assert [it["event"] for it in logs] == ["web.internal_error"]
+        note(world)
+        await looks_until_news(good)
 
 
 async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):

@@ -15,6 +15,7 @@ from bot.web.read.overview import overview
 from bot.web.read.queue import queue
 from bot.web.read.rules import rules
 from bot.web.read.world import Span
+from bot.web.read.world import world as frame
 
 RULE = """
   rule-{n:03}:
@@ -170,7 +171,7 @@ def test_no_page_reads_a_whole_table_that_grows(world, read):
         driver, asked = conn.connection.driver_connection, []
         driver.set_trace_callback(asked.append)
         try:
-            read(conn, world.facts(), Span())
+            read(frame(conn, world.facts()), Span())
         finally:
             driver.set_trace_callback(None)
         return {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
 from bot.rules.files.load import load as load_rules
@@ -18,7 +18,8 @@ from bot.web.facts import Facts, Reader
 from bot.web.meter import Meter
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
-from bot.web.shared import Hub, Pace, Web
+from bot.web.shared import Pace, Web
+from bot.web.stream import Hub
 from bot.web.tail import Tail
 
 NOW = datetime(2026, 11, 26, 13, 32, tzinfo=UTC)
@@ -119,31 +120,28 @@ class WebWorld:
             clock=lambda: self.now,
         )
 
-    @asynccontextmanager
-    async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
-        facts = self.facts()
-        self.hub = Hub()
-        reader = Reader(self.settings.store.url)
+    def app(self):
+        """The application; `reader` must be closed after it."""
+        facts, hosts = self.facts(), Hosts.of("127.0.0.1", self.settings.web.public_url)
+        self.reader, tail = Reader(self.settings.store.url), Tail(self.store.do(newest_entry))
+        self.hub = Hub(facts, self.reader, tail)
         gate = Gate(
             facts.token, clock=lambda: self.seconds, wall=lambda: NOW.timestamp() + self.seconds
         )
-        web = Web(
-            facts,
-            reader,
-            gate,
-            pages(),
-            Tail(self.store.do(newest_entry)),
-            self.hub,
-            Pace(lambda: self.seconds),
-        )
-        hosts = Hosts.of("127.0.0.1", self.settings.web.public_url)
-        app = application(web, hosts, ROUTES)
+        pace = Pace(lambda: self.seconds)
+        web = Web(facts, self.reader, gate, pages(), tail, self.hub, pace)
+        return application(web, hosts, ROUTES)
+
+    @asynccontextmanager
+    async def ask(self, host="127.0.0.1:8080", client="127.0.0.1"):
+        app = self.app()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
         try:
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as asking:
                 yield asking
         finally:
-            reader.close()
+            await self.hub.close()
+            self.reader.close()
 
 
 async def logged_in(asking, token=TOKEN):

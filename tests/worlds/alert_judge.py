@@ -272,6 +272,9 @@ def compared(
             yield "false", f"at {when(each.at)}: {each.text!r}"
     for span in quiet:
         for each in said:
+            rule = walk.rule(name, each.at)
+            if span.what == "quiet" and rule and rule.get("severity") == "critical":
+                continue
             if span.start + SOON < each.at < (span.end or 0) - 1:
                 yield "false", f"in a quiet time, at {when(each.at)}: {each.text!r}"
     if not closed:  # else a digest may have told of the beginning
@@ -332,7 +335,7 @@ def off_hours(told: AlertHistory, name: str) -> list[Span]:
     """Times outside the rule's hours, in which what it has to say waits for a digest."""
     hours = {str(span.what["active"]) for span in told.rules[name] if "active" in span.what}
     found: list[Span] = []
-    at = told.well[0].start - 60
+    at = told.well[0].start // 60 * 60 - 60
     while hours and (at := at + 60) < told.end:
         if in_hours(told.zone, min(hours), at):
             continue

@@ -203,7 +203,7 @@ class Judge:
                 return
             rates = [float(step["recording_rate"]) for step in sure if "recording_rate" in step]
             rate = self.rate(shop, at)
-            free = not self.people(shop, begin, at, float) and not self.people(shop, begin, at, int)
+            free = not any(self.people(shop, begin, at, kind) for kind in (str, float, int))
             if rates and status == "Recording" and rate > min(rates) and free:
                 yield "missed", f"{shop.name} records {rate:g} % at {clock(at)}: {min(rates)} %"
                 return
@@ -422,7 +422,8 @@ class Judge:
             yield "false", f"{line(report)}: {fired} alerts fired"
         budget, told = self.budget(due), re.search(r"\(([0-9,]+) of", report.text)
         steady = len({str(it) for it in self.budgets(due - LAG, report.at)}) == 1
-        if budget and told and steady and self.well(due - LAG, due):
+        same = budget and self.begins(budget, due - 1200) == self.begins(budget, report.at)
+        if budget and told and steady and same and self.well(due - LAG, due):
             low, high = self.used(budget, due - 1200)[0], self.used(budget, report.at)[1]
             if not low <= int(told[1].replace(",", "")) <= high:
                 yield "false", f"{line(report)}: {told[0]}, {low} to {high} are used"

@@ -287,7 +287,10 @@ def unusual(key: str, test: dict[str, Any], who: str, look: Look) -> Verdict:
         return None
     middle = past[1:3] if len(past) == 4 else past[1:2]
     share = (figure(test.get("below_usual", test.get("above_usual"))) or 0) / 100
-    so = {value <= share * it if "below_usual" in test else value >= share * it for it in middle}
+    so = {
+        value != it and (value <= share * it if "below_usual" in test else value >= share * it)
+        for it in middle
+    }
     return so.pop() if len(so) == 1 else None
 
 
@@ -425,15 +428,14 @@ def walked(told: FigureHistory, name: str) -> dict[str, Walk]:
     heard: set[int] = set()
     for who in known:
         walk = walks[who] = Walk()
-        called = ""
+        names: set[str] = set()
         for n, look in enumerate(seen):
             rule, until = look.rule, seen[n + 1].at if n + 1 < len(seen) else told.end + 1
             if walk.rule is not None and walk.rule is not rule:
                 changed(told, name, walk, look)
             walk.rule = rule
             there = who in look.subjects
-            names = {called, look.subjects[who]["called"]} if there else {called}
-            called = look.subjects[who]["called"] if there else called
+            names |= {look.subjects[who]["called"]} if there else set()
             walk.absent = 0 if there else walk.absent + 1
             if not there and not walk.at:
                 continue

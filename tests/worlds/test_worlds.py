@@ -8,6 +8,7 @@
 import os
 from collections import Counter
 
+from world_effects import undone
 from world_posts import unsaid
 from world_verdicts import counted, differences
 from worlds import FEATURES, World, drawn
@@ -19,7 +20,7 @@ SOME = frozenset(filter(None, os.environ.get("FEATURES", "").split(",")))
 def test_the_bot_matches_what_the_docs_say(seed, tmp_path, record_property):
     assert SOME <= FEATURES
     told = World(seed, SOME or drawn(seed), tmp_path).run()
-    found = [*differences(told), *unsaid(told)]
+    found = [*differences(told), *unsaid(told), *undone(told)]
     for name, number in (counted(told) + Counter(each.kind for each in found)).items():
         record_property(name, number)
     assert not found, "\n".join(["", *map(str, found)])

@@ -199,6 +199,7 @@ class TrafficWorld(Process):
         else:
             sure = made.low >= share * usual.high and _unlikely(usual.high, made.low)
             never = made.high < share * usual.low
+        sure = sure and not (made.low <= usual.high and usual.low <= made.high)  # as usual
         return True if sure else False if never else None
 
     def today(self, test: dict[str, Any], at: float) -> bool | None:

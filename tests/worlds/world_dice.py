@@ -236,6 +236,20 @@ def rule(chance: random.Random, name: str, known: list[str], sites: list[str]) -
     return made | {key: one for key, one in ADORNMENTS.items() if chance.random() < 0.1}
 
 
+EFFECTS: dict[str, Any] = {
+    "star": True, "watched": True, "untag": "internal", "variables": {"seen-by": "bot"},
+    "share": True, "delete": True,
+}  # fmt: skip
+
+
+def effects(chance: random.Random) -> dict[str, Any]:
+    """What a rule does beside its tag; seldom something, and seldom it deletes."""
+    if chance.random() < 0.4:
+        return {}
+    names = chance.sample(sorted(EFFECTS), chance.randint(1, 3))
+    return {name: EFFECTS[name] for name in names if name != "delete" or chance.random() < 0.4}
+
+
 def too_few(chance: random.Random, name: str) -> dict[str, Any]:
     """What makes a rule an alert while few sessions meet it."""
     made: dict[str, Any] = {

@@ -39,17 +39,42 @@ class Wrong:
         return f"{self.kind.upper()} in {self.world} world {self.seed}: {self.text}"
 
 
+REVIEW = "internal"
+"""The tag that people put on and rules take off; no visitor does anything that sets it."""
+
+ACTIONS = {
+    "starred": "star", "shared": "share", "variable": "variables", "deleted": "delete",
+}  # fmt: skip
+"""What actions do to a recording, where the two have different names."""
+
+Act = tuple[float, str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a recording is in the end; `shares`: how often the bot has shared it."""
+
+    tags: frozenset[str]
+    set_to: dict[str, bool]
+    shares: int
+
+
 @dataclass(slots=True)
 class Recording:
-    """A recording with all that happened to it; times in seconds since 1970."""
+    """A recording with all that happened to it; times in seconds since 1970.
+
+    `by_bot` are those of its `acts`, and its deletion, that were the bot's.
+    """
 
     id: str
     site: str
     start: float
     appeared: float
     scripts: list[tuple[float, Script]]
-    acts: list[tuple[float, str, Any]] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
     deleted: float | None = None
+    by_bot: set[Act] = field(default_factory=set)
+    shares: int = 0  # how often people have shared it
 
     def script(self, at: float) -> Script:
         """What the recorder knows of at that moment."""
@@ -106,7 +131,9 @@ class History:
     matches: list[Match] = field(default_factory=list)
     quiet: list[Span] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
+    ended: dict[str, Ended] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    longest_poll: float = 2  # a match is dated at the poll's begin; failing calls prolong a poll
     marks: float = 0  # for so long after a session what people mark counts
     marks_noticed: float = 3600  # so long it may take to notice such a mark
     renamed_late: float = 1000  # so long it may take to notice that a website has a new name

@@ -145,15 +145,21 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
     for site, spans in told.sites.items():
         names = [each.what for each in spans]
         posts = [each for each in said if any(_about(each, its) for its in names)]
-        came = sorted(
-            told.recordings[it.recording].last
+        matched = [
+            told.recordings[it.recording]
             for it in told.matches
             if it.rule == name and it.recording in told.recordings
             and told.recordings[it.recording].site == site
-        )  # fmt: skip
+        ]  # fmt: skip
+        came = sorted(rec.last for rec in matched)
         for at in (it.at for it in told.matches if it.rule == name and it.recording == site):
             bot = f"an alert at {_time(at)}"
-            sure = [last for last in came if at - within <= last <= at - wait - MINUTE]
+            sure = [
+                rec
+                for rec in matched
+                if at - within <= rec.last
+                and max(rec.last, rec.appeared, *rec.moments) <= at - wait - MINUTE
+            ]
             if len(sure) > most:
                 yield f"{len(sure)} sessions came within {within:.0f} s", bot
             if at < span.start + within:

@@ -24,7 +24,7 @@ from world_history import Said, Span
 from bot.account import Account
 from bot.cli.output import as_text
 from bot.clients import Clients
-from bot.config import load
+from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
 from bot.delivery.worker import Timing

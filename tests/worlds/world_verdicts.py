@@ -84,7 +84,7 @@ def _compared(
     if len(made) > 1:
         yield "double", spans[-1].what, "once, ever", f"matched {len(made)} times"
     for match in made:
-        reasons = [why_never(told, span, rec, match.at) for span in spans]
+        reasons = [why_never(told, spans, span, rec, match.at) for span in spans]
         if all(reasons):
             best = max(zip(spans, reasons, strict=True), key=lambda it: it[0].at(match.at))
             bot = f"matched at {_time(match.at)}"
@@ -121,7 +121,7 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
         for at, act, what in rec.acts
         if at <= rec.last + told.marks
         and MARKS.get(act, act) in asked
-        and (act != "tag" or what not in told.own_tags)
+        and (at, act, what) not in rec.by_bot
     ]
 
 
@@ -148,7 +148,7 @@ def must_from(
     return None
 
 
-def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
+def why_never(told: History, spans: list[Span], span: Span, rec: Recording, at: float) -> str:
     """Why a match at that moment is wrong by this rule; empty if it is right."""
     skew, rule = abs(told.skew), span.what
     if at < span.start - 1 or (span.end is not None and at > span.end + MINUTE):
@@ -158,13 +158,14 @@ def why_never(told: History, span: Span, rec: Recording, at: float) -> str:
     if rec.deleted is not None and at > rec.deleted + NOTICED:
         return f"it was deleted at {_time(rec.deleted)}"
     over = min(rec.last, rec.deleted or rec.last) + told.settle
-    if phase(rule) == LATE and at < over - skew - 2:
+    if phase(rule) == LATE and at < over - skew - told.longest_poll:
         return f"this rule waits until the session is over, at {_time(over)}"
     if rec.last < watched_since(told, rec, at) - skew - 5:
         return "it ended before the bot began to watch"
     past = decided(told, rule, max(over + skew, rec.appeared))
     marked = any(span.start <= when <= at for when in marks(told, rec, rule))
-    if past is not None and past < span.start - 1 and not marked:
+    held = any(may_be_held(told, each.what) for each in spans if each.start < span.start)
+    if past is not None and past < span.start - 1 and not marked and not held:
         return f"it was decided at {_time(past)}, before this rule came at {_time(span.start)}"
     if not any(watches(rule, site, rec.site) for site in names(told, rec, at - 1000, at)):
         return "the rule does not watch that website"
@@ -207,6 +208,12 @@ def well(told: History, rule: dict[str, Any]) -> list[Span]:
 def heeded_never(told: History, rule: dict[str, Any]) -> bool:
     """Whether the API ignores a filter that the rule needs."""
     return any(ASKED[name] in told.ignored for name in reads(rule) & ASKED.keys())
+
+
+def may_be_held(told: History, rule: dict[str, Any]) -> bool:
+    """Whether the rule was on hold at some time: then its next version catches up, too."""
+    asked = {ASKED[name] for name in reads(rule) & ASKED.keys()}
+    return not asked.isdisjoint({*told.ignored, *told.broken})
 
 
 def watched_since(told: History, rec: Recording, at: float) -> float:
@@ -303,7 +310,8 @@ def _once(told: History, rule: dict[str, Any], made: list[Match]) -> Iterator[tu
     acted = [who(it) for it in made if it.acted]
     for n, (value, one) in enumerate(acted):
         for other, two in acted[n + 1 :]:
-            near = max(one.last, two.last) - min(one.start, two.start) < within
+            span = max(one.last, two.last) - min(one.start, two.start)
+            near = span + abs(told.skew) < within
             if value and value == other and near:
                 yield f"once per {window}", f"acted for {one.id} and {two.id} of {value}"
     for value, one in (who(it) for it in made if not it.acted):

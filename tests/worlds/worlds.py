@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import world_dice as dice
 from starlette.responses import JSONResponse
-from world_history import History, Match, Recording, Span
+from world_history import Ended, History, Match, Recording, Span
 from world_process import Process, exactly, now
 
 from bot.store.audit import history
@@ -50,6 +51,7 @@ FEATURES = frozenset(
         "brackets",
         "posts",
         "absence",
+        "effects",
     }
 )
 """What may happen in a world."""
@@ -57,11 +59,20 @@ FEATURES = frozenset(
 SELDOM = {"ignored": 0.2, "wrong-zone": 0.25, "brackets": 0.25, "own-tags": 0.4, "skew": 0.4}
 """How likely these are, which keep rules from being judged; others are in two of three worlds."""
 
+ON_RECORDINGS = {
+    ("POST", "star"): "starred", ("POST", "watched"): "watched", ("POST", "tag"): "tag",
+    ("DELETE", "tag"): "untag", ("PUT", "variables"): "variable", ("POST", "share"): "shared",
+}  # fmt: skip
+"""What the bot's calls do to a recording."""
+
 
 def drawn(seed: int) -> frozenset[str]:
     """What may happen in the world of that seed."""
     chance = random.Random(f"features {seed}")
-    return frozenset(name for name in sorted(FEATURES) if chance.random() < SELDOM.get(name, 2 / 3))
+    others = sorted(FEATURES - {"effects"})
+    found = {name for name in others if chance.random() < SELDOM.get(name, 2 / 3)}
+    # Drawn apart, so that a seed's world stays as it was before there were effects.
+    return frozenset(found | {"effects"} if random.Random(seed).random() < 0.4 else found)
 
 
 class Meddler:
@@ -86,7 +97,7 @@ class World(Process):
     def __init__(self, seed: int, features: frozenset[str], folder: Path) -> None:
         super().__init__(seed, folder)
         chance = self.chance
-        self.features = features
+        self.features, self.effects = features, random.Random(f"effects {seed}")
         self.began = datetime(2026, 3, 10, tzinfo=UTC) + timedelta(hours=chance.uniform(0, 500))
         self.unnoticed = 0.0  # how long it may take to notice what people marked late
         self.quirks = self._quirks()
@@ -101,6 +112,7 @@ class World(Process):
             skew=self.quirks.clock_skew.total_seconds(),
             zone=zone,
             marks=86_400 if "late-marks" in features else 0,
+            longest_poll=60 if "faults" in features else 2,
             rules=self.in_force_since,
             well=self.well,
         )
@@ -155,6 +167,8 @@ class World(Process):
                 expand=chance.random() < 0.7,
                 tagless_expansion=chance.random() < 0.3,
             )
+        if "effects" in on:
+            plain = replace(plain, share_again="rotates")
         if "skew" in on:
             plain = replace(plain, clock_skew=timedelta(seconds=chance.choice([50, -50, 200])))
         if "ignored" in on:
@@ -164,6 +178,8 @@ class World(Process):
     def _rule(self, name: str) -> dict[str, Any]:
         names = [str(site.settings["name"]) for site in self.sites]
         made = dice.rule(self.chance, name, self.known, names)
+        if "effects" in self.features:
+            made["do"] |= dice.effects(self.effects)
         if self.limited and self.chance.random() < 0.6:
             made |= self.chance.choice([*LIMITS, *(dice.grouped(self.chance) for _ in LIMITS)])
         elif "absence" in self.features and self.chance.random() < 0.1:
@@ -220,6 +236,7 @@ class World(Process):
             BOT_POLL__MARKS=f"{told.marks:.0f}s",
             BOT_POLL__SETTLE=f"{told.settle:.0f}s",
             BOT_POLL__START=f"{told.start:.0f}s" if told.start else "now",
+            BOT_RULES__ALLOW_DELETE="true",
         )
         await self.start()
         await exactly(5)
@@ -251,11 +268,36 @@ class World(Process):
             if not any("-resolved/" in key for key in it.details["steps"])  # the end of an alert
         ]
         for call in self.sim.calls:
-            if call.method == "POST" and call.path.endswith("/tag") and call.status in (0, 200):
-                rec = self.history.recordings[call.path.split("/")[-2]]
-                rec.acts.append((call.at / 1000, "tag", parse_qs(call.query)["tag"][0]))
+            *_, name, last = call.path.split("/")
+            act, at = ON_RECORDINGS.get((call.method, last)), call.at / 1000
+            if call.status not in (0, 200):
+                continue
+            if act and (rec := self.history.recordings.get(name)):
+                tag = parse_qs(call.query).get("tag", [""])[0]
+                found = [(at, act, tag or (("seen-by", "bot") if act == "variable" else True))]
+                found += [(at, "tag", "shared")] if act == "shared" else []
+                rec.acts += found
+                rec.by_bot |= {*found}
+            elif (rec := self.history.recordings.get(last)) and call.method == "DELETE":
+                rec.deleted = at
+                rec.by_bot.add((at, "deleted", True))
         for rec in self.history.recordings.values():
             rec.acts.sort(key=lambda act: act[0])
+            self.history.ended[rec.id] = self._ended(rec)
+
+    def _ended(self, rec: Recording) -> Ended:
+        site, who, state = self.sim.world.inspect(rec.id)
+        marks = self.sim.world.marks(site, who)
+        return Ended(
+            tags=frozenset({*marks.tagged, *state.tags}),
+            set_to={
+                "star": self.sim.email in marks.starred,
+                "watched": self.sim.email in marks.watched,
+                "variables": (marks.variables or {}).get("seen-by") == "bot",
+                "share": bool(marks.token),
+            },
+            shares=marks.shares - rec.shares,
+        )
 
     # what people and servers do
 
@@ -301,7 +343,9 @@ class World(Process):
             what = ("plan", chance.choice(["pro", "free"]))
             world.set_variables(site, who, dict([what]))
         elif act == "shared":
+            had = world.marks(site, who).shares
             world.share(site, who)
+            rec.shares += world.marks(site, who).shares - had
             rec.acts.append((now(), "tag", "shared"))
         else:
             getattr(world.marks(site, who), act).add(self.sim.email)
@@ -398,7 +442,8 @@ async def reloads(world: World) -> None:
     """Rules come, go, or change."""
     chance = world.chance
     name = chance.choice(sorted(world.rules))
-    new = f"r{len(world.history.rules)}"
+    taken = {*world.rules, *world.once_called.values()}
+    new = next(f"r{n}" for n in count(len(world.history.rules)) if f"r{n}" not in taken)
     if chance.random() < 0.25 and len(world.rules) > 1:
         del world.rules[name]
     elif chance.random() < 0.25:

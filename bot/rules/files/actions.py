@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.actions import WRITTEN
-from bot.actions.base import Action, Spec
+from bot.actions.base import Action, Allowed, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind
 from bot.rules.syntax.location import (
@@ -21,6 +21,7 @@ from bot.rules.syntax.location import (
     without_templates,
 )
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
+from bot.written import Wrong
 
 _KINDS = {
     "string_type": "text",
@@ -34,9 +35,9 @@ _KINDS = {
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
+    "dataclass_type": "a mapping",
 }
+_UNKNOWN_KEY = "unexpected_keyword_argument"
 _LIMITS = {
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -47,34 +48,6 @@ _LIMITS = {
     "too_short": "{min_length} value or more",
     "too_long": "{max_length} values at most",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What the configuration lets rules do. None: unknown, so it is not checked.
-
-    `channels` are those of posts that name none, by severity. `any_channel`: posts go to the
-    channel that a rule names; an incoming webhook has its own. `places` are those of `[notify]`.
-    `accounts` are those of the configuration, `account` is the one whose rules are read.
-    """
-
-    delete: bool = False
-    posts: bool = True
-    channel: bool = True
-    share_url: bool | None = None
-    channels: tuple[tuple[str, str], ...] = ()
-    any_channel: bool = True
-    places: tuple[str, ...] | None = None
-    accounts: tuple[str, ...] | None = ()
-    account: str = ""
-
-    def has(self, accounts: Collection[str]) -> bool:
-        """Whether the account has what these accounts have; none of them means all."""
-        return not accounts or self.accounts is None or self.account in accounts
-
-    def elsewhere(self) -> "Allowed":
-        """For rules of other accounts, whose configuration is not known here."""
-        return Allowed(delete=True, accounts=self.accounts, account=self.account)
 
 
 def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
@@ -299,7 +272,7 @@ def _worded(
         hidden = any(other[: len(trail)] == trail and other != trail for other in deeper)
         if hidden and not own:
             continue
-        extra = all(error["type"] == "extra_forbidden" for error in own or found)
+        extra = all(error["type"] == _UNKNOWN_KEY for error in own or found)
         here, leaf = _locate(trail, node, place.on(node), key=extra)
         yield from _messages(own or found, spec, leaf, here, node)
 
@@ -323,7 +296,7 @@ def _messages(
 def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Place) -> tuple[Place, str]:
     kind, context = error["type"], error.get("ctx", {})
     last = str(error["loc"][-1]) if error["loc"] else ""
-    if kind == "extra_forbidden":
+    if kind == _UNKNOWN_KEY:
         return place, unknown(last, _known_keys(spec.key))
     if kind == "missing":
         return place, f"the key {last} is missing"
@@ -335,6 +308,8 @@ def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Place) -> tuple
         return place, f"{place.name} must be {_one_of(choices)}{nearest(source, choices)}"
     if kind in _LIMITS:
         return place, f"{place.name} must have {_LIMITS[kind].format(**context)}"
+    if isinstance(context.get("error"), Wrong):
+        return place, str(context["error"])
     if "." not in kind and kind not in _PYDANTIC:
         return place, error["msg"]
     return place, f"{place.name} cannot be read; write it like {spec.example}"

@@ -1,10 +1,11 @@
 """One budget as written: its limit, period, steps and pace; and one weekly report."""
 
+from bot.actions.base import Allowed
 from bot.actions.recording_rate import RecordingRate
 from bot.actions.slack import Slack
 from bot.domain.calendar import Schedule, schedule
 from bot.fields.field import WEEKDAYS
-from bot.rules.files.actions import Allowed, actions
+from bot.rules.files.actions import actions
 from bot.rules.files.keys import BUDGET_KEYS, REPORT_KEYS, names, required
 from bot.rules.model import (
     Budget,

@@ -9,6 +9,7 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
+from bot.actions.base import Allowed
 from bot.actions.notifier import Notifier
 from bot.actions.share import Share
 from bot.domain.subjects import Kind, Site
@@ -28,7 +29,6 @@ from bot.messages.template_check import first_use
 from bot.messages.templates import names_used
 from bot.messages.text import lasting
 from bot.rules.evaluate import field_of, leaf_test, no_history
-from bot.rules.files.actions import Allowed
 from bot.rules.files.keys import BEFORE
 from bot.rules.model import (
     All,
@@ -485,7 +485,7 @@ def _essence(rule: Rule) -> Any:
         tuple(sorted(rule.websites)),
         _ordered(rule.when),
         _ordered(rule.excepts),
-        tuple(sorted(action.model_dump_json() + action.kind for action in rule.do)),
+        tuple(sorted(action.stored() + action.kind for action in rule.do)),
         (rule.once_per, rule.count, rule.too_few, rule.held_for, rule.over_last, rule.active),
         tuple(sorted(rule.visitors.items())),
     )

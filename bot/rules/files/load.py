@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePath
 
+from bot.actions.base import Allowed
 from bot.errors import Fault, RuleErrors, internal_error
 from bot.fields.catalogue import ALERTS
 from bot.rules import tests
-from bot.rules.files.actions import Allowed
 from bot.rules.files.budget import budget, report
 from bot.rules.files.disk import Files, contents
 from bot.rules.files.keys import FILE_KEYS, names

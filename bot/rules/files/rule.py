@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
-from bot.actions.base import Action
+from bot.actions.base import Action, Allowed
 from bot.actions.notifier import Notifier
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Kind, Severity
@@ -24,7 +24,7 @@ from bot.fields.catalogue import (
 )
 from bot.fields.field import Field
 from bot.rules.evaluate import field_of
-from bot.rules.files.actions import Allowed, actions
+from bot.rules.files.actions import actions
 from bot.rules.files.conditions import condition, exceptions
 from bot.rules.files.keys import OF_FEW, RULE_KEYS, names, required
 from bot.rules.files.misplaced import ELSEWHERE

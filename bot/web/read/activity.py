@@ -9,12 +9,10 @@ from bot.domain.budget import BUDGET, midnight
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
 from bot.messages.text import clean
-from bot.store import Connection
 from bot.store.audit import Entry as Written
 from bot.store.audit import history
 from bot.store.overview import became_of
-from bot.web.facts import Facts
-from bot.web.read.world import World, plain, world
+from bot.web.read.world import World, plain
 from bot.web.tail import action_of
 from bot.web.views import Activity, Entry, State
 from bot.weekly import SOURCE
@@ -50,8 +48,7 @@ FILTER_NAMES = {
 
 
 def activity(
-    conn: Connection,
-    facts: Facts,
+    seen: World,
     *,
     kind: str = "",
     rule: str = "",
@@ -62,7 +59,7 @@ def activity(
     whole: bool = False,
 ) -> Activity:
     """Read the entries that meet all filters; `website` is a name. `whole`: leave nothing out."""
-    seen = world(conn, facts)
+    conn, facts = seen.conn, seen.facts
     ids = [key for key, name in seen.names.items() if name == website]
     start = midnight(since, facts.zone) if since else None
     found: list[Written] = []
@@ -122,11 +119,12 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "rules.reload_failed": ("warn", "Rule files have errors"),
     "notice": ("bot", ""),
     "website.person": ("person", "was changed by somebody"),
+    "website.note": ("bot", "has news of a website"),
     "website.held": ("info", "changed a website"),
     "website.released": ("info", "let go of a website"),
-    "website.listed": ("bot", "sees a website again"),
+    "website.listed": ("bot", "compared the list of websites"),
     "website.renamed": ("bot", "sees a website under another name"),
-    "budget.step": ("info", "passed a step"),
+    "budget.step": ("info", "acts"),
     "budget.period": ("bot", "begins a period"),
     "budget.edited": ("person", "was edited"),
     "rule.renamed": ("person", "has a new name"),

@@ -13,16 +13,15 @@ from bot.domain.forecast import range_of_end
 from bot.messages.text import clean
 from bot.store import Connection
 from bot.store.budgets import used
-from bot.web.facts import Facts
-from bot.web.read.world import World, world
+from bot.web.read.world import World
 from bot.web.views import Budget, Budgets, BudgetSite, BudgetStep
 
 A_WEEK = 7
 
 
-def budgets(conn: Connection, facts: Facts) -> Budgets:
+def budgets(seen: World) -> Budgets:
     """Read them."""
-    seen = world(conn, facts)
+    conn = seen.conn
     marks = budget_marks(conn).items()
     found = tuple(budget_of(conn, key, it, seen) for key, it in marks if not it.removed)
     return Budgets(frame=seen.frame, budgets=found)

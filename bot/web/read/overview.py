@@ -11,7 +11,6 @@ from bot.domain.causes import service
 from bot.messages.text import clean
 from bot.polling import outages
 from bot.polling.recordings import SOURCE
-from bot.store import Connection
 from bot.store.budgets import owned
 from bot.store.dead_letters import queue_figures
 from bot.store.overview import (
@@ -30,17 +29,16 @@ from bot.store.overview import (
 from bot.store.presses import acknowledged
 from bot.store.recordings import all_watermarks, watermark
 from bot.store.sharing import Replica
-from bot.web.facts import Facts
 from bot.web.read.budgets import budget_of
-from bot.web.read.world import DAY, INSTANT, Span, World, match_of, plain, world
+from bot.web.read.world import DAY, INSTANT, Span, World, match_of, plain
 from bot.web.views import Bot, Day, Firing, Overview, Paging, Website
 
 LATEST = 8
 
 
-def overview(conn: Connection, facts: Facts, span: Span) -> Overview:
+def overview(seen: World, span: Span) -> Overview:
     """Read it with this page of the websites."""
-    seen = world(conn, facts)
+    conn, facts = seen.conn, seen.facts
     polled = last_polls(conn, SOURCE)
     lanes = [lane for lane in lanes_now(conn, seen.now) if service(lane.lane) == "slack"]
     rules = list(seen.rules)

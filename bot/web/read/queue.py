@@ -10,8 +10,7 @@ from bot.messages.text import clean
 from bot.store import Connection
 from bot.store.dead_letters import dead_groups, queue_figures
 from bot.store.overview import HeldBack, LaneNow, dead_steps, held_back_now, lanes_now, sent_by_lane
-from bot.web.facts import Facts
-from bot.web.read.world import DAY, Span, World, plain, world
+from bot.web.read.world import DAY, Span, World, plain
 from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 
 MOST_ITEMS = 500
@@ -20,9 +19,9 @@ MOST_GROUPS = 20
 _SERVICES = {"slack": "Slack", "webhook": "Webhook", "notify": "Notify", "mouseflow": "Mouseflow"}
 
 
-def queue(conn: Connection, facts: Facts, span: Span, *, lane: str = "") -> Queue:
+def queue(seen: World, span: Span, *, lane: str = "") -> Queue:
     """Read it with this page of the lanes; with `lane` only that one."""
-    seen = world(conn, facts)
+    conn = seen.conn
     figures = queue_figures(conn, seen.now)
     sent = sent_by_lane(conn, seen.now - DAY)
     held, groups = held_back_now(conn, seen.now), _groups(conn)

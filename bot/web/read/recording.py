@@ -12,9 +12,8 @@ from bot.polling.recordings import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row
-from bot.web.facts import Facts
 from bot.web.read.activity import UNSAID
-from bot.web.read.world import World, actions_of, match_of, plain, world
+from bot.web.read.world import World, actions_of, match_of, plain
 from bot.web.tail import action_of
 from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording
 
@@ -22,9 +21,9 @@ MOST = 200
 PAGE = 50
 
 
-def recording(conn: Connection, facts: Facts, key: str) -> Recording | None:
+def recording(seen: World, key: str) -> Recording | None:
     """Read it; None if the store does not know it."""
-    seen = world(conn, facts)
+    conn, facts = seen.conn, seen.facts
     row = recording_row(conn, key)
     found = [
         match
@@ -134,13 +133,13 @@ def _members(members: Iterable[MatchNow], summary: MatchNow, seen: World) -> Ite
 
 
 def match_page(
-    conn: Connection, facts: Facts, key: str, before: int | None = None, limit: int = PAGE
+    seen: World, key: str, before: int | None = None, limit: int = PAGE
 ) -> MatchPage | None:
     """Read one match; None if the store does not know it.
 
     Of the matches that it stands for at most `limit`, `before` the one with this number.
     """
-    seen = world(conn, facts)
+    conn = seen.conn
     found = matches_now(conn, key=key, limit=1, whole=True)
     if not found:
         return None

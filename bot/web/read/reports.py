@@ -7,10 +7,8 @@ import msgspec
 from bot.messages.text import clean
 from bot.messages.weekly import RuleWeek, Week, in_words
 from bot.rules.model import Report
-from bot.store import Connection
 from bot.store.overview import MatchNow, weekly_reports
-from bot.web.facts import Facts
-from bot.web.read.world import World, outcome_of, world
+from bot.web.read.world import World, outcome_of
 from bot.web.views import PlannedReport, Reports, WeeklyReport
 from bot.weekly import SOURCE
 
@@ -18,9 +16,9 @@ MOST = 50
 """Reports of one name that the page shows, of all websites."""
 
 
-def reports(conn: Connection, facts: Facts) -> Reports:
+def reports(seen: World) -> Reports:
     """Read them."""
-    seen = world(conn, facts)
+    conn, facts = seen.conn, seen.facts
     found = [
         _written(each, params, report, seen)
         for report in facts.rules().reports

@@ -1,7 +1,7 @@
 """Rules: which one fires, is stuck, snoozed, paused or silent, and what one of them does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Literal
@@ -19,7 +19,6 @@ from bot.rules.explain import written
 from bot.rules.model import Rule as WrittenRule
 from bot.rules.model import applies, rules_by_website
 from bot.rules.needs import fires_early
-from bot.store import Connection
 from bot.store.audit import history
 from bot.store.limits import open_window
 from bot.store.overview import (
@@ -35,9 +34,8 @@ from bot.store.presses import acknowledged, precision
 from bot.store.recordings import live_sessions
 from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
-from bot.web.facts import Facts
 from bot.web.read.reports import planned
-from bot.web.read.world import DAY, INSTANT, Span, World, match_of, place_of, plain, world
+from bot.web.read.world import DAY, INSTANT, Span, World, match_of, place_of, plain
 from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
 
 DAYS = 14
@@ -50,12 +48,12 @@ _States = tuple[Literal["firing", "problem", "snoozed", "paused", "silent", "dis
 STATES = ("firing", "problem", "snoozed", "paused", "silent", "disabled")
 
 
-def rules(conn: Connection, facts: Facts, span: Span, *, state: str = "") -> Rules:
+def rules(seen: World, span: Span, *, state: str = "") -> Rules:
     """Read a page of those in the state ("" for all).
 
     Problems first, then by their last match, the disabled ones at the end.
     """
-    seen = world(conn, facts)
+    facts = seen.facts
     now = _Now.of(seen, facts.rules().written)
     early = datetime.min.replace(tzinfo=seen.now.tzinfo)
     ordered = sorted(now.rules, key=lambda it: now.last.get(it.id) or early, reverse=True)
@@ -76,9 +74,9 @@ def rules(conn: Connection, facts: Facts, span: Span, *, state: str = "") -> Rul
     )
 
 
-def rule(conn: Connection, facts: Facts, key: str) -> Rule | None:
+def rule(seen: World, key: str) -> Rule | None:
     """Read one rule; None if there is none of that name."""
-    seen = world(conn, facts)
+    conn, facts = seen.conn, seen.facts
     about = next((each for each in facts.rules().written if each.id == key), None)
     if about is None:
         return None
@@ -350,7 +348,8 @@ def in_words(action: Action) -> RuleAction:
         return RuleAction(action=name, text=clean(words))
     if isinstance(action, Variables):
         return RuleAction(action=name, text=clean(", ".join(action.values)))
-    shown = [_shown(value) for value in action.model_dump(exclude_defaults=True).values()]
+    given = ((each, getattr(action, each.name)) for each in fields(action))
+    shown = [_shown(value) for each, value in given if value != each.default]
     return RuleAction(action=name, text=clean(", ".join(filter(None, shown)) or "yes"))
 
 

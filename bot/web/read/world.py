@@ -184,7 +184,7 @@ def _rule_problems(
                 key="configuration",
                 severity="warning",
                 title=title,
-                remedy=f"{rest} Correct it, then reload with SIGHUP. A restart would fail.",
+                remedy=f"{rest} {configuration.remedy}",
                 since=configuration.since,
                 reason=plain(configuration.reason.partition("\n")[0]),
             )

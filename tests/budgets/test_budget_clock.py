@@ -1,0 +1,37 @@
+"""A clock that is ahead for a while and is right again leaves a budget as it was."""
+
+from datetime import timedelta
+
+import pytest
+from budget_world import Shop, World
+
+BUDGET = """
+credits:
+  websites: [shop]
+  recordings: 10000
+  period: month
+  steps:
+    50%: {recording_rate: 50, slack: {channel: "#ops"}}
+    100%: {recording: stop, slack: {channel: "#ops"}}
+  resume: true
+"""
+
+
+@pytest.mark.parametrize("days", [3, 20, 40, 500])
+async def test_what_a_wrong_clock_has_resumed_is_stopped_again(days):
+    bot = World(BUDGET, Shop("shop", per_day=1500))
+    await bot.run(hours=5)
+    [shop] = bot.shops
+    assert shop.status == "Stopped"
+    bot.now += timedelta(days=days)
+    for _ in range(4):
+        await bot.poll()
+        bot.now += timedelta(minutes=5)
+    assert shop.status == ("Stopped" if days == 3 else "Recording")  # a period was over
+    bot.now -= timedelta(days=days)
+    await bot.run(hours=3)
+    assert (shop.status, shop.rate) == ("Stopped", 50)
+    assert bot.mark().used >= 20_000
+    bot.wait(days=17)
+    await bot.run(hours=2)
+    assert (shop.status, shop.rate) == ("Recording", 100)
