@@ -164,14 +164,24 @@ class Scope:
         row = candidate.row
         if row.page_views is None and candidate.views is not None:
             row = msgspec.structs.replace(row, page_views=candidate.views)
+        return self.subject_of(row, candidate.friction, candidate.visitor_type, candidate.found_by)
+
+    def subject_of(
+        self,
+        row: Recording,
+        friction: Band | None,
+        visitor_type: VisitorType | None = None,
+        found_by: tuple[str, ...] | None = None,
+    ) -> RecordingSubject:
+        """The row as rules see it, with the facts that were asked before."""
         exact = _exact_friction(row)
         return RecordingSubject(
             website=self.site,
             recording=without_tags(row, self.rules.ignored_tags),
             zone=self.zone,
-            friction=candidate.friction if exact is None else exact,
-            visitor_type=candidate.visitor_type,
-            found_by=candidate.found_by,
+            friction=friction if exact is None else exact,
+            visitor_type=visitor_type,
+            found_by=found_by,
         )
 
 
@@ -184,29 +194,35 @@ async def evaluate(candidates: Sequence[Candidate], knowledge: Knowledge, scope:
 
 
 async def still_possible(
-    candidates: Iterable[Candidate], knowledge: Knowledge, scope: Scope
+    rows: Iterable[tuple[Recording, Band | None]],
+    settled: Callable[[Recording], bool],
+    knowledge: Knowledge,
+    scope: Scope,
 ) -> tuple[list[Candidate], Knowledge]:
-    """The candidates that some rule may match by row and server facts, and what was learnt.
+    """The rows that some rule may match by row and server facts, and what was learnt.
 
-    This is the first half of `evaluate`: the candidates come back with what was asked.
+    This is the first half of `evaluate`. Rows come with their friction, as far as it is known;
+    few of them become candidates, with what was asked.
     """
     evaluator = _Evaluator(knowledge, scope)
-    bare = ((it, scope.subject(it)) for it in candidates)
-    likely = [(it, subject) for it, subject in bare if evaluator.may_match(subject)]
+    bare = ((row, scope.subject_of(row, friction)) for row, friction in rows)
+    likely = [(row, subject) for row, subject in bare if evaluator.may_match(subject)]
     subjects = await evaluator.with_facts(
-        {it.row.id: subject for it, subject in likely}, {it.row.id: True for it, _ in likely}
+        {row.id: subject for row, subject in likely}, {row.id: True for row, _ in likely}
     )
-    told = (
-        replace(
-            it,
+    found = [
+        Candidate(
+            row,
+            settled(row),
             friction=subject.friction,
             visitor_type=subject.visitor_type,
             found_by=subject.found_by,
+            asked=scope.now,
         )
-        for (it, _), subject in zip(likely, subjects.values(), strict=True)
+        for (row, _), subject in zip(likely, subjects.values(), strict=True)
         if evaluator.may_match(subject)
-    )
-    return list(told), evaluator.knowledge
+    ]
+    return found, evaluator.knowledge
 
 
 class _Evaluator:

@@ -101,8 +101,10 @@ def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question
     """
     found = dict(known)
     for name, each in known.items():
+        if each.witness is not None or each.works:
+            continue
         hidden, all_of_them = _hidden(name, row, detail)
-        if each.witness is None and not each.works and hidden:
+        if hidden:
             value = min(hidden)
             cuts = (value[:n] for n in range(len(value) - 1, 0, -1))
             other = next((cut for cut in cuts if cut not in all_of_them), "-")

@@ -322,11 +322,9 @@ def named_tags(rules: Iterable[Rule]) -> frozenset[str]:
 
 def without_tags(recording: Recording, ignored: frozenset[str]) -> Recording:
     """The recording without these tags."""
-    if not ignored:
+    if not ignored or ignored.isdisjoint(map(folded, recording.tags)):
         return recording
     tags = tuple(tag for tag in recording.tags if folded(tag) not in ignored)
-    if len(tags) == len(recording.tags):
-        return recording
     return msgspec.structs.replace(recording, tags=tags)
 
 

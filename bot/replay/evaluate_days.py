@@ -192,11 +192,8 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         seen: tuple[SeenRecording, ...] = ()
         if history.skip_decided:
             rows, seen = await _undecided(history, at.site, part.recordings)
-        bare = (
-            Candidate(row, ended(row), facts.friction_told(row.id), asked=history.now)
-            for row in rows
-        )
-        possible, known = await still_possible(bare, knowledge, here)
+        bare = ((row, facts.friction_told(row.id)) for row in rows)
+        possible, known = await still_possible(bare, ended, knowledge, here)
         _raise_if_lost(knowledge, known)
         passed += len(part.recordings)
         yield Batch(

@@ -451,6 +451,8 @@ def _reason(leaf: Leaf, looked: _Seen) -> str:
         case Test(_, operator):
             if about.personal:
                 return _impersonal(leaf, about)
+            if about.type == "texts":  # the reason picks the texts that decide: sort none
+                return operator.reason(about, value, seen(about, value))
             return operator.reason(about, value, _shown(leaf, about, value, looked.past)[0])
         case _:
             assert_never(leaf)

@@ -217,6 +217,9 @@ class RuleIndex:
         return _Compiled(self.rules, self._most_terms)
 
 
+_NONE = Decision((), ())
+
+
 class _Compiled:
     """Rules as terms and columns. In a set of rules, bit n is rule n of `_order`."""
 
@@ -285,6 +288,8 @@ class _Compiled:
                 now, later = masks(subject)
                 sure &= now
                 possible &= later
+        if not possible and not self._slow:
+            return _NONE  # so it is with most recordings
         certain = self._folded(sure)
         hopeful = self._folded(possible)
         for rule, bit in self._slow:
