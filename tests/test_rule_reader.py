@@ -196,13 +196,15 @@ async def test_the_configuration_may_be_a_pipe():
     assert accounts[""].mouseflow.email == "bot@example.com"
 
 
-async def test_a_pipe_into_which_nobody_writes_is_an_error_in_the_end(tmp_path):
+async def test_a_pipe_whose_writer_is_silent_is_an_error_in_the_end(tmp_path):
     os.mkfifo(tmp_path / "config.toml")
+    writer = os.open(tmp_path / "config.toml", os.O_RDWR)
     child = await start_process()
     try:
         with pytest.raises(BotError, match="takes too long"):
             await read_configuration(child, tmp_path / "config.toml", [], timedelta(seconds=1))
     finally:
+        os.close(writer)
         await end_process(child)
     assert child.returncode is not None
 
