@@ -138,3 +138,22 @@ async def test_where_no_rule_is_left_catching_up_ends_at_once(shop):
     before = len(shop.calls)
     assert await caught_up(shop, lambda: shop.rules if len(shop.calls) - before < 6 else ()) is None
     assert len(shop.calls) - before < 20
+
+
+PAGES = "pages:\n  watch: recordings\n  when: {saw_page: /thanks*}\n  do: {tag: pages}\n"
+
+
+async def test_a_day_read_again_for_a_detail_evaluates_the_recording_that_lacked_it(tmp_path):
+    shop = Account(tmp_path, PAGES, start=timedelta(), expand=False)
+    await shop.poll()
+    planted = [
+        shop.sim.add("myshop.com", session([("/", 5), ("/thanks", 5)]), start=60 + n * 600)
+        for n in range(6)
+    ]
+    shop.wait(days=1)
+    shop.sim.fail("status", status=500, times=1, path=planted[2])
+    with pytest.raises(TryLater, match="details of 1"):
+        await caught_up(shop)
+    await caught_up(shop)
+    assert shop.matched() == {("pages", each) for each in planted}
+    shop.close()
