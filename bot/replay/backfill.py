@@ -95,7 +95,8 @@ async def backfill(
 
     `in_force` returns the current rules: when they change meanwhile, the day under way is
     evaluated again, and if none watches recordings any more, the result is None. `attempts`
-    counts how often a day was read without some details; after a few it is done without them.
+    counts how often a day was read without some details; after a few it is done without them,
+    also if it is read again for a later day.
     `began` is since when this process watches, if no earlier one did.
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
@@ -149,6 +150,7 @@ async def backfill(
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
     await context.store.run(partial(close_older, website=site.id, than=than))
     await _remember(site, context, Watermark.after(since, now, waiting, late, now - by_polls), now)
+    attempts.clear()
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -235,6 +237,7 @@ async def catch_up(
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
         late = {rule: it for rule, it in mark.late.items() if rule in rest}
         await _remember(site, context, msgspec.structs.replace(mark, waiting=rest, late=late), now)
+    attempts.clear()
     return caught_up
 
 
@@ -287,7 +290,6 @@ async def _wait_for_details(
     While no detail can be read, always. Else they may be broken alone: a few times.
     """
     if not day.open:
-        attempts.pop(each.name, None)
         return
     other = next((key for key in day.ids if key not in day.open), None)
     away = other is not None and not await detail_is_read(context.mouseflow, each.site.id, other)
@@ -295,7 +297,6 @@ async def _wait_for_details(
     if away or tried < MOST_ATTEMPTS:
         attempts[each.name] = tried if away else tried + 1
         raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
-    del attempts[each.name]
 
 
 def _in_order(rule: Rule) -> bool:
