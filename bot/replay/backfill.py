@@ -13,7 +13,7 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.polling.evaluate import Knowledge
+from bot.polling.evaluate import FEW, Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
@@ -291,8 +291,10 @@ async def _wait_for_details(
     """
     if not day.open:
         return
-    other = next((key for key in day.ids if key not in day.open), None)
-    away = other is not None and not await detail_is_read(context.mouseflow, each.site.id, other)
+    others, read = [key for key in day.ids if key not in day.open][:FEW], False
+    for key in others:  # one or two may be broken, too
+        read = read or await detail_is_read(context.mouseflow, each.site.id, key)
+    away = bool(others) and not read
     tried = attempts.get(each.name, 0)
     if away or tried < MOST_ATTEMPTS:
         attempts[each.name] = tried if away else tried + 1

@@ -188,6 +188,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         offset=at.offset,
     ):
         rows = [row for row in part.recordings if history.span.holds(row)]
+        ids = tuple(row.id for row in rows)
         here = replace(scope, places=_places(history, at, part.recordings, passed))
         ended = partial(settled, now=history.now, settle=history.settle)
         seen: tuple[SeenRecording, ...] = ()
@@ -201,7 +202,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
             knowledge,
             read=len(rows),
             missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
-            ids=tuple(row.id for row in rows),
+            ids=ids,
             odd=tuple(odd_notes(at.site.id, rows, part.unreadable)),
         )
         del part, rows  # most of them can't match, and page views need room
