@@ -67,8 +67,8 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` has recordings whose details could not be read, `ids` those of the last page, `latest`
-    is the last activity, `odd` counts recordings that can't be read in part or at all.
+    `open` has recordings whose details could not be read, `ids` those of the largest page,
+    `latest` is the last activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
@@ -215,7 +215,9 @@ async def catch_up(
         try:
             async for batch in evaluate_slice(history, at, each):
                 at = replace(at, knowledge=batch.knowledge)
-                day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
+                day = replace(
+                    day, open=day.open.union(batch.open), ids=max(batch.ids, day.ids, key=len)
+                )
                 held += (
                     one
                     for one in matches_in(batch.evaluations, now)
@@ -272,7 +274,7 @@ async def _day(
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
             open=day.open.union(batch.open),
-            ids=batch.ids or day.ids,
+            ids=max(batch.ids, day.ids, key=len),
             odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )

@@ -186,12 +186,15 @@ async def test_two_broken_details_of_a_day_do_not_look_like_an_outage(tmp_path):
     shop.close()
 
 
-async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path):
-    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False)
+@pytest.mark.parametrize("many", [2, 20], ids=["one page", "a page of its own"])
+async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path, many):
+    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False, quirks=Quirks(row_cap=20))
     await shop.poll()
     pages = [("/", 5), ("/thanks", 5)]
-    who = shop.sim.add("myshop.com", session(pages), start=600)
-    others = [shop.sim.add("myshop.com", session(pages[1:]), start=60 * n) for n in (1, 2)]
+    who = shop.sim.add("myshop.com", session(pages), start=60)
+    others = [
+        shop.sim.add("myshop.com", session(pages[1:]), start=600 + 60 * n) for n in range(many)
+    ]
     shop.wait(days=3)
     for each in (who, *others):
         shop.sim.fail("status", status=500, times=1000, path=each)
