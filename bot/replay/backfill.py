@@ -127,6 +127,7 @@ async def backfill(
     rules = in_force()
     at = await prepare(history, site, rules, rules)
     waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
+    after = partial(Watermark.after, late=late, marks_by=mark.marks_by if mark else None)
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):
@@ -145,11 +146,11 @@ async def backfill(
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
-        await _remember(site, context, Watermark.after(since, until, waiting, late), now)
+        await _remember(site, context, after(since, until, waiting), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
     await context.store.run(partial(close_older, website=site.id, than=than))
-    await _remember(site, context, Watermark.after(since, now, waiting, late, now - by_polls), now)
+    await _remember(site, context, after(since, now, waiting, newest=now - by_polls), now)
     attempts.clear()
     return Backfilled(
         back_to,
