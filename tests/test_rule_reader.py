@@ -196,14 +196,30 @@ async def test_the_configuration_may_be_a_pipe():
     assert accounts[""].mouseflow.email == "bot@example.com"
 
 
-async def test_a_pipe_into_which_nobody_writes_is_an_error_in_the_end(tmp_path):
+async def test_the_configuration_may_come_from_stdin(tmp_path):
+    (tmp_path / "config.toml").write_text(CONFIGURATION)
+    before = os.dup(0)
+    with (tmp_path / "config.toml").open() as given:
+        os.dup2(given.fileno(), 0)
+    try:
+        for _ in range(2):  # also at SIGHUP
+            accounts = await configured(Path("/dev/stdin"))
+            assert accounts[""].mouseflow.email == "bot@example.com"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+async def test_a_configuration_that_takes_too_long_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "config.toml")
+    writes = os.open(tmp_path / "config.toml", os.O_RDWR)  # but nothing
     child = await start_process()
     try:
         with pytest.raises(BotError, match="takes too long"):
             await read_configuration(child, tmp_path / "config.toml", [], timedelta(seconds=1))
     finally:
         await end_process(child)
+        os.close(writes)
     assert child.returncode is not None
 
 
