@@ -144,16 +144,18 @@ class Hub:
         """How many streams are open."""
         return sum(len(topic.followers) for topic in self._topics.values())
 
-    async def check(self, key: str, shown: Shown | None) -> None:
-        """Raise HTTPException if there is nothing of this kind to follow, or no place."""
+    async def check(self, shown: Shown | None) -> None:
+        """Raise HTTPException if there is no such rule, or no place.
+
+        Nothing is read of a page: many browsers may open it at the same moment, and the next look
+        reads it for all of them.
+        """
         if self.open >= MOST:
             raise HTTPException(503, "all streams are taken", {"retry-after": "15"})
         if shown is None:
             await self._reader.read(self._tail.read)
-        elif key not in self._topics:
-            (view,) = await self._reader.read(lambda conn: self._views(conn, [shown]))
-            if view is None:
-                raise HTTPException(404)
+        elif shown.rule and all(it.id != shown.rule for it in self._facts.rules().written):
+            raise HTTPException(404)
 
     async def events(self, key: str, shown: Shown | None) -> AsyncIterator[bytes]:
         """The events of a new stream. Streams with the same key show the same."""
@@ -166,7 +168,7 @@ class Hub:
         topic = self._topics.setdefault(key, _Topic(shown))
         follower = Follower(self._tail.entries if shown is None else None)
         topic.followers.append(follower)
-        if self.closing.is_set():
+        if self.closing.is_set() or self.open > MOST:  # several have begun at once
             follower.end()
         elif self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look_again_and_again())
@@ -320,7 +322,7 @@ def _event(name: str, data: dict[str, object]) -> bytes:
 
 async def stream(request: Request, hub: Hub, key: str, shown: Shown | None) -> Response:
     """The stream of one page; without `shown` it counts new entries of the audit log."""
-    await hub.check(key, shown)
+    await hub.check(shown)
     headers = {"x-accel-buffering": "no"}
     kind = "text/event-stream"
     if request.method == "HEAD":  # it has no body, so its stream would never end

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from itertools import count
+from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
+from bot.errors import StoreError
 from bot.store.audit import Note, record
 from bot.store.rules import pause_rule
 from bot.web import stream
@@ -325,6 +327,22 @@ async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):
 
     await served(world, work)
     assert world.hub.open == 0
+
+
+async def test_more_streams_than_places_that_begin_at_once_end_again(world, looked):
+    async with world.ask():
+        streams = await opened(world.hub, *[looked.page("overview")] * stream.MOST)
+        more = [world.hub.events("more", looked.page("more")) for _ in range(3)]
+        for each in more:
+            assert [event async for event in each] == [b"retry: 3000\n\n"]
+        assert world.hub.open == len(streams)
+
+
+async def test_pages_open_their_streams_also_while_the_store_is_busy(world, monkeypatch):
+    async with world.ask() as asking:
+        monkeypatch.setattr(world.reader, "read", AsyncMock(side_effect=StoreError("busy")))
+        for topic in ("overview", "queue", "rules", "rule:checkout-friction"):
+            assert (await asking.head(f"/api/v1/stream?topic={topic}")).status_code == 200
 
 
 @pytest.mark.parametrize("topic", ["", "nothing", "rule", "rule:", "overview:x", "rule:unknown"])
