@@ -178,13 +178,17 @@ async def read_configuration(
             _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
             length = int(await answers.readline())
             packed = await answers.readexactly(length)
-        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
     except TimeoutError:
         raise BotError("the configuration can't be read now: it takes too long") from None
     except (ValueError, asyncio.IncompleteReadError):
         status = await child.wait()
         reason = f"the process that read it ended with status {status}"
         raise BotError(f"the configuration can't be read now: {reason}") from None
+    try:
+        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    except Exception as wrong:  # whatever reading the other version's values may raise
+        reason = "the bot on the disk is another version; restart"
+        raise BotError(f"the configuration can't be read now: {reason}") from wrong
     if error is not None:
         raise error
     found: dict[str, Settings] = accounts

@@ -180,7 +180,7 @@ class Supervisor:
                 await self._note_failure(name, error, wait)
                 await _either(self._stop, self._again[name], wait)
                 self.failed.pop(name, None)
-                with suppress(BotError):  # else as it was
+                with suppress(Exception):  # else as it was
                     self._accounts[name] = await self._read_again(name)
 
     async def _attempt(self, name: str, settings: Settings) -> None:
@@ -300,7 +300,7 @@ class Supervisor:
         while True:
             await asked.wait()
             asked.clear()
-            with suppress(BotError):  # which each account says itself
+            with suppress(Exception):  # which each account says itself
                 if changed := sorted(set(await self._reread()) ^ set(self._accounts)):
                     log.warning("accounts.need_restart", accounts=changed)
             for event in (*self._reloads.values(), *self._again.values()):

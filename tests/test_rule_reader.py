@@ -230,6 +230,16 @@ async def test_without_a_process_nothing_is_said_of_the_configuration(monkeypatc
     assert not isinstance(error.value, ConfigError)
 
 
+async def test_settings_of_another_version_are_an_error(tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    gone = b"9\ncbot\nNo\n."  # as pickle writes a class that this version does not have
+    other.write_bytes(b"#!/bin/sh\nprintf '" + gone.replace(b"\n", b"\\n") + b"'\n")
+    other.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(other))
+    with pytest.raises(BotError, match="another version; restart"):
+        await configured(None)
+
+
 def test_who_has_files_read_never_imports_what_reads_them(tmp_path):
     (tmp_path / "config.toml").write_text(CONFIGURATION)
     watch = """

@@ -58,8 +58,11 @@ class Group:
     keys: list = field(default_factory=list)
     shared: dict = field(default_factory=dict)
     stores: dict = field(default_factory=dict)
+    surprise: Exception | None = None
 
     async def read_again(self):
+        if self.surprise is not None:
+            raise self.surprise
         return self.accounts
 
     async def run_account(self, settings, *, stop, reload, reread, shared):
@@ -144,6 +147,23 @@ def test_a_reload_starts_it_at_once_with_its_settings_of_then():
         virtually(work)
     [need] = [each for each in logs if each["event"] == "accounts.need_restart"]
     assert need["accounts"] == ["third"]
+
+
+def test_a_surprise_while_the_configuration_is_read_ends_no_account():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": ConfigError("a wrong key")})
+        group.surprise = LookupError("a bug")
+        running = group.start()
+        await asyncio.sleep(1)
+        for before in (1, 2):
+            group.reload.set()
+            await asyncio.sleep(1)
+            assert len(group.begun["shop"]) == before + 1
+        assert len(group.begun["outlet"]) == 1
+        group.stop.set()
+        await running
+
+    virtually(work)
 
 
 def test_it_ends_with_an_error_only_if_none_can_run():
