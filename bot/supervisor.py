@@ -139,6 +139,7 @@ class Supervisor:
         self._accounts = dict(accounts)
         self._stop = stop
         self._reread = reread
+        self._reading: asyncio.Task[Mapping[str, Settings]] | None = None
         self._beside = beside
         self._run = run
         self._reloads = {name: asyncio.Event() for name in accounts}
@@ -205,10 +206,16 @@ class Supervisor:
 
     async def _read_again(self, name: str) -> Settings:
         """The account's settings as they are now; raises ConfigError."""
-        accounts = await self._reread()
+        accounts = await self._read_all()
         if name not in accounts:
             raise AccountRemoved(f"[accounts.{name}] is gone from the configuration")
         return accounts[name]
+
+    async def _read_all(self) -> Mapping[str, Settings]:
+        """All settings as they are now; who asks meanwhile has the same answer."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self._reread())
+        return await asyncio.shield(self._reading)
 
     def _shared(self, name: str, settings: Settings) -> Shared:
         slack = settings.slack
@@ -300,8 +307,9 @@ class Supervisor:
         while True:
             await asked.wait()
             asked.clear()
+            self._reading = None  # it may have begun before the change
             with suppress(Exception):  # which each account says itself
-                if changed := sorted(set(await self._reread()) ^ set(self._accounts)):
+                if changed := sorted(set(await self._read_all()) ^ set(self._accounts)):
                     log.warning("accounts.need_restart", accounts=changed)
             for event in (*self._reloads.values(), *self._again.values()):
                 event.set()
