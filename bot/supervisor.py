@@ -182,7 +182,8 @@ class Supervisor:
                 await _either(self._stop, self._again[name], wait)
                 self.failed.pop(name, None)
                 with suppress(Exception):  # else as it was
-                    self._accounts[name] = await self._read_again(name)
+                    if now := await unless(self._stop, self._read_again(name)):
+                        self._accounts[name] = now
 
     async def _attempt(self, name: str, settings: Settings) -> None:
         """Run it once. Raises whatever ends it."""

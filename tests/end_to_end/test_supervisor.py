@@ -60,10 +60,11 @@ class Group:
     stores: dict = field(default_factory=dict)
     surprise: Exception | None = None
     reads: int = 0
+    reading: float = 0.1
 
     async def read_again(self):
         self.reads += 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.reading)
         if self.surprise is not None:
             raise self.surprise
         return self.accounts
@@ -168,6 +169,20 @@ def test_accounts_that_read_the_configuration_at_the_same_moment_share_the_answe
         assert group.reads == 2  # which accounts there are, and the settings of both
         group.stop.set()
         await running
+
+    virtually(work)
+
+
+def test_a_stop_does_not_wait_for_a_slow_configuration():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": ConfigError("a wrong key")})
+        group.reading = 60
+        running = group.start()
+        await asyncio.sleep(20)
+        assert group.reads == 1
+        group.stop.set()
+        async with asyncio.timeout(1):
+            await running
 
     virtually(work)
 
