@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bot.errors import StoreError
 from bot.store import Connection
-from bot.web.facts import Facts, Reader
+from bot.web.facts import Facts, Reader, StoreBusy
 from bot.web.read.world import World, world
 from bot.web.tail import Tail
 
@@ -266,7 +266,8 @@ class Hub:
     async def _read(self, due: Mapping[_Topic, Shown]) -> tuple[float, Mapping[_Topic, Any]]:
         """What the pages show, all from one state of the store, and how long that took.
 
-        A page that can't be read ends its own streams, not those of others.
+        Pages that take too long together are read each by itself. One that can't be read ends its
+        own streams, not those of others; one that takes too long is missing, and due again.
         """
 
         def work(conn: Connection) -> tuple[float, Mapping[_Topic, Any]]:
@@ -276,16 +277,21 @@ class Hub:
 
         try:
             return await self._reader.read(work)
+        except StoreBusy:
+            if len(due) == 1:
+                return 0.0, {}
         except StoreError:
             raise
         except Exception as error:
             if len(due) == 1:
                 log.exception("web.internal_error", path="/api", exc_info=error)
                 return 0.0, dict.fromkeys(due)
-        each = [await self._read({topic: shown}) for topic, shown in due.items()]
-        return sum(cost for cost, _ in each), {
-            t: view for _, some in each for t, view in some.items()
-        }
+        cost, views = 0.0, dict[_Topic, Any]()
+        for topic, shown in due.items():
+            if not self.closing.is_set():
+                more, view = await self._read({topic: shown})
+                cost, views = cost + more, views | view
+        return cost, views
 
     def _views(self, conn: Connection, shown: Sequence[Shown]) -> list[Any]:
         seen = world(conn, self._facts)

@@ -18,6 +18,7 @@ from bot.errors import StoreError
 from bot.store.audit import Note, record
 from bot.store.rules import pause_rule
 from bot.web import stream
+from bot.web.facts import StoreBusy
 from bot.web.safety import FREE_TRIES
 from bot.web.server import bound, serving, url_of
 from bot.web.shared import PAUSE
@@ -327,6 +328,24 @@ async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):
 
     await served(world, work)
     assert world.hub.open == 0
+
+
+async def test_pages_that_take_too_long_together_are_read_one_by_one(world, looked, monkeypatch):
+    async with world.ask(), asyncio.timeout(20):
+        reading = world.reader.read
+
+        async def read(work):
+            before = len(looked.read)
+            found = await reading(work)
+            if len(looked.read) > before + 1 or looked.read[before:] == ["slow"]:
+                raise StoreBusy("the store did not answer")
+            return found
+
+        monkeypatch.setattr(world.reader, "read", read)
+        slow = world.hub.events("slow", looked.page("slow"))
+        assert (await anext(slow)).startswith(b"retry: ")
+        await opened(world.hub, looked.page("one"), looked.page("other"))
+        assert world.hub.open == 3
 
 
 async def test_more_streams_than_places_that_begin_at_once_end_again(world, looked):
