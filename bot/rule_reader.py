@@ -175,12 +175,13 @@ async def read_configuration(
     """
     try:
         async with asyncio.timeout(patience.total_seconds() if patience else None):
-            _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
+            asking, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
             length = int(await answers.readline())
             packed = await answers.readexactly(length)
     except TimeoutError:
         raise BotError("the configuration can't be read now: it takes too long") from None
     except (ValueError, asyncio.IncompleteReadError):
+        asking.close()  # else it waits for the rule files
         status = await child.wait()
         reason = f"the process that read it ended with status {status}"
         raise BotError(f"the configuration can't be read now: {reason}") from None

@@ -230,6 +230,16 @@ async def test_without_a_process_nothing_is_said_of_the_configuration(monkeypatc
     assert not isinstance(error.value, ConfigError)
 
 
+async def test_what_else_the_process_prints_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho hello\ncat > /dev/null\n")
+    other.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(other))
+    async with asyncio.timeout(10):
+        with pytest.raises(BotError, match="can't be read now"):
+            await configured(None)
+
+
 async def test_settings_of_another_version_are_an_error(tmp_path, monkeypatch):
     other = tmp_path / "python"
     gone = b"9\ncbot\nNo\n."  # as pickle writes a class that this version does not have
