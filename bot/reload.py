@@ -88,7 +88,7 @@ class Reload:
                 await self._load()
             except Exception as error:
                 # Also a surprise: nothing in a rule file may end the daemon. It retries soon.
-                reason = str(error) if isinstance(error, BotError) else internal_error(error)
+                reason, _ = _why(error)
                 if reason != self._postponed:
                     log.error("rules.reload_postponed", reason=reason)  # noqa: TRY400 - for people
                 self._postponed, self._seen = reason, None
@@ -104,9 +104,10 @@ class Reload:
             if settings.web.token != self.web_token and settings.web.token is not None:
                 self.web_token = settings.web.token
                 rotated.append("web.token")
-        except BotError as error:
-            log.error("secrets.not_loaded", reason=str(error))  # noqa: TRY400 - for people
+        except Exception as error:
+            # Also a surprise: the daemon goes on with what it has.
             self._broken = _why(error)
+            log.error("secrets.not_loaded", reason=self._broken[0])  # noqa: TRY400 - for people
             return
         self._broken = "", False
         if rotated:
@@ -134,7 +135,7 @@ class Reload:
         """Why the configuration can't be read now, empty if it can."""
         try:
             await self._reread()
-        except BotError as error:
+        except Exception as error:
             return _why(error)
         return "", False
 
@@ -165,8 +166,9 @@ class Reload:
             await self._watcher.reject_rules([failed])
 
 
-def _why(error: BotError) -> tuple[str, bool]:
-    return scrubber.text(str(error)), isinstance(error, AccountRemoved)
+def _why(error: Exception) -> tuple[str, bool]:
+    reason = str(error) if isinstance(error, BotError) else internal_error(error)
+    return scrubber.text(reason), isinstance(error, AccountRemoved)
 
 
 def _used_since_start(used: Settings, now: Settings) -> list[str]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from bot.actions.base import Allowed
@@ -145,13 +146,18 @@ class ProcessReader(RuleReader):
 
 async def start_process() -> Process:
     """A process that reads files; it is ready after half a second. Raises BotError."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; from bot.rule_reader import main; main()"
     try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code,
-            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
-            close_fds=False,  # the configuration may be a pipe, as from `<(sops -d …)`
-        )  # fmt: skip
+        stdin = os.dup(0)  # the configuration may be /dev/stdin
+        try:
+            os.set_inheritable(stdin, True)
+            read = f"from bot.rule_reader import main; main({stdin})"
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {read}",
+                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
+                close_fds=False,  # it may be another pipe, too, as from `<(sops -d …)`
+            )  # fmt: skip
+        finally:
+            os.close(stdin)
     except OSError as error:
         raise BotError(f"no process can start to read files: {error}") from error
 
@@ -165,20 +171,25 @@ async def read_configuration(
     """What `load_accounts` returns, or raises, for this file and our environment.
 
     The process may read rule files afterwards. Raises BotError if this takes longer than
-    `patience`, as with a pipe into which nobody writes.
+    `patience`, as with a pipe whose other end sends nothing.
     """
     try:
         async with asyncio.timeout(patience.total_seconds() if patience else None):
-            _, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
+            asking, answers = await _ask(child, _Configuration(path, tuple(secrets_dirs)))
             length = int(await answers.readline())
             packed = await answers.readexactly(length)
-        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
     except TimeoutError:
         raise BotError("the configuration can't be read now: it takes too long") from None
     except (ValueError, asyncio.IncompleteReadError):
+        asking.close()  # else it waits for the rule files
         status = await child.wait()
         reason = f"the process that read it ended with status {status}"
         raise BotError(f"the configuration can't be read now: {reason}") from None
+    try:
+        accounts, error = pickle.loads(packed)  # noqa: S301 - from a process of our own
+    except Exception as wrong:  # whatever reading the other version's values may raise
+        reason = "the bot on the disk is another version; restart"
+        raise BotError(f"the configuration can't be read now: {reason}") from wrong
     if error is not None:
         raise error
     found: dict[str, Settings] = accounts
@@ -315,21 +326,24 @@ _NO_MEMORY = 70
 """The exit status of a process that has run out of memory."""
 
 
-def main() -> None:
-    """Read requests on stdin, and answer on stdout.
+def main(stdin: int) -> None:
+    """Read requests on stdin, and answer on stdout. `stdin` is a copy of the daemon's own.
 
     The configuration may be asked for first: its answer comes after its length. Then the rules: the
     number of each file comes when it is read, then the answer.
     """
     gc.disable()  # the process ends soon; rules are very many objects, none of them garbage
-    try:
-        _read_stdin()
-    except MemoryError:
-        sys.exit(_NO_MEMORY)
+    with os.fdopen(os.dup(0), "rb") as requests:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+        try:
+            _answer_all(requests)
+        except MemoryError:
+            sys.exit(_NO_MEMORY)
 
 
-def _read_stdin() -> None:
-    request: _Configuration | _Request = pickle.load(sys.stdin.buffer)  # noqa: S301 - the daemon's
+def _answer_all(requests: IO[bytes]) -> None:
+    request: _Configuration | _Request = pickle.load(requests)  # noqa: S301 - the daemon's
     if isinstance(request, _Configuration):
         answer = pickle.dumps(_accounts(request))
         sys.stdout.buffer.write(b"%d\n%s" % (len(answer), answer))
@@ -337,7 +351,7 @@ def _read_stdin() -> None:
         from bot.rules.files import load  # noqa: F401 - ready before the rules are asked for
 
         with suppress(EOFError):
-            _read_rules(pickle.load(sys.stdin.buffer))  # noqa: S301 - the daemon's
+            _read_rules(pickle.load(requests))  # noqa: S301 - the daemon's
     else:
         _read_rules(request)
 

@@ -139,6 +139,7 @@ class Supervisor:
         self._accounts = dict(accounts)
         self._stop = stop
         self._reread = reread
+        self._reading: asyncio.Task[Mapping[str, Settings]] | None = None
         self._beside = beside
         self._run = run
         self._reloads = {name: asyncio.Event() for name in accounts}
@@ -180,8 +181,9 @@ class Supervisor:
                 await self._note_failure(name, error, wait)
                 await _either(self._stop, self._again[name], wait)
                 self.failed.pop(name, None)
-                with suppress(BotError):  # else as it was
-                    self._accounts[name] = await self._read_again(name)
+                with suppress(Exception):  # else as it was
+                    if now := await unless(self._stop, self._read_again(name)):
+                        self._accounts[name] = now
 
     async def _attempt(self, name: str, settings: Settings) -> None:
         """Run it once. Raises whatever ends it."""
@@ -205,10 +207,16 @@ class Supervisor:
 
     async def _read_again(self, name: str) -> Settings:
         """The account's settings as they are now; raises ConfigError."""
-        accounts = await self._reread()
+        accounts = await self._read_all()
         if name not in accounts:
             raise AccountRemoved(f"[accounts.{name}] is gone from the configuration")
         return accounts[name]
+
+    async def _read_all(self) -> Mapping[str, Settings]:
+        """All settings as they are now; who asks meanwhile has the same answer."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self._reread())
+        return await asyncio.shield(self._reading)
 
     def _shared(self, name: str, settings: Settings) -> Shared:
         slack = settings.slack
@@ -300,8 +308,9 @@ class Supervisor:
         while True:
             await asked.wait()
             asked.clear()
-            with suppress(BotError):  # which each account says itself
-                if changed := sorted(set(await self._reread()) ^ set(self._accounts)):
+            self._reading = None  # it may have begun before the change
+            with suppress(Exception):  # which each account says itself
+                if changed := sorted(set(await self._read_all()) ^ set(self._accounts)):
                     log.warning("accounts.need_restart", accounts=changed)
             for event in (*self._reloads.values(), *self._again.values()):
                 event.set()

@@ -196,16 +196,30 @@ async def test_the_configuration_may_be_a_pipe():
     assert accounts[""].mouseflow.email == "bot@example.com"
 
 
-async def test_a_pipe_whose_writer_is_silent_is_an_error_in_the_end(tmp_path):
+async def test_the_configuration_may_come_from_stdin(tmp_path):
+    (tmp_path / "config.toml").write_text(CONFIGURATION)
+    before = os.dup(0)
+    with (tmp_path / "config.toml").open() as given:
+        os.dup2(given.fileno(), 0)
+    try:
+        for _ in range(2):  # also at SIGHUP
+            accounts = await configured(Path("/dev/stdin"))
+            assert accounts[""].mouseflow.email == "bot@example.com"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+async def test_a_configuration_that_takes_too_long_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "config.toml")
-    writer = os.open(tmp_path / "config.toml", os.O_RDWR)
+    writes = os.open(tmp_path / "config.toml", os.O_RDWR)  # but nothing
     child = await start_process()
     try:
         with pytest.raises(BotError, match="takes too long"):
             await read_configuration(child, tmp_path / "config.toml", [], timedelta(seconds=1))
     finally:
-        os.close(writer)
         await end_process(child)
+        os.close(writes)
     assert child.returncode is not None
 
 
@@ -214,6 +228,26 @@ async def test_without_a_process_nothing_is_said_of_the_configuration(monkeypatc
     with pytest.raises(BotError, match=r"can't be read now: .* ended with status 1") as error:
         await configured(None)
     assert not isinstance(error.value, ConfigError)
+
+
+async def test_what_else_the_process_prints_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho hello\ncat > /dev/null\n")
+    other.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(other))
+    async with asyncio.timeout(10):
+        with pytest.raises(BotError, match="can't be read now"):
+            await configured(None)
+
+
+async def test_settings_of_another_version_are_an_error(tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    gone = b"9\ncbot\nNo\n."  # as pickle writes a class that this version does not have
+    other.write_bytes(b"#!/bin/sh\nprintf '" + gone.replace(b"\n", b"\\n") + b"'\n")
+    other.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(other))
+    with pytest.raises(BotError, match="another version; restart"):
+        await configured(None)
 
 
 def test_who_has_files_read_never_imports_what_reads_them(tmp_path):

@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bot.errors import StoreError
 from bot.store import Connection
-from bot.web.facts import Facts, Reader
+from bot.web.facts import Facts, Reader, StoreBusy
 from bot.web.read.world import World, world
 from bot.web.tail import Tail
 
@@ -144,16 +144,18 @@ class Hub:
         """How many streams are open."""
         return sum(len(topic.followers) for topic in self._topics.values())
 
-    async def check(self, key: str, shown: Shown | None) -> None:
-        """Raise HTTPException if there is nothing of this kind to follow, or no place."""
+    async def check(self, shown: Shown | None) -> None:
+        """Raise HTTPException if there is no such rule, or no place.
+
+        Nothing is read of a page: many browsers may open it at the same moment, and the next look
+        reads it for all of them.
+        """
         if self.open >= MOST:
             raise HTTPException(503, "all streams are taken", {"retry-after": "15"})
         if shown is None:
             await self._reader.read(self._tail.read)
-        elif key not in self._topics:
-            (view,) = await self._reader.read(lambda conn: self._views(conn, [shown]))
-            if view is None:
-                raise HTTPException(404)
+        elif shown.rule and all(it.id != shown.rule for it in self._facts.rules().written):
+            raise HTTPException(404)
 
     async def events(self, key: str, shown: Shown | None) -> AsyncIterator[bytes]:
         """The events of a new stream. Streams with the same key show the same."""
@@ -166,7 +168,7 @@ class Hub:
         topic = self._topics.setdefault(key, _Topic(shown))
         follower = Follower(self._tail.entries if shown is None else None)
         topic.followers.append(follower)
-        if self.closing.is_set():
+        if self.closing.is_set() or self.open > MOST:  # several have begun at once
             follower.end()
         elif self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look_again_and_again())
@@ -264,7 +266,8 @@ class Hub:
     async def _read(self, due: Mapping[_Topic, Shown]) -> tuple[float, Mapping[_Topic, Any]]:
         """What the pages show, all from one state of the store, and how long that took.
 
-        A page that can't be read ends its own streams, not those of others.
+        Pages that take too long together are read each by itself. One that can't be read ends its
+        own streams, not those of others; one that takes too long is missing, and due again.
         """
 
         def work(conn: Connection) -> tuple[float, Mapping[_Topic, Any]]:
@@ -274,16 +277,21 @@ class Hub:
 
         try:
             return await self._reader.read(work)
+        except StoreBusy:
+            if len(due) == 1:
+                return 0.0, {}
         except StoreError:
             raise
         except Exception as error:
             if len(due) == 1:
                 log.exception("web.internal_error", path="/api", exc_info=error)
                 return 0.0, dict.fromkeys(due)
-        each = [await self._read({topic: shown}) for topic, shown in due.items()]
-        return sum(cost for cost, _ in each), {
-            t: view for _, some in each for t, view in some.items()
-        }
+        cost, views = 0.0, dict[_Topic, Any]()
+        for topic, shown in due.items():
+            if not self.closing.is_set():
+                more, view = await self._read({topic: shown})
+                cost, views = cost + more, views | view
+        return cost, views
 
     def _views(self, conn: Connection, shown: Sequence[Shown]) -> list[Any]:
         seen = world(conn, self._facts)
@@ -320,7 +328,7 @@ def _event(name: str, data: dict[str, object]) -> bytes:
 
 async def stream(request: Request, hub: Hub, key: str, shown: Shown | None) -> Response:
     """The stream of one page; without `shown` it counts new entries of the audit log."""
-    await hub.check(key, shown)
+    await hub.check(shown)
     headers = {"x-accel-buffering": "no"}
     kind = "text/event-stream"
     if request.method == "HEAD":  # it has no body, so its stream would never end

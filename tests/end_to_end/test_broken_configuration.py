@@ -137,6 +137,21 @@ def test_other_errors_are_told_and_the_first_message_says_so(world):
     assert len(world.told()) == 3
 
 
+def test_a_surprise_while_the_configuration_is_read_ends_nothing(world):
+    configuration = Configuration(world.settings)
+    configuration.error = LookupError
+
+    async def work():
+        async with world.daemon(reread=configuration):
+            await reloaded(world, configuration, "a text of anything")
+            assert broken(world).reason.startswith("internal error: LookupError at ")
+            await reloaded(world, configuration, "")
+            [_, ended] = world.told()
+            assert "its errors are fixed" in ended
+
+    virtually(work)
+
+
 def test_an_account_that_is_gone_from_the_configuration_runs_until_a_restart(world):
     configuration = Configuration(world.settings)
     configuration.error = AccountRemoved

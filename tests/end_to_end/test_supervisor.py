@@ -58,8 +58,15 @@ class Group:
     keys: list = field(default_factory=list)
     shared: dict = field(default_factory=dict)
     stores: dict = field(default_factory=dict)
+    surprise: Exception | None = None
+    reads: int = 0
+    reading: float = 0.1
 
     async def read_again(self):
+        self.reads += 1
+        await asyncio.sleep(self.reading)
+        if self.surprise is not None:
+            raise self.surprise
         return self.accounts
 
     async def run_account(self, settings, *, stop, reload, reread, shared):
@@ -144,6 +151,57 @@ def test_a_reload_starts_it_at_once_with_its_settings_of_then():
         virtually(work)
     [need] = [each for each in logs if each["event"] == "accounts.need_restart"]
     assert need["accounts"] == ["third"]
+
+
+def test_accounts_that_read_the_configuration_at_the_same_moment_share_the_answer():
+    async def work():
+        names = ("shop", "outlet", "third")
+        wrong = {name: ConfigError("a wrong key") for name in names[:2]}
+        group = Group(accounts_of(*names), wrong)
+        running = group.start()
+        await asyncio.sleep(10)
+        assert group.reads == 0
+        group.reload.set()
+        await asyncio.sleep(1)
+        assert {name: len(begun) for name, begun in group.begun.items()} == {
+            "shop": 2, "outlet": 2, "third": 1,
+        }  # fmt: skip
+        assert group.reads == 2  # which accounts there are, and the settings of both
+        group.stop.set()
+        await running
+
+    virtually(work)
+
+
+def test_a_stop_does_not_wait_for_a_slow_configuration():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": ConfigError("a wrong key")})
+        group.reading = 60
+        running = group.start()
+        await asyncio.sleep(20)
+        assert group.reads == 1
+        group.stop.set()
+        async with asyncio.timeout(1):
+            await running
+
+    virtually(work)
+
+
+def test_a_surprise_while_the_configuration_is_read_ends_no_account():
+    async def work():
+        group = Group(accounts_of("shop", "outlet"), {"shop": ConfigError("a wrong key")})
+        group.surprise = LookupError("a bug")
+        running = group.start()
+        await asyncio.sleep(1)
+        for before in (1, 2):
+            group.reload.set()
+            await asyncio.sleep(1)
+            assert len(group.begun["shop"]) == before + 1
+        assert len(group.begun["outlet"]) == 1
+        group.stop.set()
+        await running
+
+    virtually(work)
 
 
 def test_it_ends_with_an_error_only_if_none_can_run():

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from itertools import count
+from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import httpx
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
+from bot.errors import StoreError
 from bot.store.audit import Note, record
 from bot.store.rules import pause_rule
 from bot.web import stream
+from bot.web.facts import StoreBusy
 from bot.web.safety import FREE_TRIES
 from bot.web.server import bound, serving, url_of
 from bot.web.shared import PAUSE
@@ -325,6 +328,40 @@ async def test_streams_are_bounded_and_end_at_once_when_the_bot_stops(world):
 
     await served(world, work)
     assert world.hub.open == 0
+
+
+async def test_pages_that_take_too_long_together_are_read_one_by_one(world, looked, monkeypatch):
+    async with world.ask(), asyncio.timeout(20):
+        reading = world.reader.read
+
+        async def read(work):
+            before = len(looked.read)
+            found = await reading(work)
+            if len(looked.read) > before + 1 or looked.read[before:] == ["slow"]:
+                raise StoreBusy("the store did not answer")
+            return found
+
+        monkeypatch.setattr(world.reader, "read", read)
+        slow = world.hub.events("slow", looked.page("slow"))
+        assert (await anext(slow)).startswith(b"retry: ")
+        await opened(world.hub, looked.page("one"), looked.page("other"))
+        assert world.hub.open == 3
+
+
+async def test_more_streams_than_places_that_begin_at_once_end_again(world, looked):
+    async with world.ask():
+        streams = await opened(world.hub, *[looked.page("overview")] * stream.MOST)
+        more = [world.hub.events("more", looked.page("more")) for _ in range(3)]
+        for each in more:
+            assert [event async for event in each] == [b"retry: 3000\n\n"]
+        assert world.hub.open == len(streams)
+
+
+async def test_pages_open_their_streams_also_while_the_store_is_busy(world, monkeypatch):
+    async with world.ask() as asking:
+        monkeypatch.setattr(world.reader, "read", AsyncMock(side_effect=StoreError("busy")))
+        for topic in ("overview", "queue", "rules", "rule:checkout-friction"):
+            assert (await asking.head(f"/api/v1/stream?topic={topic}")).status_code == 200
 
 
 @pytest.mark.parametrize("topic", ["", "nothing", "rule", "rule:", "overview:x", "rule:unknown"])
