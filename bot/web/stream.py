@@ -290,7 +290,7 @@ class Hub:
         for topic, shown in due.items():
             if not self.closing.is_set():
                 more, view = await self._read({topic: shown})
-                cost, views = cost + more, views | view
+                cost, views = cost + more, {**views, **view}
         return cost, views
 
     def _views(self, conn: Connection, shown: Sequence[Shown]) -> list[Any]:
