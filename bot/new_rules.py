@@ -74,11 +74,19 @@ async def accept(
 
 
 async def rebuild(
-    changed: Collection[str], rules: RuleSet, context: PollContext, now: datetime
-) -> None:
-    """Have what waits follow the rules as they are now, and try what failed once more."""
+    changed: Collection[str],
+    rules: RuleSet,
+    context: PollContext,
+    now: datetime,
+    *,
+    probe: bool = True,
+) -> frozenset[str]:
+    """Have what waits follow the rules as they are now; with `probe` what failed is tried again.
+
+    Returns the rules of which a step is on its way: it may wait again, and is to follow then.
+    """
     if not changed:
-        return
+        return frozenset()
     routing, run = context.routing, context.store.run
     edited = [rule for rule in rules.rules if rule.id in changed]
     postings = {rule.id: posting(rule, routing.zone) for rule in edited}
@@ -89,12 +97,13 @@ async def rebuild(
         some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
         after = await run(some)
 
-    def rest(conn: Connection) -> None:
+    def rest(conn: Connection) -> frozenset[str]:
         use_limits(conn, postings, limits, now)
-        probe_lanes(conn)
-        steps_rebuilt(conn, changed)
+        if probe:
+            probe_lanes(conn)
+        return steps_rebuilt(conn, changed)
 
-    await run(rest)
+    return await run(rest)
 
 
 async def follow_edits(
@@ -103,15 +112,15 @@ async def follow_edits(
     rules: RuleSet,
     context: PollContext,
     now: datetime,
-) -> None:
-    """Have the matches of a poll that ran while these rules were edited follow the edit."""
+) -> frozenset[str]:
+    """Have the matches of a poll that ran while these rules were edited follow it, as `rebuild`."""
 
     def work(conn: Connection) -> None:
         _rename(conn, rules.rules, now)
         take_back_unwanted(conn, accepted.actions, edited, now)
 
     await context.store.run(work)
-    await rebuild(edited, rules, context, now)
+    return await rebuild(edited, rules, context, now)
 
 
 async def rename_late(rules: Sequence[Rule], context: PollContext, now: datetime) -> None:

@@ -134,8 +134,9 @@ class Notices:
             ended = {it.reason: (it, mark) for mark, it in over.items() if it.reason not in left}
             for it, mark in ended.values():
                 if mark == sharing.mark and reason:
-                    other = "it has other errors" if not removed else reason
-                    said = turned(it.title.partition(".")[0], other, it.since, now)
+                    errors = "it has errors" if it.removed else "it has other errors"
+                    other = reason if removed else errors
+                    said = turned(it.title.partition(". ")[0], other, it.since, now)
                     zone = self._context.zone.key
                     amend(conn, said.title, said.lines, now, zone, _about(it))
                 else:

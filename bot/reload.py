@@ -80,6 +80,7 @@ class Reload:
                 await self._use_secrets()
                 self._lookup.check_unreadable()
             try:
+                await self._watcher.follow_up()
                 now = await self._reader.signature()
                 if now == self._seen:
                     continue

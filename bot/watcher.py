@@ -126,6 +126,7 @@ class Watcher:
         self._rejected: Sequence[str] = ()
         # The number of the latest load, at which one each rule was edited, and what it has changed.
         self._load, self._edited = 0, dict[str, int]()
+        self._on_their_way: frozenset[str] = frozenset()
         self._accepted: Accepted | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
         # The errors of its own and how many bots there were, when people last heard of both.
@@ -280,7 +281,7 @@ class Watcher:
         # Only now: until then polls could match by the rules of before. Whether a rule has changed
         # does not depend on its webhooks' URLs, which may be secrets.
         calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
-        await rebuild({*accepted.changed, *calling}, rules, self.context, now)
+        self._on_their_way = await rebuild({*accepted.changed, *calling}, rules, self.context, now)
         if accepted.posts or accepted.changed:
             self._wake()
         if files:
@@ -313,7 +314,17 @@ class Watcher:
             await rename_late(self.rules.rules, self.context, self._clock())
             return
         edited = {rule for rule, at in self._edited.items() if at > load}
-        await follow_edits(edited, self._accepted, self.rules, self.context, self._clock())
+        self._on_their_way |= await follow_edits(
+            edited, self._accepted, self.rules, self.context, self._clock()
+        )
+
+    async def follow_up(self) -> None:
+        """Have steps follow the last edit that were on their way then, and wait again."""
+        if self._on_their_way:
+            self._on_their_way = await rebuild(
+                self._on_their_way, self.rules, self.context, self._clock(), probe=False
+            )
+            self._wake()
 
     async def _watch_sites(self) -> None:
         """Watch the present websites with the present rules; forget troubles of other polls.

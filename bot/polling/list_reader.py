@@ -309,7 +309,8 @@ class Watermark(Struct, frozen=True, kw_only=True):
     `compared` is when the whole window was read last. `waiting` has the rules that a filter
     suspended, each with the time from which they must catch up; `late` has for each of them what
     ended before that and was not decided either, with its last activity: what still waited for a
-    detail, and rows that came late.
+    detail, and rows that came late. `marks_by` are the rules for which late marks were noted last;
+    None if that is not known.
     """
 
     since: datetime
@@ -320,6 +321,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     compared: datetime | None = None
     waiting: dict[str, datetime] = {}
     late: dict[str, dict[str, datetime]] = {}
+    marks_by: tuple[str, ...] | None = None
 
     def is_ahead(self, now: datetime) -> bool:
         """Whether it was written by a clock that was ahead of the present one."""
@@ -358,6 +360,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
         waiting: Mapping[str, datetime],
         late: Mapping[str, dict[str, datetime]],
         newest: datetime | None = None,
+        marks_by: tuple[str, ...] | None = None,
     ) -> "Watermark":
         """Where the first ordinary poll begins after a backfill: all of the window is known."""
         return cls(
@@ -367,6 +370,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
             accepted=0,
             waiting=dict(waiting),
             late=dict(late),
+            marks_by=marks_by,
         )
 
 

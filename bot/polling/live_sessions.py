@@ -95,7 +95,7 @@ class LiveSessions:
     was read last, and `detail_failure` why none can be read since some began to wait. `reported`
     has the unreadable rows that the audit log names already. `gone` has recordings whose detail
     is gone, while the list still has them. `marks_read` is when each question about late marks
-    was asked last, `marks_by` the rules for which; None if this process has asked nothing yet.
+    was asked last, `marks_by` the rules for which; None if that is not known.
     """
 
     sessions: Mapping[str, LiveSession] = field(default_factory=dict)

@@ -66,6 +66,7 @@ from bot.polling.session import (
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.rules.evaluate import rule_answer
+from bot.rules.model import Rule
 from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
@@ -207,6 +208,8 @@ async def poll(
     since = before.since if before else line
     if before and before.was_behind(began and line):
         before, since = msgspec.structs.replace(before, polled=line), max(since, line)
+    if live.marks_by is None and before and before.marks_by is not None:
+        live = replace(live, marks_by=rules.marked_for(before.marks_by))
     window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
     scope = Scope(
@@ -261,8 +264,9 @@ async def poll(
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
-        seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones, site, now
-    )
+        seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones,
+        live.marks_by, site, now,
+    )  # fmt: skip
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
     polled = Polled(
@@ -539,6 +543,7 @@ def _outcome(
     before: Watermark | None,
     waiting_rules: Mapping[str, datetime],
     late: Mapping[str, dict[str, datetime]],
+    marks_by: Iterable[Rule] | None,
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -562,6 +567,7 @@ def _outcome(
         else before.compared or now,
         waiting=dict(waiting_rules),
         late=dict(late),
+        marks_by=None if marks_by is None else tuple(rule.id for rule in marks_by),
     )
     return PollOutcome(
         source=SOURCE,

@@ -238,6 +238,10 @@ class SiteRules:
         """Only the rules that read what people can mark on a finished session."""
         return self.marked_among(self.marked)
 
+    def marked_for(self, names: Collection[str]) -> tuple[Rule, ...]:
+        """Those of them that have, or had, one of these names."""
+        return tuple(it for it in self.marked if not {it.id, *it.was}.isdisjoint(names))
+
     def marked_among(self, known: Collection[Rule]) -> "SiteRules":
         """Those of them that are among these, whatever they do now."""
         before = {(it.id, it.condition) for it in known}

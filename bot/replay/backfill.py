@@ -13,7 +13,7 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.polling.evaluate import Knowledge
+from bot.polling.evaluate import FEW, Knowledge
 from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
@@ -67,8 +67,8 @@ class Backfilled:
 class _Day:
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
-    `open` has recordings whose details could not be read, `ids` those of the last page, `latest`
-    is the last activity, `odd` counts recordings that can't be read in part or at all.
+    `open` has recordings whose details could not be read, `ids` those of the largest page,
+    `latest` is the last activity, `odd` counts recordings that can't be read in part or at all.
     """
 
     knowledge: Knowledge
@@ -95,7 +95,8 @@ async def backfill(
 
     `in_force` returns the current rules: when they change meanwhile, the day under way is
     evaluated again, and if none watches recordings any more, the result is None. `attempts`
-    counts how often a day was read without some details; after a few it is done without them.
+    counts how often a day was read without some details; after a few it is done without them,
+    also if it is read again for a later day.
     `began` is since when this process watches, if no earlier one did.
     Raises the errors of the calls and of the store; the days done so far stay done.
     """
@@ -126,6 +127,7 @@ async def backfill(
     rules = in_force()
     at = await prepare(history, site, rules, rules)
     waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
+    after = partial(Watermark.after, late=late, marks_by=mark.marks_by if mark else None)
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):
@@ -144,11 +146,12 @@ async def backfill(
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
-        await _remember(site, context, Watermark.after(since, until, waiting, late), now)
+        await _remember(site, context, after(since, until, waiting), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
     await context.store.run(partial(close_older, website=site.id, than=than))
-    await _remember(site, context, Watermark.after(since, now, waiting, late, now - by_polls), now)
+    await _remember(site, context, after(since, now, waiting, newest=now - by_polls), now)
+    attempts.clear()
     return Backfilled(
         back_to,
         sum(day.read for day in days),
@@ -213,7 +216,9 @@ async def catch_up(
         try:
             async for batch in evaluate_slice(history, at, each):
                 at = replace(at, knowledge=batch.knowledge)
-                day = replace(day, open=day.open.union(batch.open), ids=batch.ids or day.ids)
+                day = replace(
+                    day, open=day.open.union(batch.open), ids=max(batch.ids, day.ids, key=len)
+                )
                 held += (
                     one
                     for one in matches_in(batch.evaluations, now)
@@ -235,6 +240,7 @@ async def catch_up(
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
         late = {rule: it for rule, it in mark.late.items() if rule in rest}
         await _remember(site, context, msgspec.structs.replace(mark, waiting=rest, late=late), now)
+    attempts.clear()
     return caught_up
 
 
@@ -269,7 +275,7 @@ async def _day(
             read=day.read + batch.read,
             missed=day.missed + batch.missed,
             open=day.open.union(batch.open),
-            ids=batch.ids or day.ids,
+            ids=max(batch.ids, day.ids, key=len),
             odd=day.odd + len(batch.odd),
             latest=max([*stamps, day.latest] if day.latest else stamps, default=None),
         )
@@ -287,15 +293,15 @@ async def _wait_for_details(
     While no detail can be read, always. Else they may be broken alone: a few times.
     """
     if not day.open:
-        attempts.pop(each.name, None)
         return
-    other = next((key for key in day.ids if key not in day.open), None)
-    away = other is not None and not await detail_is_read(context.mouseflow, each.site.id, other)
+    others, read = [key for key in day.ids if key not in day.open][:FEW], False
+    for key in others:  # one or two may be broken, too
+        read = read or await detail_is_read(context.mouseflow, each.site.id, key)
+    away = bool(others) and not read
     tried = attempts.get(each.name, 0)
     if away or tried < MOST_ATTEMPTS:
         attempts[each.name] = tried if away else tried + 1
         raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
-    del attempts[each.name]
 
 
 def _in_order(rule: Rule) -> bool:

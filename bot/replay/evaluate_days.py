@@ -1,6 +1,6 @@
 """Evaluates a website's past days by the current rules, page by page of the list."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -109,8 +109,9 @@ class Batch:
 
     `before` has (rule, recording) of matches that the store knew already. `missed` counts
     recordings that could not be read, `open` has those without the detail that they needed.
-    `knowledge` is what is known of the API now. `seen` has the recordings that are decided now,
-    if polls are to know of them, `odd` is about those that can't be read in part or at all.
+    `knowledge` is what is known of the API now. `seen` has the recordings that are decided now, and
+    those of `open`, if polls are to know of them, `odd` is about those that can't be read in part
+    or at all.
     """
 
     knowledge: Knowledge
@@ -187,6 +188,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         offset=at.offset,
     ):
         rows = [row for row in part.recordings if history.span.holds(row)]
+        ids = tuple(row.id for row in rows)
         here = replace(scope, places=_places(history, at, part.recordings, passed))
         ended = partial(settled, now=history.now, settle=history.settle)
         seen: tuple[SeenRecording, ...] = ()
@@ -200,16 +202,18 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
             knowledge,
             read=len(rows),
             missed=lacking(part.missed, at.counts.get(slice_.day), passed) + len(part.unreadable),
-            ids=tuple(row.id for row in rows),
+            ids=ids,
             odd=tuple(odd_notes(at.site.id, rows, part.unreadable)),
         )
         del part, rows  # most of them can't match, and page views need room
         rest = iter(possible)
+        undetailed: set[str] = set()
         while some := list(islice(rest, AT_ONCE)):
             batch = await _batch(history, here, some, knowledge)
             knowledge = batch.knowledge
+            undetailed.update(batch.open)
             yield batch
-        yield Batch(knowledge, seen=seen)
+        yield Batch(knowledge, seen=tuple(_without_verdict(seen, undetailed)))
     if facts.missed:
         yield Batch(knowledge, missed=facts.missed)
 
@@ -230,6 +234,14 @@ async def _undecided(
     ended = {row.id: settled(row, now, history.settle) for row in fresh}
     seen = tuple(seen_recording(row, ended.get(row.id, True)) for row in (*fresh, *older))
     return fresh, seen
+
+
+def _without_verdict(
+    seen: Iterable[SeenRecording], open_: Collection[str]
+) -> Iterator[SeenRecording]:
+    """The same, of which these are not decided: they are evaluated again."""
+    for each in seen:
+        yield replace(each, settled=False, closed=False) if each.id in open_ else each
 
 
 def _places(

@@ -22,7 +22,7 @@ from bot.store.faults import is_trouble
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
-from bot.store.statements import execute, upsert
+from bot.store.statements import execute, send_waiting, upsert
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""
@@ -132,6 +132,7 @@ def set_aside(conn: Connection, about: Note, at: datetime) -> Iterator[None]:
     try:
         with conn.begin_nested():
             yield
+            send_waiting(conn)  # or it would fail with the end of the block, too late to undo it
     except Exception as error:
         if is_trouble(error):
             raise

@@ -141,13 +141,18 @@ class _Connection(psycopg.Connection[Any]):
                 psycopg.Cursor(self).execute(sql, values)
             yield
 
+    def send_waiting(self) -> None:
+        """Send what waits."""
+        with self.with_waiting():
+            pass
+
     def commit(self) -> None:
         """Commit, with what waits."""
         self.gathers = False
         try:
             with self.with_waiting():
                 super().commit()
-        except psycopg.Error:
+        except BaseException:
             with suppress(psycopg.Error):  # what waited has failed, so COMMIT was skipped
                 super().rollback()
             raise
@@ -171,8 +176,7 @@ class _Cursor(psycopg.Cursor[Any]):
         return self
 
     def executemany(self, *arguments: Any, **more: Any) -> None:
-        with self.connection.with_waiting():
-            pass
+        self.connection.send_waiting()
         super().executemany(*arguments, **more)
         self._count()
 

@@ -63,6 +63,13 @@ def execute_later(conn: Connection, sql: str, values: Mapping[str, Value]) -> No
     later(_SPELLED[conn.dialect.name](sql), values)
 
 
+def send_waiting(conn: Connection) -> None:
+    """Send what `execute_later` left for the next statement; raises what is wrong with it."""
+    driver: Any = conn.connection.driver_connection
+    if send := getattr(driver, "send_waiting", None):
+        send()
+
+
 def execute_many(conn: Connection, sql: str, rows: Iterable[Mapping[str, Value]]) -> None:
     """Run one statement that changes at most one row and returns nothing, for each of the rows."""
     rows = [*rows]

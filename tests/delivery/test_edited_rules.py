@@ -68,8 +68,10 @@ class Editing:
         text = f"version: 1\nrules: {{{name}: {rule}}}"
         self.rules = read([("r.yaml", text.encode())], allowed=Allowed(delete=True))
         context = PollContext(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
-        watcher = Watcher(context, self.rules, ops=None, wake=lambda: None, clock=lambda: self.now)
-        await watcher.use_rules(self.rules)
+        self.watcher = Watcher(
+            context, self.rules, ops=None, wake=lambda: None, clock=lambda: self.now
+        )
+        await self.watcher.use_rules(self.rules)
 
     def matched(self, *keys):
         for key in keys:
@@ -103,6 +105,24 @@ async def test_what_waits_for_a_wrong_channel_goes_to_the_right_one(world):
     assert [(post.channel, post.text) for post in world.slack.messages] == [("#right", "new")] * 2
     notes = world.do(history, kind="step.rebuilt")
     assert {note.text for note in notes} == {"rebuilt from the rule as it is now, for slack:#right"}
+
+
+async def test_what_is_on_its_way_when_its_rule_is_edited_follows_once_it_waits_again(world):
+    await world.use('{slack: {channel: "#wrong"}}')
+    world.matched("r1")
+    post = world.slack.post
+
+    async def edited_meanwhile(it):
+        world.slack.post = post
+        await world.use('{slack: {channel: "#right"}}')
+        return await post(it)
+
+    world.slack.post = edited_meanwhile
+    await world.delivery.drain()
+    assert world.slack.messages == []
+    await world.watcher.follow_up()
+    await world.delivery.drain()
+    assert [it.channel for it in world.slack.messages] == ["#right"]
 
 
 async def test_a_dead_letter_is_retried_as_its_rule_has_it_now(world):

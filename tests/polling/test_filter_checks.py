@@ -492,6 +492,28 @@ async def test_one_broken_detail_holds_up_nobody_else_who_catches_up(account):
     assert not any(broken in path for path in shop.calls[before:])
 
 
+async def test_broken_details_of_several_days_hold_up_those_who_catch_up_once_each(account):
+    shop = account(BOTH)
+    await shop.poll()
+    day = 86_400
+    broken = [
+        shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=5 + n * day) for n in range(3)
+    ]
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, RAGE), start=60 + 2 * day)
+    for each in broken:
+        shop.sim.fail("status", status=500, times=1000, path=each)
+    shop.sender = Failing(shop.sender, "frictionmin", GiveUp("no"))
+    for _ in range(50):
+        shop.wait(hours=1)
+        await shop.poll()
+    shop.sender.error = None
+    await polls(shop, 12)
+    assert shop.matched("cross") == of("cross", [who])
+    before = len(shop.calls)
+    await polls(shop, 3)
+    assert not any(path.endswith(tuple(broken)) for path in shop.calls[before:])
+
+
 async def test_what_waited_for_a_detail_when_the_filter_failed_is_caught_up_too(account):
     shop = account(BOTH)
     await shop.poll()

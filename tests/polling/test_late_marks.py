@@ -110,8 +110,9 @@ late:
 """
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["reloaded", "restarted"])
 @pytest.mark.parametrize("before", ["", RULES], ids=["the first rule", "another rule"])
-async def test_what_was_marked_before_a_rule_came_is_no_news_for_it(tmp_path, before):
+async def test_what_was_marked_before_a_rule_came_is_no_news_for_it(tmp_path, before, restarts):
     shop = Account(tmp_path, before or PLAIN)
     shop.marks = timedelta(hours=24)
     await shop.poll()
@@ -121,6 +122,8 @@ async def test_what_was_marked_before_a_rule_came_is_no_news_for_it(tmp_path, be
     await polled(shop, 60)
     await shop.sender.send(star(shop.site.id, early))
     shop.rules = (*shop.rules, *rules(NEW).rules)
+    if restarts:
+        shop.restart()
     await polled(shop, 3)
     await shop.sender.send(star(shop.site.id, late))
     await polled(shop, 70)

@@ -1,9 +1,14 @@
 """What people must be told is in the outbox as soon as it is so."""
 
+from zoneinfo import ZoneInfo
+
 import msgspec
 import pytest
 from poll_world import Account
 
+from bot.notices import Notices
+from bot.polling.record_matches import Routing
+from bot.polling.recordings import PollContext
 from bot.store.audit import history
 from bot.store.rules import rule_states
 
@@ -66,3 +71,16 @@ async def test_without_anybody_to_tell_the_pause_is_in_the_audit_log_alone(accou
     assert notices(shop) == []
     assert shop.store.do(lambda conn: history(conn, kind="rule.paused"))
     assert shop.store.do(lambda conn: history(conn, kind="notice"))
+
+
+async def test_errors_after_an_account_was_gone_end_its_message_with_all_of_its_name(account):
+    shop = account(ops="#ops")
+    context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
+                Routing("#mouseflow", shop.zone))  # fmt: skip
+    tell = Notices(context, ops="#ops", wake=lambda: None, clock=lambda: shop.now)
+    gone = "[accounts.shop] is gone from the configuration"
+    await tell.check_configuration(gone, removed=True)
+    shop.wait(minutes=5)
+    await tell.check_configuration("bot.toml: line 3: no such key")
+    said = [entry.text for entry in shop.store.do(history)]
+    assert f"ended after 5 min; 🔵 Turned into another trouble after 5 min: {gone}" in said

@@ -10,7 +10,7 @@ from test_poll_recordings import ALL_OF_THEM
 from bot.errors import TryLater
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, recent
-from bot.replay.backfill import backfill
+from bot.replay.backfill import MOST_ATTEMPTS, backfill
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
 
@@ -24,10 +24,11 @@ def shop(tmp_path):
     made.close()
 
 
-async def caught_up(shop, in_force=None):
+async def caught_up(shop, in_force=None, attempts=None):
     context = PollContext(shop.sender, shop.store, ZoneInfo(shop.zone), shop.settle, shop.start,
                 Routing("#mouseflow", shop.zone))  # fmt: skip
-    return await backfill(shop.site, in_force or (lambda: shop.rules), context, {}, shop.now)
+    attempts = {} if attempts is None else attempts
+    return await backfill(shop.site, in_force or (lambda: shop.rules), context, attempts, shop.now)
 
 
 def visitors(shop, days, per_day):
@@ -138,3 +139,70 @@ async def test_where_no_rule_is_left_catching_up_ends_at_once(shop):
     before = len(shop.calls)
     assert await caught_up(shop, lambda: shop.rules if len(shop.calls) - before < 6 else ()) is None
     assert len(shop.calls) - before < 20
+
+
+TWO_PAGES = """
+pages:
+  watch: recordings
+  when: {saw_page: /thanks*, pages: {min: 2}}
+  do: {tag: pages}
+"""
+PAGES = "pages:\n  watch: recordings\n  when: {saw_page: /thanks*}\n  do: {tag: pages}\n"
+
+
+async def test_a_day_read_again_for_a_detail_evaluates_the_recording_that_lacked_it(tmp_path):
+    shop = Account(tmp_path, PAGES, start=timedelta(), expand=False)
+    await shop.poll()
+    planted = [
+        shop.sim.add("myshop.com", session([("/", 5), ("/thanks", 5)]), start=60 + n * 600)
+        for n in range(6)
+    ]
+    shop.wait(days=1)
+    shop.sim.fail("status", status=500, times=1, path=planted[2])
+    with pytest.raises(TryLater, match="details of 1"):
+        await caught_up(shop)
+    await caught_up(shop)
+    assert shop.matched() == {("pages", each) for each in planted}
+    shop.close()
+
+
+async def test_two_broken_details_of_a_day_do_not_look_like_an_outage(tmp_path):
+    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False)
+    await shop.poll()
+    pages = [("/", 5), ("/thanks", 5)]
+    planted = [shop.sim.add("myshop.com", session(pages), start=60 + n * 600) for n in range(4)]
+    of_no_rule = [
+        shop.sim.add("myshop.com", session(pages[1:]), start=60 + n * 600) for n in (4, 5, -1)
+    ]
+    shop.wait(days=1)
+    for each in (planted[2], *of_no_rule[1:]):
+        shop.sim.fail("status", status=500, times=100, path=each)
+    attempts = {}
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(TryLater, match="details of 1"):
+            await caught_up(shop, attempts=attempts)
+    assert await caught_up(shop, attempts=attempts)
+    assert shop.matched() == {("pages", each) for each in planted if each != planted[2]}
+    shop.close()
+
+
+@pytest.mark.parametrize("many", [2, 20], ids=["one page", "a page of its own"])
+async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path, many):
+    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False, quirks=Quirks(row_cap=20))
+    await shop.poll()
+    pages = [("/", 5), ("/thanks", 5)]
+    who = shop.sim.add("myshop.com", session(pages), start=60)
+    others = [
+        shop.sim.add("myshop.com", session(pages[1:]), start=600 + 60 * n) for n in range(many)
+    ]
+    shop.wait(days=3)
+    for each in (who, *others):
+        shop.sim.fail("status", status=500, times=1000, path=each)
+    attempts = {}
+    for _ in range(MOST_ATTEMPTS + 2):
+        with pytest.raises(TryLater, match="details of 1"):
+            await caught_up(shop, attempts=attempts)
+    shop.sim.faults.clear()
+    await caught_up(shop, attempts=attempts)
+    assert shop.matched() == {("pages", who)}
+    shop.close()

@@ -29,11 +29,11 @@ from bot.errors import ConfigError, StoreError, StoreLost
 from bot.store import backup, in_memory_copy, open_store, place_of, restore
 from bot.store.audit import Note, history, record
 from bot.store.formats import run_revisions
-from bot.store.matches import commit_poll, matches_of
+from bot.store.matches import commit_poll, matches_of, set_aside
 from bot.store.move import move
 from bot.store.outbox import claim, complete
 from bot.store.schema import lineage, steps
-from bot.store.statements import _for_psycopg, execute_later
+from bot.store.statements import _for_psycopg, execute, execute_later
 
 
 def note(conn, text: str = "something") -> None:
@@ -272,6 +272,29 @@ def test_what_waits_for_the_next_statement_fails_with_it_or_with_the_commit(post
         assert store.do(texts) == ["something"]
     with open_store(postgres_url) as again:
         assert again.restored is None
+
+
+def test_text_that_cannot_be_sent_with_the_commit_leaves_no_transaction_open(postgres_url):
+    with open_store(postgres_url) as store:
+        with pytest.raises(UnicodeEncodeError):
+            store.do(lambda conn: (execute(conn, LANE, {"lane": "a"}), note(conn, "\ud800")))
+        store.do(note)
+        assert store.do(texts) == ["something"]
+        assert store.do(lambda conn: execute(conn, "SELECT lane FROM lanes", {}).fetchall()) == []
+
+
+def test_what_waits_in_a_block_that_is_set_aside_takes_nothing_along(postgres_url):
+    def work(conn) -> None:
+        about = Note(kind="match", rule="odd")
+        with set_aside(conn, about, NOW):
+            for _ in range(2):
+                execute_later(conn, LANE, {"lane": "slack:#a"})
+        with set_aside(conn, about, NOW):
+            note(conn)
+
+    with open_store(postgres_url) as store:
+        store.do(work)
+        assert len(store.do(texts)) == 2
 
 
 def test_what_waits_is_seen_by_the_next_statement_and_committed_without_one(postgres_url):

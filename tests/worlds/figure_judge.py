@@ -385,6 +385,7 @@ class Walk:
                 elif not may:
                     self.wrong.append(("false", f"it fires, {shown}"))
                 self.fires, self.edited = True, False
+                self.no, over = 0, not held and self.absent >= 2  # what was so before ends nothing
             else:
                 if not self.fires:
                     self.wrong.append(("false", f"an end of nothing, {shown}"))
