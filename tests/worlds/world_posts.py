@@ -75,7 +75,9 @@ def _posts(
         if own:
             yield "all matches come in the digest", _line(next(iter(own.values()))[0])
         due = _digests(told, rule, post["digest"])
-        least = sum(it.at < due - 2 * MINUTE for it in made) if due else 0
+        # A post comes after what the rule writes, and variables can't be set without details.
+        waits = "variables" in rule["do"] and "detail" in told.broken
+        least = sum(it.at < due - 2 * MINUTE for it in made) if due and not waits else 0
         last = many[-1][0].at if many else told.end
         most = sum(it.at < last + MINUTE for it in made)
         if not least <= total <= most:
