@@ -10,7 +10,7 @@ missing part turns out to be.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -143,7 +143,8 @@ class Scope:
     recordings that are listed again though their detail was gone. `places` tells where
     recordings are in the list of `window`, counted from 1, if their page views may be asked
     for with the list; `offset` whether any part of the list may be asked for. `total` is how
-    many recordings the window has, 0 if that is unknown.
+    many recordings the window has, 0 if that is unknown. If all details fail, some of `others`
+    tell whether details are away, or these recordings are broken.
     """
 
     mouseflow: CountingClient
@@ -158,6 +159,7 @@ class Scope:
     places: Mapping[str, int] = field(default_factory=dict)
     offset: bool = False
     total: int = 0
+    others: Sequence[str] = ()
 
     def subject(self, candidate: Candidate) -> RecordingSubject:
         """The candidate as rules see it before anything is asked."""
@@ -543,7 +545,7 @@ class _Evaluator:
                 if isinstance(it, BotError) and not (isinstance(it, Gone) and key in self._unlisted)
             }
             rest = _without({each.key: wanted[each.key] for each in needed}, found)
-            if len(failed) == self._fetched >= FEW:
+            if len(failed) == self._fetched >= FEW and not await self._others_are_read(failed):
                 self._outage = next(iter(failed.values()))
                 return found, frozenset({*failed, *rest})
             had = {key: it for key, it in details.items() if isinstance(it, Recording)}
@@ -725,6 +727,12 @@ class _Evaluator:
             return error  # it concerns this recording alone
         self._read = True
         return detail
+
+    async def _others_are_read(self, failed: Collection[str]) -> bool:
+        """Whether a detail can be read, as those of a few other recordings tell."""
+        for key in islice((key for key in self._scope.others if key not in failed), FEW):
+            self._read = self._read or isinstance(await self._detail(key), Recording)
+        return self._read
 
     def _merged(self, subject: RecordingSubject, detail: Recording) -> RecordingSubject:
         whole = without_tags(merge(subject.recording, detail), self._rules.ignored_tags)

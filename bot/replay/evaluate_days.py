@@ -189,7 +189,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
     ):
         rows = [row for row in part.recordings if history.span.holds(row)]
         ids = tuple(row.id for row in rows)
-        here = replace(scope, places=_places(history, at, part.recordings, passed))
+        here = replace(scope, places=_places(history, at, part.recordings, passed), others=ids)
         ended = partial(settled, now=history.now, settle=history.settle)
         seen: tuple[SeenRecording, ...] = ()
         if history.skip_decided:

@@ -186,6 +186,27 @@ async def test_two_broken_details_of_a_day_do_not_look_like_an_outage(tmp_path):
     shop.close()
 
 
+@pytest.mark.parametrize("broken", [slice(0, 4), slice(2, 6), slice(0, 6)])
+async def test_many_broken_details_of_a_day_hold_up_nobody_else(tmp_path, broken):
+    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False)
+    await shop.poll()
+    pages = [("/", 5), ("/thanks", 5)]
+    planted = [shop.sim.add("myshop.com", session(pages), start=60 + n * 600) for n in range(6)]
+    shop.sim.add("myshop.com", session(pages[1:]), start=5000)
+    shop.wait(days=1)
+    for each in planted[broken]:
+        shop.sim.fail("status", status=500, times=100, path=each)
+    attempts = {}
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(TryLater, match="could not be read"):
+            await caught_up(shop, attempts=attempts)
+    assert await caught_up(shop, attempts=attempts)
+    assert shop.matched() == {("pages", each) for each in planted} - {
+        ("pages", each) for each in planted[broken]
+    }
+    shop.close()
+
+
 @pytest.mark.parametrize("many", [2, 20], ids=["one page", "a page of its own"])
 async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path, many):
     shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False, quirks=Quirks(row_cap=20))
