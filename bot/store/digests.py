@@ -222,6 +222,7 @@ _FULL = text(
     "SELECT lane FROM lanes WHERE EXISTS"  # noqa: S608
     " (SELECT 1 FROM steps WHERE steps.lane = lanes.lane"
     f" AND steps.state = 'pending' AND steps.rank = {Rank.POST} LIMIT 1 OFFSET :bound)"
+    " ORDER BY lane"
 )
 _BACKLOG = (
     f"{due_steps()} WHERE steps.lane = :lane AND steps.state = 'pending'"
