@@ -1,9 +1,9 @@
-"""What the watcher tells people beside outages: limits of the API, gaps, a wrong time zone.
+"""What the watcher tells people beside outages: limits of the API, gaps, what is set up wrong.
 
 The bot posts each once, and its end, if it has one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -18,8 +18,20 @@ from bot.polling.recordings import PollContext
 from bot.polling.session import AccountOffset
 from bot.reports.fetch import IGNORED
 from bot.store import Connection
-from bot.store.recordings import set_on_hold, set_watermark, watermark
-from bot.store.rules import BrokenConfiguration, broken_configurations, note_configuration
+from bot.store.recordings import (
+    OWN_RULES,
+    forget_watermark,
+    set_on_hold,
+    set_watermark,
+    watermark,
+    watermarks_of,
+)
+from bot.store.rules import (
+    BrokenConfiguration,
+    broken_configurations,
+    note_configuration,
+    rejected_rules,
+)
 from bot.watched_sites import WatchedSite
 
 log = structlog.get_logger(__name__)
@@ -29,6 +41,9 @@ RESUMED = "resumed"
 
 TIME_ZONE = "time-zone"
 """The source under which the store keeps the wrong time zone that people were told of."""
+
+OWN_FAULTS = timedelta(seconds=30)
+"""After how long people hear of errors in the rule files of a bot that does not lead."""
 
 
 class Notices:
@@ -50,11 +65,15 @@ class Notices:
     ) -> None:
         self.announce_after = announce_after
         self._context = context
+        self._sharing = context.store.sharing
         self._ops = ops
         self._wake = wake
         self._clock = clock
         self._resumed: datetime | None = None
         self._wrong_zone: str | None = None  # None: not known yet in this process
+        # The errors of its own and how many bots there were, when people last heard of both.
+        self._own_faults: tuple[Sequence[str], int] | None = None
+        self._own_since: datetime | None = None
 
     def works_again(self) -> None:
         """The end of an outage was told, for all websites: no other message says so again."""
@@ -118,7 +137,7 @@ class Notices:
         `reason` is empty if it was read; `removed`: the account is gone from it. Whatever bot is
         there tells of the end of what a bot had that is gone.
         """
-        sharing = self._context.store.sharing
+        sharing = self._sharing
 
         def work(conn: Connection) -> bool:
             now = self._clock()
@@ -150,6 +169,62 @@ class Notices:
 
         if await self._context.store.run(work):
             self._wake()
+
+    async def tell_own_faults(self, faults: Sequence[str]) -> None:
+        """Tell people once of errors in the rule files of a bot that does not lead, and their end.
+
+        Not of those that the bot that leads has, too: it tells them itself, perhaps a bit later.
+        Whatever bot is there tells of the end of those that a bot had that is gone.
+        """
+        sharing, now = self._sharing, self._clock()
+        before, seen = self._own_faults, (faults, sharing.bots)
+        if seen == before:
+            self._own_since = None
+            return
+        since = self._own_since = self._own_since or now
+        fixed = not faults and before is not None and bool(before[0])
+        if not fixed and now - since < OWN_FAULTS:
+            return
+        self._own_since = None
+        told = await self._context.store.run(partial(self._own_told, faults=faults, now=now))
+        if told:
+            self._wake()
+        if told is not None:  # else it looks again: the bot that leads may be fixed first
+            self._own_faults = seen
+
+    def _own_told(self, conn: Connection, faults: Sequence[str], now: datetime) -> bool | None:
+        """Whether a message was made; None if the bot that leads has the same errors."""
+        sharing, mine = self._sharing, "\n".join(faults)
+        rejected = rejected_rules(conn)
+        leading = "\n".join(rejected.faults) if rejected is not None else ""
+        if mine and mine == leading:
+            return None
+        known = watermarks_of(conn, OWN_RULES)
+        there = {sharing.mark, *sharing.alive(conn)}
+        over = {
+            bot: text
+            for bot, text in known.items()
+            if bot not in there or (bot == sharing.mark and text != mine)
+        }
+        for bot in over:
+            forget_watermark(conn, OWN_RULES, bot)
+        if mine:
+            set_watermark(conn, OWN_RULES, sharing.mark, mine, now)
+        left = {mine, leading, *(text for bot, text in known.items() if bot not in over)}
+        bots = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+        name = bots.get(sharing.mark, "that does not lead")
+        if mine and mine not in known.values():
+            title = f"Rule files of the bot {name} have errors. It uses its previous rules."
+            announce(conn, title, some(faults, 5), now, self._ops)
+        elif left.issuperset(over.values()):
+            return False
+        elif over.get(sharing.mark, leading) not in left:
+            title = f"Rule files of the bot {name} are fixed. It uses them now."
+            announce(conn, title, (), now, self._ops)
+        else:
+            title = "The bot with errors in its rule files has stopped."
+            announce(conn, title, ["No other bot has these errors."], now, self._ops)
+        return True
 
     async def tell_once(self, watched: WatchedSite, about: str, title: str, line: str) -> bool:
         """Tell people once; whether that was now."""
@@ -254,6 +329,12 @@ class Notices:
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )
+
+
+def some(lines: Sequence[str], most: int) -> tuple[str, ...]:
+    """The first lines, and how many more there are."""
+    more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
+    return (*lines[:most], *more)
 
 
 _STOPPED = "The bot whose configuration had errors has stopped."

@@ -26,11 +26,10 @@ from bot.domain.subjects import Kind, Site
 from bot.errors import BotError, StoreTaken
 from bot.fields.catalogue import KINDS
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
-from bot.notices import Notices
+from bot.notices import Notices, some
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.live_sessions import LiveSessions
-from bot.polling.ops_messages import announce
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import NOTHING, Caught, Recorded
 from bot.polling.recordings import PollContext, stop_reading
@@ -45,12 +44,8 @@ from bot.rules.model import RuleSet, waits_for
 from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.recordings import (
-    OWN_RULES,
-    forget_watermark,
     on_hold,
-    set_watermark,
     watermark,
-    watermarks_of,
 )
 from bot.store.rules import (
     RejectedRules,
@@ -129,9 +124,6 @@ class Watcher:
         self._on_their_way: frozenset[str] = frozenset()
         self._accepted: Accepted | None = None
         self._sharing, self._newest = context.store.sharing, Start(rules, ())
-        # The errors of its own and how many bots there were, when people last heard of both.
-        self._own_faults: tuple[Sequence[str], int] | None = None
-        self._own_since: datetime | None = None
 
     async def find_sites(self) -> Sequence[Site]:
         """Fetch the account's websites and watch those that some rule or budget needs.
@@ -184,61 +176,9 @@ class Watcher:
         await self.troubles.remember()
 
     async def tell_own_faults(self) -> None:
-        """Tell people once of errors in the files of a bot that does not lead, and of their end.
-
-        Not of those that the bot that leads has, too: it tells them itself, perhaps a bit later.
-        Whatever bot is there tells of the end of those that a bot had that is gone.
-        """
-        sharing, now = self._sharing, self._clock()
-        faults = () if sharing.leads else tuple(self._newest.errors)
-        before, seen = self._own_faults, (faults, sharing.bots)
-        if seen == before:
-            self._own_since = None
-            return
-        since = self._own_since = self._own_since or now
-        fixed = not faults and before is not None and bool(before[0])
-        if not fixed and now - since < OWN_FAULTS:
-            return
-        self._own_since = None
-        told = await self.context.store.run(partial(self._own_told, faults=faults, now=now))
-        if told:
-            self._wake()
-        if told is not None:  # else it looks again: the bot that leads may be fixed first
-            self._own_faults = seen
-
-    def _own_told(self, conn: Connection, faults: Sequence[str], now: datetime) -> bool | None:
-        """Whether a message was made; None if the bot that leads has the same errors."""
-        sharing, mine = self._sharing, "\n".join(faults)
-        rejected = rejected_rules(conn)
-        leading = "\n".join(rejected.faults) if rejected is not None else ""
-        if mine and mine == leading:
-            return None
-        known = watermarks_of(conn, OWN_RULES)
-        there = {sharing.mark, *sharing.alive(conn)}
-        over = {
-            bot: text
-            for bot, text in known.items()
-            if bot not in there or (bot == sharing.mark and text != mine)
-        }
-        for bot in over:
-            forget_watermark(conn, OWN_RULES, bot)
-        if mine:
-            set_watermark(conn, OWN_RULES, sharing.mark, mine, now)
-        left = {mine, leading, *(text for bot, text in known.items() if bot not in over)}
-        bots = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
-        name = bots.get(sharing.mark, "that does not lead")
-        if mine and mine not in known.values():
-            title = f"Rule files of the bot {name} have errors. It uses its previous rules."
-            announce(conn, title, _some(faults, 5), now, self._ops)
-        elif left.issuperset(over.values()):
-            return False
-        elif over.get(sharing.mark, leading) not in left:
-            title = f"Rule files of the bot {name} are fixed. It uses them now."
-            announce(conn, title, (), now, self._ops)
-        else:
-            title = "The bot with errors in its rule files has stopped."
-            announce(conn, title, ["No other bot has these errors."], now, self._ops)
-        return True
+        """Tell people of errors in the files of a bot that does not lead, and of their end."""
+        faults = () if self._sharing.leads else tuple(self._newest.errors)
+        await self.notices.tell_own_faults(faults)
 
     async def start_with(self, start: Start) -> None:
         """Use these rules; tell people if the files have errors, unless they know already.
@@ -377,7 +317,7 @@ class Watcher:
         again only go to the log.
         """
         known, self._rejected = self._rejected, ()  # until it is stored
-        faults = _some(faults, MOST_FAULTS)
+        faults = some(faults, MOST_FAULTS)
         self._newest = replace(self._newest, errors=faults, incomplete=incomplete)
         log.error("rules.reload_failed", faults=list(faults), incomplete=incomplete)
         if not self._sharing.leads:
@@ -385,7 +325,7 @@ class Watcher:
         rejected = RejectedRules(self._clock(), faults, incomplete)
         await self.context.store.run(partial(reject_rules, rejected=rejected))
         if faults != known:
-            await self.notices.tell_ops(rejected.title, *_some(faults, 5))
+            await self.notices.tell_ops(rejected.title, *some(faults, 5))
         self._rejected = faults
 
     async def _tell_rules_fixed(self) -> None:
@@ -684,13 +624,5 @@ class Watcher:
             self._wake()
 
 
-OWN_FAULTS = timedelta(seconds=30)
-"""After how long people hear of errors in the rule files of a bot that does not lead."""
-
 MOST_FAULTS = 50
 """Lines of errors in rule files that are logged and stored."""
-
-
-def _some(lines: Sequence[str], most: int) -> tuple[str, ...]:
-    more = [f"and {len(lines) - most:,} more lines"] if len(lines) > most else []
-    return (*lines[:most], *more)

@@ -9,6 +9,7 @@ from poll_world import Account
 from structlog.testing import capture_logs
 
 from bot.domain.subjects import Site
+from bot.notices import OWN_FAULTS
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rule_reader import Start
@@ -24,7 +25,7 @@ from bot.watched_sites import (
     prepare,
     watched_sites,
 )
-from bot.watcher import OWN_FAULTS, Watcher
+from bot.watcher import Watcher
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
 
