@@ -20,7 +20,10 @@ def work(store, *keys: str) -> None:
 
 
 def looks(conn) -> list[bool]:
-    return [since is not None for since in conn.execute(select(steps.c.look_since)).scalars()]
+    return [
+        since is not None
+        for since in conn.execute(select(steps.c.look_since).order_by(steps.c.id)).scalars()
+    ]
 
 
 def copy(folder: Path, to: str) -> None:
