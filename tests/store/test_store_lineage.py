@@ -20,10 +20,8 @@ def work(store, *keys: str) -> None:
 
 
 def looks(conn) -> list[bool]:
-    return [
-        since is not None
-        for since in conn.execute(select(steps.c.look_since).order_by(steps.c.id)).scalars()
-    ]
+    query = select(steps.c.look_since).order_by(steps.c.id)
+    return [since is not None for since in conn.execute(query).scalars()]
 
 
 def copy(folder: Path, to: str) -> None:
