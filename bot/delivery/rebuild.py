@@ -150,19 +150,20 @@ def retry_some(
     found = stored_steps(conn, "dead", ids=ids, rules=rules, after=after)
     if not found:
         return Retried(0)
-    again, refused = list[int](), Counter[str]()
+    again, anew, refused = list[int](), list[tuple[StoredStep, str, str]](), Counter[str]()
     for step in found:
         match rebuilt(step, book) if book else None:
             case Gone(reason):
                 refused[reason] += 1
                 continue
             case Anew(params, lane):
-                put_anew(conn, step, params, lane, now)
+                anew.append((step, params, lane))
             case None:
                 pass
             case never:
                 assert_never(never)
         again.append(step.id)
+    put_anew(conn, anew, now)
     return Retried(retry(conn, now, ids=again), refused, found[-1].id)
 
 
@@ -171,10 +172,9 @@ def rebuild_some(
 ) -> int | None:
     """Rebuild the next waiting steps of changed rules; returns the last id, None at the end."""
     found = stored_steps(conn, "pending", rules=changed, after=after)
-    for step in found:
-        new = rebuilt(step, book)
-        if isinstance(new, Anew):
-            put_anew(conn, step, new.params, new.lane, now)
+    rebuilds = ((step, rebuilt(step, book)) for step in found)
+    anew = [(step, new.params, new.lane) for step, new in rebuilds if isinstance(new, Anew)]
+    put_anew(conn, anew, now)
     return found[-1].id if found else None
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text, update
+from sqlalchemy import Connection, Select, func, select, text
 
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
 from bot.store.rules import resume_rule
 from bot.store.schema import matches, moment, moment_or_none, ms, steps
+from bot.store.statements import execute_many
 
 _AT_ONCE = 500
 """Keys in one query: SQLite limits the values in a statement."""
@@ -186,12 +187,11 @@ def retry(
     if rule:
         query = query.where(matches.c.rule == rule)
     found = conn.execute(query).all()
-    for row in found:
-        again = {"state": StepStatus.PENDING, "due": ms(now), "attempts": 0, "first_tried": None,
-                 "created": ms(now), "cause": "", "told": 0}  # fmt: skip
-        write = update(steps).where(steps.c.id == row.id)
-        conn.execute(write.values(**again, ended=None, fault="", remedy=""))
-        note = Note(
+    if not found:
+        return 0
+    execute_many(conn, _AGAIN, [{"step": row.id, "now": ms(now)} for row in found])
+    notes = [
+        Note(
             kind="step.retried",
             rule=row.rule,
             website=row.website,
@@ -199,10 +199,18 @@ def retry(
             step=row.key,
             text="requeued by hand",
         )
-        record(conn, now, [note])
-    if found:
-        open_lanes(conn)
+        for row in found
+    ]
+    record(conn, now, notes)
+    open_lanes(conn)
     return len(found)
+
+
+_AGAIN = (
+    "UPDATE steps SET state = 'pending', due = :now, created = :now, attempts = 0,"
+    " first_tried = NULL, ended = NULL, fault = '', remedy = '', cause = '', told = 0"
+    " WHERE id = :step"
+)
 
 
 _STEPS = select(steps, matches.c.rule, matches.c.website, matches.c.subject_key).join(

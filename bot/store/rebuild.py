@@ -1,6 +1,7 @@
 """Steps that are rebuilt from their rule, and what of them depends on the rule's limits."""
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -10,10 +11,10 @@ from sqlalchemy import Connection, select, text, update
 
 from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import Note, record
-from bot.store.schema import digests, lanes, matches, moment, ms, steps, windows
-from bot.store.statements import upsert
+from bot.store.schema import digests, matches, moment, ms, steps, windows
+from bot.store.statements import execute_many
 
-AT_ONCE = 100
+AT_ONCE = 250
 """How many steps one transaction rebuilds, so that other work does not wait long."""
 
 
@@ -71,6 +72,10 @@ def stored_steps(
     )
     if ids or rules:
         query = query.where(steps.c.id.in_(ids) | matches.c.rule.in_(rules))
+    found = conn.execute(query).all()
+    siblings = defaultdict[int, list[str]](list)
+    for step, params in conn.execute(_SIBLINGS.where(steps.c.id.in_([row.id for row in found]))):
+        siblings[step].append(params)
     return [
         StoredStep(
             id=row.id,
@@ -84,31 +89,42 @@ def stored_steps(
             subject=row.subject or b"",
             follows="/" in row.key.removeprefix(f"{row.match_key}/"),
             unknown=row.unknown_since is not None,
-            siblings=tuple(conn.execute(_SIBLINGS, {"step": row.id}).scalars()),
+            siblings=tuple(siblings[row.id]),
         )
-        for row in conn.execute(query).all()
+        for row in found
     ]
 
 
-_SIBLINGS = text(
-    "SELECT other.params FROM steps JOIN steps AS other ON other.match_id = steps.match_id"
-    " WHERE steps.id = :step AND other.id <> steps.id AND other.action = steps.action"
+_OTHER = steps.alias("other")
+_SIBLINGS = select(steps.c.id, _OTHER.c.params).join(
+    _OTHER,
+    (_OTHER.c.match_id == steps.c.match_id)
+    & (_OTHER.c.action == steps.c.action)
+    & (_OTHER.c.id != steps.c.id),
 )
+_LANE = "INSERT INTO lanes (lane) VALUES (:lane) ON CONFLICT (lane) DO NOTHING"
+_ANEW = "UPDATE steps SET params = :params, lane = :lane WHERE id = :step"
 
 
-def put_anew(conn: Connection, step: StoredStep, params: str, lane: str, now: datetime) -> None:
-    """Save the step as its rule now has it."""
-    conn.execute(upsert(lanes).values(lane=lane).on_conflict_do_nothing())
-    conn.execute(update(steps).where(steps.c.id == step.id).values(params=params, lane=lane))
-    note = Note(
-        kind="step.rebuilt",
-        rule=step.rule,
-        website=step.website,
-        subject=step.subject_key,
-        step=step.key,
-        text=f"rebuilt from the rule as it is now, for {lane}",
-    )
-    record(conn, now, [note])
+def put_anew(conn: Connection, anew: Sequence[tuple[StoredStep, str, str]], now: datetime) -> None:
+    """Save each step with the parameters and the lane that its rule now gives it."""
+    if not anew:
+        return
+    execute_many(conn, _LANE, [{"lane": lane} for lane in sorted({lane for *_, lane in anew})])
+    rows = [{"step": step.id, "params": params, "lane": lane} for step, params, lane in anew]
+    execute_many(conn, _ANEW, rows)
+    notes = [
+        Note(
+            kind="step.rebuilt",
+            rule=step.rule,
+            website=step.website,
+            subject=step.subject_key,
+            step=step.key,
+            text=f"rebuilt from the rule as it is now, for {lane}",
+        )
+        for step, _params, lane in anew
+    ]
+    record(conn, now, notes)
 
 
 def use_limits(
