@@ -260,7 +260,7 @@ class Delivery:
         self._folding: Mapping[str, int] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._overdue: set[asyncio.Task[None]] = set()
-        self._numbers = count()
+        self._name, self._numbers = uuid4().hex, count()  # together unique
         self._paused: dict[str, tuple[str, int]] = {}
         self._logged: dict[str, set[str]] = {}
         self._tended, self._tended_once = datetime.min.replace(tzinfo=UTC), False
@@ -447,7 +447,7 @@ class Delivery:
             return None
         if self._paces.wait(lane, self._sharing.bots) > 0:
             return None
-        token = f"{next(self._numbers):012} {uuid4().hex} {self._sharing.mark}"
+        token = f"{next(self._numbers):012} {self._name} {self._sharing.mark}"
         claimed = outbox.claim(
             conn, lane, self._clock(), token, self._calendar, beside=self._has_room_beside()
         )

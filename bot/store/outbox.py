@@ -6,7 +6,7 @@ unknown, and a process that was frozen can't overwrite what another one took ove
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -61,8 +61,7 @@ class Unfinished:
     dead: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A step that is ours to perform now. `token` proves it when the outcome is saved.
 
     `attempts` counts this one. `attempted` is when an earlier attempt began whose outcome is
@@ -149,7 +148,7 @@ def claim(
         if not held_back(conn, row, now, calendar):
             sent = _sent(conn, row, now, token)
             more = beside and not failures and has_free_step(conn, lane, now)
-            return replace(sent, more=True) if more else sent
+            return msgspec.structs.replace(sent, more=True) if more else sent
     return None
 
 
