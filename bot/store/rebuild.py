@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text, update
 from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import Note, record
 from bot.store.schema import digests, matches, moment, ms, steps, windows
-from bot.store.statements import execute_many
+from bot.store.statements import Value, execute_many
 
 AT_ONCE = 250
 """How many steps one transaction rebuilds, so that other work does not wait long."""
@@ -111,7 +111,9 @@ def put_anew(conn: Connection, anew: Sequence[tuple[StoredStep, str, str]], now:
     if not anew:
         return
     execute_many(conn, _LANE, [{"lane": lane} for lane in sorted({lane for *_, lane in anew})])
-    rows = [{"step": step.id, "params": params, "lane": lane} for step, params, lane in anew]
+    rows: list[dict[str, Value]] = [
+        {"step": step.id, "params": params, "lane": lane} for step, params, lane in anew
+    ]
     execute_many(conn, _ANEW, rows)
     notes = [
         Note(
