@@ -413,7 +413,7 @@ class Store:
         if self._connection is None:
             self._connection = self._engine.connect()
             # Of one endless transaction, for SQLAlchemy: each unit of work begins and ends its own
-            # at the driver, which takes a third of the time.
+            # at the driver, without SQLAlchemy's bookkeeping.
             self._connection.begin()
         else:
             self._database.check()
