@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
 
 from bot.store.schema import audit, moment, ms
-from bot.store.statements import Value, execute_many
+from bot.store.statements import Value, execute, execute_many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,16 @@ def record(conn: Connection, at: datetime, notes: Iterable[Note]) -> None:
     ]
     if rows:
         execute_many(conn, _INSERT, rows)
+        conn.info[_RECORDED] = conn.info.get(_RECORDED, 0) + len(rows)
+
+
+_RECORDED = "entries of the audit log"
+
+
+def take_recorded(conn: Connection) -> int:
+    """How many entries `record` has saved on the connection since the last call."""
+    recorded: int = conn.info.pop(_RECORDED, 0)
+    return recorded
 
 
 def history(
@@ -126,8 +136,8 @@ def entries_after(
     conn: Connection, last: int, limit: int = 5_000
 ) -> Sequence[tuple[int, str, str, str]]:
     """(number, kind, rule, step) of the entries after that number, oldest first."""
-    query = select(audit.c.id, audit.c.kind, audit.c.rule, audit.c.step).where(audit.c.id > last)
-    return [tuple(row) for row in conn.execute(query.order_by(audit.c.id).limit(limit))]
+    sql = "SELECT id, kind, rule, step FROM audit WHERE id > :last ORDER BY id LIMIT :limit"
+    return [tuple(row) for row in execute(conn, sql, {"last": last, "limit": limit})]
 
 
 def _matching(

@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bot.domain.pulse import Sign
 from bot.errors import ConfigError, StoreError, StoreLost
+from bot.store.audit import take_recorded
 from bot.store.faults import translated
 from bot.store.lineage import Restored
 from bot.store.sharing import Replica, Sharing
@@ -175,13 +176,15 @@ class Store:
 
     It refuses all work once the store is lost. `restored` says that an older copy was put in the
     store's place before it was opened. `trouble` is since when (in seconds since 1970) and why it
-    can't be written, None if it can.
+    can't be written, None if it can. `recorded` is how many entries of the audit log were committed
+    with it, or a few more after a rollback: whoever waits for entries need not ask the database.
     """
 
     def __init__(self, database: Database) -> None:
         self.place = database.place
         self.restored: Restored | None = None
         self.trouble: tuple[float, str] | None = None
+        self.recorded = 0
         self.sharing = database.sharing
         self._database = database
         self._counting = False
@@ -355,6 +358,7 @@ class Store:
             if changed and self._counting:
                 writes = self._database.count(connection, datetime.now(UTC))
                 self._database.has_changed(driver)
+            recorded = take_recorded(connection)
         except BaseException:
             self._rolled_back(driver)
             raise
@@ -365,6 +369,7 @@ class Store:
                 raise
             if not self._was_committed(writes, error):
                 raise
+        self.recorded += recorded
         return done, changed, writes
 
     def _begun(self) -> Connection:

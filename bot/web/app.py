@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 import structlog
 from starlette.applications import Starlette
@@ -62,6 +63,7 @@ class Guard:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers.setdefault("date", formatdate(usegmt=True))
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

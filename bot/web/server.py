@@ -47,7 +47,19 @@ def url_of(listening: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own handling of signals: the daemon has one."""
+    """uvicorn, without its own handling of signals: the daemon has one.
+
+    It sleeps while nobody asks: uvicorn's own loop wakes ten times a second to see whether it is to
+    end, which would cost more than the polls of a few websites.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.closing = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        self.server_state.default_headers = self.config.encoded_headers
+        await self.closing.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -72,6 +84,7 @@ async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,  # the application adds it
             # A forged X-Forwarded-For would dodge the delay after wrong tokens.
             proxy_headers=False,
             h11_max_incomplete_event_size=16_384,
@@ -84,6 +97,6 @@ async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]
     try:
         yield
     finally:
-        server.should_exit = True
+        server.closing.set()
         await asyncio.gather(task, return_exceptions=True)
         listening.close()

@@ -36,10 +36,19 @@ EVERY = 5.0
 RETRY = 3_000
 """Milliseconds after which a browser connects again."""
 
-IDLE = 12
-"""A page is read again after so many looks without news: when polls were is no news."""
+OTHERS = 3
+"""After so many looks the store is read though the bot wrote no entry: a command may have."""
 
-KEEP_ALIVE = 5
+IDLE, MOST_IDLE = 12, 60
+"""A page is read again after so many looks without news: when polls were is no news.
+
+The first number if that is cheap (`SHARE`), the second in any case.
+"""
+
+SHARE = 0.02
+"""Part of the bot's own processor time that pages without news may cost."""
+
+KEEP_ALIVE = 6
 """After so many looks without an event a comment keeps the connection open."""
 
 COST = 0.0025
@@ -101,13 +110,18 @@ class Follower:
 
 @dataclass(slots=True, eq=False)
 class _Topic:
-    """The streams that show the same; without `shown` they count new entries."""
+    """The streams that show the same; without `shown` they count new entries.
+
+    `cost` is the processor time that the page took last, `spent` what the bot had used by then.
+    """
 
     shown: Shown | None
     followers: list[Follower] = field(default_factory=list)
     looks: Mapping[str, str] = field(default_factory=dict)
     news: tuple[int, int] = (0, 0)
     idle: int = 0
+    cost: float = 0.0
+    spent: float = 0.0
 
     def news_in(self, tail: Tail) -> tuple[int, int]:
         """How much of what the page shows was written, and how much that may not wait."""
@@ -123,7 +137,7 @@ class Hub:
     """The open streams, and the task that looks for them.
 
     `closing` ends them all, so that a stop need not wait for browsers. `cpu` is the processor time
-    of the present thread.
+    of the present thread, `spent` that of the process.
     """
 
     def __init__(
@@ -132,8 +146,11 @@ class Hub:
         reader: Reader,
         tail: Tail,
         cpu: Callable[[], float] = time.thread_time,
+        spent: Callable[[], float] = time.process_time,
     ) -> None:
-        self._facts, self._reader, self._tail, self.cpu = facts, reader, tail, cpu
+        self._facts, self._reader, self._tail = facts, reader, tail
+        self.cpu, self.spent = cpu, spent
+        self._recorded, self._looks = -1, 0
         self._topics: dict[str, _Topic] = {}
         self._task: asyncio.Task[None] | None = None
         self._rest = 0
@@ -208,7 +225,7 @@ class Hub:
         return False
 
     async def _look(self) -> None:
-        await self._reader.read(self._tail.read)
+        await self._read_tail()
         self._rest = max(0, self._rest - 1)
         due = {}
         for topic in [*self._topics.values()]:
@@ -225,15 +242,26 @@ class Hub:
                 if each.quiet >= KEEP_ALIVE:
                     each.send(b": keep-alive\n\n")
 
+    async def _read_tail(self) -> None:
+        """Read what is new in the audit log, unless nobody can have written to it."""
+        store = self._facts.store
+        recorded, self._looks = store.recorded, self._looks + 1
+        if recorded != self._recorded or store.sharing.shares or self._looks % OTHERS == 0:
+            await self._reader.read(self._tail.read)
+            self._recorded = recorded
+
     def _is_due(self, topic: _Topic) -> bool:
         """Whether the page is read again: it is new, old, or there is news of it.
 
         Matches and their actions wait until pages have rested; troubles and people don't.
         """
-        if topic.idle >= IDLE or any(each.told is None for each in topic.followers):
+        if topic.idle >= MOST_IDLE or any(each.told is None for each in topic.followers):
             return True
         written, urgent = topic.news_in(self._tail)
-        return urgent != topic.news[1] or (not self._rest and written != topic.news[0])
+        if urgent != topic.news[1] or (not self._rest and written != topic.news[0]):
+            return True
+        cost = sum(each.cost for each in self._topics.values())
+        return topic.idle >= IDLE and cost <= SHARE * (self.spent() - topic.spent)
 
     def _count(self, followers: Sequence[Follower]) -> None:
         """Tell how many entries are new."""
@@ -251,7 +279,7 @@ class Hub:
         cost, views = await self._read(due)
         began = self.cpu()
         for topic, view in views.items():
-            topic.idle, topic.news = 0, news[topic]
+            topic.idle, topic.news, topic.spent = 0, news[topic], self.spent()
             try:
                 parts = None if view is None else due[topic].parts(view)
             except Exception as error:
@@ -261,7 +289,10 @@ class Hub:
                 topic.end()
             else:
                 _send_changes(topic, parts)
-        return cost + self.cpu() - began
+        cost += self.cpu() - began
+        for topic in views:
+            topic.cost = cost / len(views)
+        return cost
 
     async def _read(self, due: Mapping[_Topic, Shown]) -> tuple[float, Mapping[_Topic, Any]]:
         """What the pages show, all from one state of the store, and how long that took.

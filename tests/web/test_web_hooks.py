@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from web_world import NOW, TOKEN, WebWorld
 
 from bot.errors import StoreError
+from bot.store import open_store
 from bot.store.audit import Note, record
 from bot.store.rules import pause_rule
 from bot.web import stream
@@ -255,12 +256,38 @@ async def test_nothing_new_reads_no_page_and_what_looks_the_same_is_not_sent(wor
         assert len(looked.encoded) == 1
 
 
-async def test_a_page_is_read_again_now_and_then_without_news(world, looked, monkeypatch):
+@pytest.mark.parametrize(("idle_bot", "looks"), [(False, 3), (True, 8)])
+async def test_a_page_is_read_again_now_and_then_without_news(
+    world, looked, monkeypatch, idle_bot, looks
+):
     monkeypatch.setattr(stream, "IDLE", 4)
+    monkeypatch.setattr(stream, "MOST_IDLE", 9)
+    async with world.ask():
+        looked.looks = "new"
+        world.hub.cpu = count(0.0, 1.0).__next__  # a page takes two seconds
+        world.hub.spent = (lambda: 1.0) if idle_bot else count(0.0, 100.0).__next__
+        (events,) = await opened(world.hub, looked.page("overview"))
+        assert await looks_until_news(events) == looks
+
+
+async def test_the_store_is_read_when_the_bot_has_written_and_now_and_then_for_commands(
+    world, looked, monkeypatch
+):
     async with world.ask():
         looked.looks = "new"
         (events,) = await opened(world.hub, looked.page("overview"))
-        assert await looks_until_news(events) == 3
+        monkeypatch.setattr(stream, "OTHERS", 1_000_000)
+        with open_store(world.settings.store.url, exclusive=False) as command:
+            command.do(lambda conn: record(conn, NOW, [Note(kind="notice", text="one")]))
+        for _ in range(5):
+            assert await anext(events) == b": keep-alive\n\n"
+        note(world)
+        await looks_until_news(events)
+        assert world.hub._tail.entries == 2
+        monkeypatch.setattr(stream, "OTHERS", 3)
+        with open_store(world.settings.store.url, exclusive=False) as command:
+            command.do(lambda conn: record(conn, NOW, [Note(kind="notice", text="one")]))
+        assert await looks_until_news(events) <= 3
 
 
 async def test_new_matches_wait_while_costly_pages_rest_and_troubles_do_not(world, looked):
