@@ -1,17 +1,25 @@
 """How long a page of the status page takes at the server, with a million lines in the audit log.
 
     python -m bench.pages [--entries 1000000] [--write]
+    python -m bench.pages --open [--turns 2] [--minutes 10] [--write]
 
 Half a million recordings of 200 websites, 100,000 matches of 100 rules, 4,000 actions that wait
 and as many that failed. Milliseconds of processor time: the first request, and the median of nine.
---write puts the table into docs/explanation/performance.md.
+--open measures what 20 open pages cost a daemon whose polls find nothing, against one beside it
+that has none. --write puts the table into docs/explanation/performance.md.
 """
 
 import argparse
 import asyncio
+import os
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +27,8 @@ import httpx
 
 from bench.big_store import RULES, WEBSITES, build
 from bench.report import met, write
-from bench.stalls import multiply, rules_text
+from bench.stalls import environment_of, multiply, rules_text
+from bench.start import processor_time, ten_rules
 from bot.config.load import load
 from bot.config.settings import allowed
 from bot.domain.pulse import Pulse
@@ -32,8 +41,11 @@ from bot.web.facts import Facts, Reader
 from bot.web.pages import Pages
 from bot.web.safety import Gate, Hosts
 from bot.web.shared import Pace, Web
-from bot.web.stream import Hub
+from bot.web.stream import EVERY, Hub
 from bot.web.tail import Tail
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
+from mouseflow.simulator.traffic import Plan
 
 TIMES = 9
 MOST_MS, MOST_KB = 50, 100
@@ -116,11 +128,93 @@ async def measured(folder: Path, entries: int) -> tuple[list[tuple[str, float, f
     return found, sum(map(len, pages.static.values())) // 1000
 
 
+QUIET, POLL_S, MOST_SHARE = 5, 15, 0.05
+OPEN = (
+    *["overview"] * 8, *["rules"] * 3, *["queue"] * 3, *["activity"] * 3,
+    "budgets", "rule:friction-1", "rule:friction-2",
+)  # fmt: skip
+
+
+async def spent(pid: int, url: str, topics: Sequence[str], seconds: float) -> float:
+    """Milliseconds a second that the daemon computes while these pages are open."""
+
+    async def read(answer: httpx.Response) -> None:
+        async for _ in answer.aiter_bytes():
+            pass
+
+    async with AsyncExitStack() as opened, httpx.AsyncClient(base_url=url, timeout=None) as asking:
+        reading = []
+        for topic in topics:
+            asked = asking.stream("GET", "/api/v1/stream", params={"topic": topic})
+            answer = await opened.enter_async_context(asked)
+            assert answer.status_code == 200, (topic, answer.status_code)
+            reading.append(asyncio.create_task(read(answer)))
+        await asyncio.sleep(2 * EVERY)  # each has got its page
+        before = processor_time(pid)
+        await asyncio.sleep(seconds)
+        took = processor_time(pid) - before
+        assert not any(task.done() for task in reading), "a stream has ended"
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+    return took / seconds * 1000
+
+
+@contextmanager
+def daemon(folder: Path, sim: Simulator) -> Iterator[tuple[int, str]]:
+    """The process and the address of the page of a daemon that watches the simulated account."""
+    folder.mkdir()
+    ten_rules(folder)
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = environment_of(sim) | {
+        "PATH": os.environ["PATH"],
+        "BOT_SLACK__CHANNEL": "#mouseflow",
+        "BOT_POLL__RECORDINGS": f"{POLL_S}s",
+        "BOT_WEB__LISTEN": listen,
+    }
+    command = [sys.executable, "-m", "bot", "run"]
+    run = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield run.pid, f"http://{listen}"
+    finally:
+        run.terminate()
+        run.wait(30)
+
+
+async def with_open_pages(folder: Path, turns: int, seconds: float) -> tuple[float, float]:
+    """Milliseconds a second of a daemon without open pages, and of one with them.
+
+    Both run at the same time, so that a busy machine hits both; at each turn they change places.
+    """
+    sites = [website(f"site-{n}", f"shop-{n}.com", plan=Plan(per_day=0)) for n in range(QUIET)]
+    measured = []
+    with ExitStack() as running:
+        sim = running.enter_context(Simulator(seed=3, sites=sites))
+        both = [running.enter_context(daemon(folder / name, sim)) for name in ("one", "other")]
+        polls = 4 * QUIET  # until then the templates are compiled
+        sim.wait_until(lambda: sum(it.path.endswith("/recordings") for it in sim.calls) > polls)
+        for _ in range(turns):
+            sides = zip(both, ((), OPEN), strict=True)
+            measured.append(
+                await asyncio.gather(*(spent(*each, topics, seconds) for each, topics in sides))
+            )
+            both.reverse()
+    without, with_them = map(statistics.mean, zip(*measured, strict=True))
+    return without, with_them
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--open", action="store_true", help="what open pages cost")
+    parser.add_argument("--turns", type=int, default=2, help="with --open")
+    parser.add_argument("--minutes", type=float, default=10, help="with --open: of each turn")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.open:
+        report_open(options.turns, options.minutes, into_docs=options.write)
+        return
     with tempfile.TemporaryDirectory() as name:
         found, loaded = asyncio.run(measured(Path(name), options.entries))
     rows = [
@@ -143,6 +237,24 @@ def main() -> None:
     print(table)
     if options.write:
         write("pages", table)
+
+
+def report_open(turns: int, minutes: float, *, into_docs: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        without, with_them = asyncio.run(with_open_pages(Path(name), turns, 60 * minutes))
+    more = with_them / without - 1
+    table = "\n".join([
+        f"{QUIET} websites polled every {POLL_S} s; milliseconds of processor time a second, the"
+        f" mean of {turns * minutes:g} min.",
+        "",
+        f"| no page open | {len(OPEN)} pages open | goal | measured | |",
+        "|---:|---:|---:|---:|---|",
+        f"| {without:.2f} | {with_them:.2f} | ≤ {MOST_SHARE:+.0%} | {more:+.1%}"
+        f" | {met(more <= MOST_SHARE)} |",
+    ])  # fmt: skip
+    print(table)
+    if into_docs:
+        write("open", table)
 
 
 if __name__ == "__main__":

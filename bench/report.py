@@ -47,6 +47,7 @@ BENCHMARKS = (
     "stalls --write",
     "big_store --write",
     "pages --write",
+    "pages --open --write",
     "start --write",
     "check --write",
     "scaling --write",

@@ -39,7 +39,7 @@ RETRY = 3_000
 OTHERS = 3
 """After so many looks the store is read though the bot wrote no entry: a command may have."""
 
-IDLE, MOST_IDLE = 12, 60
+IDLE, MOST_IDLE = 12, 120
 """A page is read again after so many looks without news: when polls were is no news.
 
 The first number if that is cheap (`SHARE`), the second in any case.

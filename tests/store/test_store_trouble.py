@@ -196,3 +196,17 @@ async def test_what_failed_before_does_not_count_as_written_by_what_comes_after(
                 await store.run(fails)
             assert await read(history) == []
             assert store.trouble is not None  # only a write says that writing works
+
+
+def test_entries_count_as_recorded_once_they_are_committed(tmp_path: Path) -> None:
+    with open_store(url(tmp_path)) as store:
+        before = store.recorded
+
+        def work(conn):
+            note(conn)
+            return store.recorded
+
+        assert store.do(work) == before
+        assert store.recorded == before + 1
+        store.do(lambda _conn: None)
+        assert store.recorded == before + 1

@@ -3,12 +3,15 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from itertools import count
 from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import httpx
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -172,6 +175,20 @@ async def test_a_stream_ends_quietly_when_its_rule_is_gone(world, often):
     with capture_logs() as logs:
         await served(world, work)
     assert [it for it in logs if it["log_level"] == "error"] == []
+
+
+async def test_the_server_sleeps_while_nobody_asks_and_answers_have_a_date(world, monkeypatch):
+    wakes = AsyncMock(side_effect=AssertionError("it wakes"))
+    monkeypatch.setattr(uvicorn.Server, "on_tick", wakes)
+
+    async def work(asking):
+        answer = await asking.get("/")
+        assert answer.status_code == 200
+        age = datetime.now(UTC) - parsedate_to_datetime(answer.headers["date"])
+        assert abs(age) < timedelta(minutes=1)
+
+    await served(world, work)
+    assert not wakes.called
 
 
 async def test_a_server_that_fails_is_in_the_log_and_ends_nothing():
