@@ -66,6 +66,7 @@ from bot.errors import (
 )
 from bot.health import Health
 from bot.messages.ops import Notice
+from bot.messages.text import without_answer
 from bot.other_bots import OtherBots
 from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import SITES, account_fails
@@ -653,7 +654,8 @@ class Daemon:
             try:
                 await self._watcher.find_sites()
             except Denied as error:
-                raise ConfigError(f"Mouseflow refuses the credentials: {error}") from error
+                why = without_answer(str(error))
+                raise ConfigError(f"Mouseflow rejected the API key: {why}") from error
             except Exception as error:
                 await self._no_sites(error)
                 await asyncio.sleep(RETRY_START.total_seconds())

@@ -20,6 +20,7 @@ from bot.actions.notifier import (
     ToPeople,
     post_problems,
 )
+from bot.domain.accounts import commands_of
 from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
@@ -364,10 +365,9 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
-        told = compose.notice(
-            self.title, self.lines, page, task.now, addresses.zone, offer, self.grey
-        )
         account = addresses.account
+        *lines, grey = (commands_of(account, line) for line in (*self.lines, self.grey))
+        told = compose.notice(self.title, lines, page, task.now, addresses.zone, offer, grey)
         return replace(told, headline=f"{account}: {told.headline}") if account else told
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:

@@ -40,6 +40,14 @@ def named_accounts(names: Iterable[str]) -> list[str]:
     return sorted(name for name in found if ACCOUNT.fullmatch(name))
 
 
+_OF_ONE = re.compile(r"\bmouseflow-bot (?:cancel|explain|replay|retry|tune)\b")
+
+
+def commands_of(account: str, text: str) -> str:
+    """The text with commands that run: those about one account name it. Empty: it is the only."""
+    return _OF_ONE.sub(rf"\g<0> --account {account}", text) if account else text
+
+
 def url_of_account(url: str, account: str) -> str:
     """The store of an account beside the common one: bot.db becomes bot-shop.db.
 

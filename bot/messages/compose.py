@@ -121,6 +121,7 @@ def _budget(task: Task, addresses: Addresses) -> Message:
         ),
         rules=(task.rule,),
         pages=((task.rule, url),) if url else (),
+        account=addresses.account,
     )
 
 

@@ -61,13 +61,13 @@ class Message:
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.
     `visit` is the path of a recording, `items` the worst few of many, `links` what can be opened,
-    `context` the grey line's pieces, before its `rules` (with their `pages`), their `owner` and
-    their `runbook`; `reason` is where one reads why it matched; `more` is how many items are not
-    listed. `also` says what further rules say of the same recording. `people` did something with
-    `buttons` or `menu`, and `others` before them; `edits` counts changes. `acts_on` is what a
-    button of a message about the bot itself acts on, `label` what it says there (`Offer`). `note`
-    goes into the audit log: what is unusual about the message. `asked` is the reason that has an
-    alert's figure and limit.
+    `context` the grey line's pieces, before its `rules` (with their `pages`), the `account` where
+    there are several, their `owner` and their `runbook`; `reason` is where one reads why it
+    matched; `more` is how many items are not listed. `also` says what further rules say of the
+    same recording. `people` did something with `buttons` or `menu`, and `others` before them;
+    `edits` counts changes. `acts_on` is what a button of a message about the bot itself acts on,
+    `label` what it says there (`Offer`). `note` goes into the audit log: what is unusual about the
+    message. `asked` is the reason that has an alert's figure and limit.
     """
 
     icon: str = ""
@@ -86,6 +86,7 @@ class Message:
     pages: tuple[tuple[str, str], ...] = ()
     runbook: str = ""
     owner: str = ""
+    account: str = ""
     reason: str = ""
     people: tuple[Line, ...] = ()
     others: int = 0
@@ -107,6 +108,7 @@ def of_rule(task: Task, addresses: Addresses) -> dict[str, Any]:
         "pages": ((task.rule, rule),) if rule else (),
         "runbook": task.runbook,
         "owner": cut(clean(task.owner), PLACE),
+        "account": addresses.account,
         "reason": match,
     }
 
@@ -200,7 +202,9 @@ def grey(message: Message) -> tuple[Line, ...]:
                   Part(each.removeprefix(BUDGET), url=pages.get(each, ""))]  # fmt: skip
     runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
     owner = (plain_line(message.owner),) if message.owner else ()
-    return (*message.context, *((tuple(rules),) if message.rules else ()), *owner, *runbook)
+    account = (plain_line(f"Account {message.account}"),) if message.account else ()
+    named = (tuple(rules),) if message.rules else ()
+    return (*message.context, *named, *account, *owner, *runbook)
 
 
 def plain(message: Message) -> list[str]:

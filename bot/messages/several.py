@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 
+from bot.domain.accounts import commands_of
 from bot.domain.limits import Reason
 from bot.domain.many import NOWHERE, Spread
 from bot.domain.subjects import RecordingSubject, Severity, Subject
@@ -64,7 +65,7 @@ def digest(
         why=tuple(line_of(cut(line, WHY)) for line in told),
         items=few,
         more=unlisted(few, worst, total),
-        context=(span_of(since, task.now, task.now, addresses), *_tip(task, total)),
+        context=(span_of(since, task.now, task.now, addresses), *_tip(task, addresses, total)),
         **of_several(task, addresses, total),
         buttons=buttons,
         menu=menu,
@@ -147,11 +148,12 @@ VERY_MANY = 500
 """From so many on a digest says how to have fewer."""
 
 
-def _tip(task: Task, total: int) -> tuple[Line, ...]:
+def _tip(task: Task, addresses: Addresses, total: int) -> tuple[Line, ...]:
     """How to see what a stricter rule would match."""
     if total < VERY_MANY or not isinstance(task.subject, RecordingSubject):
         return ()
-    return (plain_line(f"💡 mouseflow-bot tune {task.rule} shows what stricter thresholds match"),)
+    tune = commands_of(addresses.account, f"mouseflow-bot tune {task.rule}")
+    return (plain_line(f"💡 {tune} shows what stricter thresholds match"),)
 
 
 def worst_few(

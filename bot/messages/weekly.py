@@ -81,6 +81,7 @@ def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
         more=sum(each.matches for each in shown[MOST_ITEMS:]),
         links=(("Open overview", page),) if page else (),
         context=(span_of(week.since, week.until, task.now, addresses),),
+        account=addresses.account,
     )
 
 

@@ -247,6 +247,23 @@ def test_where_there_is_a_status_page_messages_link_to_it():
     assert "bot.example.com" not in str(blocks(compose.match(task, APP), "key"))
 
 
+@pytest.mark.parametrize("rule", ["checkout", "budget:credits"])
+def test_of_several_accounts_the_grey_line_names_the_one(rule):
+    """Two accounts may post to one channel, about a budget or a rule of the same name."""
+    task, shop = replace(TASK, rule=rule), replace(APP, account="shop")
+    assert " · Account shop" in plain(compose.match(task, shop))[-1]
+    assert "Account" not in plain(compose.match(task, APP))[-1]
+
+
+def test_a_tip_is_a_command_that_runs_with_several_accounts():
+    digest = several.digest(
+        TASK, replace(APP, account="shop"), total=5000, reasons={"limit": 5000},
+        since=TASK.now - timedelta(hours=1), worst=(),
+    )  # fmt: skip
+    assert "mouseflow-bot tune" in plain(digest)[-1]
+    assert "--account shop" in plain(digest)[-1]
+
+
 def test_what_a_budget_did_is_not_called_a_rule():
     task = replace(SAMPLES["websites"], rule="budget:credits")
     assert plain(compose.match(task, APP))[-1] == "myshop.com · 13:00 CET · Budget credits"
