@@ -16,7 +16,13 @@ import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,10 +31,11 @@ from bot.errors import StoreError
 from bot.store.audit import newest_entry
 from bot.store.dead_letters import queue_figures
 from bot.web import doors
-from bot.web.app import ROUTES, Guard, application_of, compiling
+from bot.web.app import ROUTES, Guard, application_of, compiling, for_programs
 from bot.web.facts import Facts, Reader, utc
 from bot.web.metrics import OfAccounts, exposition
 from bot.web.pages import Clock, Pages
+from bot.web.read.world import plain
 from bot.web.safety import Gate, Hosts
 from bot.web.server import bound, serving, url_of
 from bot.web.shared import Pace, Web
@@ -39,14 +46,17 @@ log = structlog.get_logger(__name__)
 
 
 class AccountLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One account in the overview: `state` is `ok`, `warn`, `wait` or `crit`, `text` says why."""
+    """One account in the overview: `state` is `ok`, `warn`, `wait` or `crit`, `text` says why.
+
+    Figures are None where they are not known: of an account that does not run.
+    """
 
     name: str
     state: str
     text: str
-    websites: int = 0
-    waiting: int = 0
-    dead: int = 0
+    websites: int | None = None
+    waiting: int | None = None
+    dead: int | None = None
 
 
 class Accounts:
@@ -111,12 +121,28 @@ class Accounts:
         if (app := self._apps.get(name)) is not None:
             await app(scope, receive, send)
         elif name in self._names:
-            text = f"The account {name} does not run. {self._why(name)}".strip()
-            await PlainTextResponse(f"{text}\n", 503, {"retry-after": "10"})(scope, receive, send)
+            await self._not_running(Request(scope), name)(scope, receive, send)
         else:
             known = ", ".join(self._names)
             text = f"There is no such account; there are {known}.\n"
             await PlainTextResponse(text, 404)(scope, receive, send)
+
+    def _not_running(self, request: Request, name: str) -> Response:
+        """What is asked of an account that does not run: why, and where the others are."""
+        why = plain(self._why(name)) or "It starts"
+        again = {"retry-after": "10", "refresh": "10"}
+        if for_programs(request.url.path.removeprefix(f"/accounts/{name}")):
+            body = {"error": "account.not_running", "message": why}
+            return JSONResponse(body, 503, again)
+        values = self._values(request) | {
+            "heading": f"{name} does not run",
+            "text": f"{why.rstrip('.')}. The other accounts keep running.",
+            "code": "account.not_running",
+            "status": 503,
+            "account": name,
+        }
+        text = self.pages.render("error", values)
+        return HTMLResponse(text, 503, again)
 
     async def healthz(self, _: Request) -> Response:
         """200 while an account runs, and polls and deliveries of all that run move."""
@@ -163,10 +189,12 @@ class Accounts:
     async def overview(self, request: Request) -> Response:
         """All accounts: which run, and what waits."""
         lines = await self._lines()
-        values: dict[str, Any] = {
-            "lines": lines,
+        values = self._values(request) | {"lines": lines}
+        return HTMLResponse(self.pages.render("accounts", values))
+
+    def _values(self, request: Request) -> dict[str, Any]:
+        return {
             "at": Clock(ZoneInfo("UTC"), utc()),
-            "worst": next((it for it in lines if it.state == "crit"), None),
             "logged_in": False,
             "can_log_in": False,
             "csrf": "",
@@ -177,8 +205,6 @@ class Accounts:
             "account": "",
             "several": True,
         }
-        text = self.pages.render("accounts", values)
-        return Response(text, media_type="text/html; charset=utf-8")
 
     async def _lines(self) -> list[AccountLine]:
         return [await self._line(name) for name in self._names]
@@ -186,7 +212,7 @@ class Accounts:
     async def _line(self, name: str) -> AccountLine:
         web = self._webs.get(name)
         if web is None:
-            why = self._why(name)
+            why = plain(self._why(name))
             return AccountLine(name=name, state="crit" if why else "wait", text=why or "It starts")
         now = web.facts.clock()
         if fault := web.facts.pulse().fault(now.timestamp()):
@@ -194,13 +220,17 @@ class Accounts:
         if not web.facts.ready():
             return AccountLine(name=name, state="wait", text="It reads the list of websites")
         try:
-            queue = await web.reader.read(lambda conn: queue_figures(conn, now))
+            problems, queue = await web.read(
+                lambda seen: (seen.problems, queue_figures(seen.conn, now))
+            )
         except StoreError as error:
-            return AccountLine(name=name, state="crit", text=str(error))
+            return AccountLine(name=name, state="crit", text=plain(str(error)))
+        severe = any(it.severity == "critical" for it in problems)
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         return AccountLine(
             name=name,
-            state="warn" if queue.dead else "ok",
-            text="Actions failed for good" if queue.dead else "It runs",
+            state="crit" if severe else "warn" if problems else "ok",
+            text=f"{problems[0].title}{more}" if problems else "It runs",
             websites=len(web.facts.sites()),
             waiting=queue.pending + queue.sending,
             dead=queue.dead,

@@ -104,9 +104,10 @@ _DEFAULT_DETAILS = frozenset(
 async def on_store_error(request: Request, error: Exception) -> Response:
     """The store can't be read: the daemon may work all the same."""
     log.warning("web.store_unreadable", path=_shape(request), reason=str(error))
+    why = str(error)
     text = (
-        f"{error}. The daemon may still be working: `mouseflow-bot healthcheck` on its machine "
-        "tells."
+        f"{why[:1].upper()}{why[1:]}. The daemon may still be working: `mouseflow-bot healthcheck` "
+        "on its machine tells."
     )
     headers = {"retry-after": "10", "refresh": "10"}
     heading = "The status page can’t read its data"
@@ -127,6 +128,11 @@ def _shape(request: Request) -> str:
     return "/" + path_of(request).strip("/").partition("/")[0]
 
 
+def for_programs(path: str) -> bool:
+    """Whether programs ask for it, to whom errors are JSON."""
+    return path.startswith(("/api/", "/hooks/", "/metrics", "/badge/"))
+
+
 def _error(
     request: Request,
     status: int,
@@ -136,7 +142,7 @@ def _error(
     headers: Mapping[str, str] | None,
 ) -> Response:
     path = path_of(request)
-    if path.startswith(("/api/", "/hooks/", "/metrics", "/badge/")):
+    if for_programs(path):
         return JSONResponse({"error": code, "message": text}, status, dict(headers or {}))
     web = web_of(request)
     values = {"heading": heading, "text": text, "code": code, "status": status}

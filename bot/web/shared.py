@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bot.domain.accounts import commands_of
 from bot.web.facts import Facts, Reader
 from bot.web.pages import Clock, Pages
 from bot.web.read.world import World, world
@@ -64,11 +65,14 @@ class Web:
         return await self.reader.read(lambda conn: work(world(conn, self.facts)))
 
     def rooted(self, html: str) -> str:
-        """The page or part of one, with its addresses under the account's path.
+        """The page or part of one, with its addresses under the account's path, and its commands.
 
         Texts of others can't look like an attribute: a quote in them is escaped.
         """
-        return _OWN_ADDRESS.sub(rf' \1="{self.root}/', html) if self.root else html
+        if not self.root:
+            return html
+        account = self.facts.settings.account
+        return commands_of(account, _OWN_ADDRESS.sub(rf' \1="{self.root}/', html))
 
     def secure(self, request: Request) -> bool:
         """Whether the browser came over https: a proxy in front of `web.public_url` says so."""

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from web_world import TOKEN, WebWorld
 
 from bot.store.audit import Note, record
+from bot.store.rules import pause_rule
 from bot.web.accounts import Accounts
 from bot.web.app import Guard
 from bot.web.safety import Hosts
@@ -100,6 +101,30 @@ async def test_one_login_serves_all_accounts_and_changes_go_to_the_right_one(wor
         assert (world.worlds["shop"].woken, world.worlds["outlet"].woken) == (0, 1)
 
 
+async def test_the_overview_says_of_each_account_what_its_own_page_says(world):
+    shop = world.worlds["shop"]
+    shop.write(lambda conn: pause_rule(conn, "outlet-404", "more than 200 in 1 h", shop.now))
+    async with world.ask() as client:
+        assert "One thing needs you" in (await client.get("/accounts/shop/")).text
+        rows = (await client.get("/api/v1/accounts")).json()["accounts"]
+        assert (rows[0]["state"], rows[0]["text"]) == (
+            "warn", "Rule outlet-404 is paused by its safety limit",
+        )  # fmt: skip
+        page = (await client.get("/")).text
+        assert "<h1>2 of 3 accounts need you</h1>" in page
+        assert (rows[2]["websites"], rows[2]["waiting"], rows[2]["dead"]) == (None, None, None)
+
+
+async def test_each_page_says_whose_it_is_and_gives_commands_that_run(world):
+    async with world.ask() as client:
+        page = (await client.get("/accounts/outlet/")).text
+        assert "· outlet · Mouseflow bot</title>" in page
+        assert "<span>outlet</span>" in page  # the footer
+        assert "mouseflow-bot replay --account outlet --since 24h" in page
+        frame = (await client.get("/accounts/outlet/api/v1/overview")).json()["frame"]
+        assert frame["account"] == "outlet"
+
+
 async def test_health_is_that_of_the_accounts_that_run(world):
     async with world.ask() as client:
         assert (await client.get("/healthz")).status_code == 200
@@ -139,6 +164,8 @@ async def test_an_account_that_ends_leaves_the_others_their_pages(world):
     async with world.ask("outlet") as client:
         assert (await client.get("/accounts/outlet/")).status_code == 200
         gone = await client.get("/accounts/shop/")
-        assert (gone.status_code, gone.text) == (
-            503, "The account shop does not run. shop has no key.\n",
-        )  # fmt: skip
+        assert gone.status_code == 503
+        assert "<h1>shop does not run</h1><p>shop has no key. The other" in gone.text
+        assert 'href="/accounts/"' in gone.text  # the way back to them
+        twin = await client.get("/accounts/shop/api/v1/overview")
+        assert (twin.status_code, twin.json()["message"]) == (503, "shop has no key.")

@@ -61,7 +61,7 @@ def _lane(found: LaneNow, sent: int, held: Sequence[HeldBack], seen: World) -> L
         state_text=text,
         error=plain(found.reason) if found.cause or found.paused_until else "",
         waiting=found.waiting,
-        oldest_at=found.oldest if found.waiting else None,
+        oldest_at=found.oldest if found.oldest and found.oldest <= seen.now else None,
         next_attempt_at=found.next_due if found.waiting else None,
         held=tuple(
             Held(reason=_WAITS_FOR[each.reason], count=each.posts, until=each.until)

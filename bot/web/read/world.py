@@ -86,7 +86,8 @@ def world(conn: Connection, facts: Facts) -> World:
     loaded = history(conn, kind="rules.loaded", limit=1)
     flow = facts.settings.mouseflow
     frame = Frame(
-        account=f"Mouseflow {flow.region.upper()}" if flow.region else "Mouseflow",
+        account=facts.settings.account
+        or (f"Mouseflow {flow.region.upper()}" if flow.region else "Mouseflow"),
         time_zone=flow.time_zone,
         version=__version__,
         now=now,

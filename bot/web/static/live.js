@@ -12,7 +12,9 @@ function ago(seconds) {
 
 function tick() {
   for (const time of document.querySelectorAll("time[data-rel]")) {
-    time.textContent = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+    const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    const due = seconds >= 0 && /^(in|now)/.test(time.textContent);
+    time.textContent = due ? "now" : ago(seconds);
   }
 }
 
