@@ -208,7 +208,7 @@ async def still_possible(
     """
     evaluator = _Evaluator(knowledge, scope)
     bare = ((row, scope.subject_of(row, friction)) for row, friction in rows)
-    likely = [(row, subject) for row, subject in bare if evaluator.may_match(subject)]
+    likely = [(row, subject) for row, subject in bare if evaluator.may_ever_match(subject)]
     subjects = await evaluator.with_facts(
         {row.id: subject for row, subject in likely}, {row.id: True for row, _ in likely}
     )
@@ -445,6 +445,14 @@ class _Evaluator:
     def may_match(self, subject: RecordingSubject) -> bool:
         """Whether any rule matches or may still match the recording, which is final."""
         return any(self._decide(subject, True))
+
+    def may_ever_match(self, subject: RecordingSubject) -> bool:
+        """The same of a recording that is dropped if none may: only other decisions are kept."""
+        decision = self._decided(subject, True)
+        if not any(decision):
+            return False
+        self._decisions[subject.key, True] = subject, decision
+        return True
 
     def _decide(self, subject: RecordingSubject, settled: bool) -> Decision:
         """The rules that match, and those whose outcome depends on what is not known.
