@@ -64,18 +64,20 @@ MANY = 12
 
 
 class _Step(NamedTuple):
-    """One mask, the terms that hang on it, whether it goes through the page views, and whether
-    its field has few values."""
+    """One mask, the terms that hang on it, whether it goes through the page views, whether its
+    field has few values, and whether it is computed anew each time."""
 
     terms: int
     mask: Mask
     slow: bool = False
     few: bool = False
+    computed: bool = False
 
-    def rank(self) -> tuple[bool, int]:
+    def rank(self) -> tuple[bool, int, bool]:
         """Its place among the steps: cheap ones first, then those likely to refute most. Of many
-        values one leaves fewer terms than of few."""
-        return self.slow, -self.terms.bit_count() * (1 if self.few else 2)
+        values one leaves fewer terms than of few; a look-up comes before a computation."""
+        likely = -self.terms.bit_count() * (1 if self.few else 2)
+        return self.slow, likely, self.computed
 
 
 class _Loop(NamedTuple):
@@ -119,7 +121,7 @@ def _loop(columns: Iterable[tuple[Column, Mask | Lookup | int]], everything: int
             lookups.append((each, mask))
         else:
             masks.append((each, mask))
-    steps = [_Step(it.terms & start, mask, it.slow) for it, mask in masks]
+    steps = [_Step(it.terms & start, mask, it.slow, computed=True) for it, mask in masks]
     steps += _joined([(it.terms & start, lookup) for it, lookup in lookups if it.terms & start])
     steps.sort(key=_Step.rank)
     return _Loop(
@@ -258,7 +260,8 @@ class _Compiled:
         columns = _columns(flat, everything)
         self._sure = decide_loop(columns, everything)
         self._always_known = decide_loop([it for it in columns if it.masks is None], everything)
-        self._maybe_unknown = [(it.terms, it.masks) for it in columns if it.masks is not None]
+        ranked = sorted(columns, key=lambda it: (it.slow, -it.terms.bit_count()))
+        self._maybe_unknown = [(it.terms, it.masks) for it in ranked if it.masks is not None]
 
     def _site_table(self, flat: Sequence[tuple[int, Term]]) -> Memo[Site, int]:
         by_rule: dict[int, int] = defaultdict(int)
