@@ -40,7 +40,13 @@ def named_accounts(names: Iterable[str]) -> list[str]:
     return sorted(name for name in found if ACCOUNT.fullmatch(name))
 
 
-_OF_ONE = re.compile(r"\bmouseflow-bot (?:cancel|explain|replay|retry|tune)\b")
+OF_ONE = (
+    *("api", "backup", "budget", "cancel", "explain", "export", "history", "learn", "plan"),
+    *("replay", "restore", "retry", "snooze", "tune"),
+)
+"""The commands that are about one account, and refuse to guess which."""
+
+_OF_ONE = re.compile(rf"\bmouseflow-bot (?:{'|'.join(OF_ONE)})\b")
 
 
 def commands_of(account: str, text: str) -> str:

@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 from slack_sdk.models.blocks import Block
 
+from bot import cli
+from bot.domain.accounts import OF_ONE
 from bot.domain.subjects import Band, FunnelStep
 from bot.fields.catalogue import KINDS
 from bot.messages import compose, several
@@ -253,6 +256,13 @@ def test_of_several_accounts_the_grey_line_names_the_one(rule):
     task, shop = replace(TASK, rule=rule), replace(APP, account="shop")
     assert " · Account shop" in plain(compose.match(task, shop))[-1]
     assert "Account" not in plain(compose.match(task, APP))[-1]
+
+
+def test_all_commands_that_are_about_one_account_are_known():
+    """Those that ask for the settings of one; messages name it to each of them."""
+    commands = Path(cli.__file__).parent.glob("*.py")
+    asking = {it.stem for it in commands if "context.settings(" in it.read_text()}
+    assert asking == set(OF_ONE)
 
 
 def test_a_tip_is_a_command_that_runs_with_several_accounts():

@@ -75,7 +75,7 @@ class _Step(NamedTuple):
 
     def rank(self) -> tuple[bool, int, bool]:
         """Its place among the steps: cheap ones first, then those likely to refute most. Of many
-        values one leaves fewer terms than of few; a look-up comes before a computation."""
+        values one leaves fewer terms than of few. Between equals, table lookups come first."""
         likely = -self.terms.bit_count() * (1 if self.few else 2)
         return self.slow, likely, self.computed
 
