@@ -129,7 +129,7 @@ class Batch:
 async def prepare(
     history: History, site: Site, rules: Iterable[Rule], everything: Iterable[Rule]
 ) -> PreparedSite:
-    """Find out what the website's API can do: up to seven calls. Raises the errors of the calls.
+    """Find out what the website's API can do: up to nine calls. Raises the errors of the calls.
 
     `everything` are the rules of all files, whose own tags make no rule match.
     """

@@ -260,6 +260,17 @@ async def test_undocumented_arguments_are_probed(honoured):
     assert await paging.probe_offset(Server(sessions(1)), "w", WEEK) is False
 
 
+async def test_a_recording_that_arrives_meanwhile_does_not_hide_that_offset_is_honoured():
+    class Busy(Server):
+        async def send(self, request):
+            answer = await super().send(request)
+            if len(self.queries) == 1:
+                self.sessions.insert(0, replace(self.sessions[0], id="new"))
+            return answer
+
+    assert await paging.probe_offset(Busy(sessions(10), offset=True), "w", WEEK) is True
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 90_000_000), max_size=120),
