@@ -3,7 +3,7 @@
 All but the share of sessions with friction comes from the store; that costs five calls.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +28,7 @@ from bot.store import Connection
 from bot.store.matches import NewMatch, NewStep, add_match
 from bot.store.overview import alerts_of, last_matches, matches_of, pages_of
 from bot.store.presses import precision
-from bot.store.recordings import set_watermark, watermark
+from bot.store.recordings import set_watermark, watermark, watermarks_below
 from mouseflow import recordings
 
 log = structlog.get_logger(__name__)
@@ -86,10 +86,13 @@ async def post_reports(
     """
     if not rules.reports:
         return 0
-    zone = context.zone.key
-    due, failing = await context.store.run(
-        lambda conn: (due_reports(rules.reports, sites, now, zone, conn), _failing(conn))
+    asked, zone = _asked(rules.reports, sites), context.zone.key
+    marks, failing = await context.store.read(
+        lambda conn: (watermarks_below(conn, SOURCE), _failing(conn))
     )
+    due, unknown = due_reports(asked, now, zone, marks)
+    if unknown:
+        await context.store.run(lambda conn: [_note(conn, each, now) for each in unknown])
     posted, failed = 0, list[tuple[Due, str]]()
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
@@ -162,19 +165,25 @@ def _tell(
 
 
 def due_reports(
-    reports: Iterable[Report], sites: Iterable[Site], now: datetime, zone: str, conn: Connection
-) -> list[Due]:
-    """The reports that are due. Their time is noted when they are posted, or left out."""
-    found = []
-    for report, site in _asked(reports, sites):
-        at = report.at.latest(now, zone)
-        mark = watermark(conn, _source(report, site), "")
+    asked: Sequence[tuple[Report, Site]], now: datetime, zone: str, marks: Mapping[str, str]
+) -> tuple[list[Due], list[Due]]:
+    """The reports that are due, and those whose last time is to be noted without a post.
+
+    `marks` says of each when it was due last: `_key` -> ISO 8601. Nothing is posted for a report
+    that is new, was left out for longer than `LATE`, or was noted by a clock that was ahead.
+    """
+    found, unknown = list[Due](), list[Due]()
+    reports = {report.id: report for report, _ in asked}
+    latest = {name: report.at.latest(now, zone) for name, report in reports.items()}
+    for report, site in asked:
+        at = latest[report.id]
+        mark = marks.get(_key(report, site))
         noted = datetime.fromisoformat(mark) if mark else None
         if noted is None or (noted < at and now - at > LATE) or noted > now:
-            _note(conn, Due(report, site, at), now)  # in the future: the clock was ahead
+            unknown.append(Due(report, site, at))
         elif noted < at:
             found.append(Due(report, site, at))
-    return found
+    return found, unknown
 
 
 def _asked(reports: Iterable[Report], sites: Iterable[Site]) -> list[tuple[Report, Site]]:
@@ -186,8 +195,12 @@ def _asked(reports: Iterable[Report], sites: Iterable[Site]) -> list[tuple[Repor
     ]
 
 
+def _key(report: Report, site: Site) -> str:
+    return f"{report.id}/{site.id}"
+
+
 def _source(report: Report, site: Site) -> str:
-    return f"{SOURCE}{report.id}/{site.id}"
+    return f"{SOURCE}{_key(report, site)}"
 
 
 def _note(conn: Connection, due: Due, now: datetime) -> None:

@@ -359,6 +359,18 @@ def watermarks_of(conn: Connection, source: str) -> dict[str, str]:
 _WATERMARKS_OF = "SELECT website, data FROM watermarks WHERE source = :source"
 
 
+def watermarks_below(conn: Connection, beginning: str) -> dict[str, str]:
+    """The data of the watermarks of no website whose source begins so, by what follows it."""
+    rows = execute(conn, _WATERMARKS_BELOW, {"length": len(beginning), "beginning": beginning})
+    return {source.removeprefix(beginning): data for source, data in rows}
+
+
+_WATERMARKS_BELOW = (
+    "SELECT source, data FROM watermarks"
+    " WHERE website = '' AND substr(source, 1, :length) = :beginning"
+)
+
+
 def all_watermarks(conn: Connection) -> dict[tuple[str, str], tuple[str, datetime]]:
     """(source, website) -> what was saved, and when."""
     rows = execute(conn, "SELECT source, website, data, at FROM watermarks", {})

@@ -24,7 +24,9 @@ from bot.store.recordings import (
     known_recordings,
     live_recordings,
     matched_rules,
+    set_watermark,
     watermark,
+    watermarks_below,
 )
 from bot.store.retention import forget
 from bot.store.rules import Group, tally_one
@@ -120,6 +122,13 @@ def test_steps_queue_in_the_order_writes_share_posts(store):
     commit(store, poll(match("r1", mixed)))
     fate = store.do(lambda conn: steps_of(conn, "checkout/w1/r1"))
     assert [each.key for each in fate] == ["one", "two", "share", "post"]
+
+
+def test_watermarks_are_found_by_how_their_source_begins(store):
+    for source, website in (("of/a/1", ""), ("of/b", ""), ("of", ""), ("Of/c", ""), ("of/d", "w")):
+        store.do(lambda conn, key=(source, website): set_watermark(conn, *key, key[0], NOW))
+    found = store.do(lambda conn: watermarks_below(conn, "of/"))
+    assert found == {"a/1": "of/a/1", "b": "of/b"}
 
 
 def test_a_poll_without_a_watermark_keeps_the_old_one(store):
