@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three for each core: many tests wait for a real daemon, which leaves the core to others."""
-    return 3 * (os.cpu_count() or 1)
+    """Two for each core: one of them waits for a real daemon, which leaves the core to the other.
+
+    More would take the processors' caches from each other: with three, a test costs a quarter more.
+    """
+    return 2 * (os.cpu_count() or 1)
 
 
 SERVER = pytest.StashKey[str]()
@@ -167,11 +171,24 @@ LONG = (
 )
 """What takes long begins first, so that at the end no worker is left alone with it."""
 
+WAITING = tuple(
+    f"tests/end_to_end/test_{name}.py"
+    for name in (
+        "accounts_process", "broken_configuration", "budget_story", "buttons_process", "daemon",
+        "delivery_stories", "replicas", "store_lost",
+    )
+)  # fmt: skip
+"""What takes long because it waits for real daemons: it runs beside what computes."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files: the longest first, the others by name; alike in every worker."""
     items.sort(key=lambda item: str(item.path))
     items.sort(key=lambda item: next((n for n, part in enumerate(LONG) if part in item.nodeid), 99))
+    waiting = [item for item in items if item.nodeid.startswith(WAITING)]
+    others = [item for item in items if not item.nodeid.startswith(WAITING)]
+    pairs = zip_longest(waiting, others)
+    items[:] = [item for pair in pairs for item in pair if item is not None]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from alert_judge import counted, wrongs
 from alert_worlds import AlertWorld
 
-IN_CI = 50
+IN_CI = (0, 2, 3, 9, 12, 14, 19, 22, 25, 29, 30, 35, 41, 43, 49)
 
 
 def test_alerts_are_what_the_docs_say(seed, tmp_path, record_property):

@@ -5,7 +5,7 @@
 
 from traffic_worlds import TrafficWorld
 
-IN_CI = 12
+IN_CI = (0, 1, 7, 8)
 
 
 def test_traffic_is_judged_as_the_docs_say(seed, tmp_path, record_property):
