@@ -68,6 +68,7 @@ class Body(Struct, frozen=True, kw_only=True):
     rule: str
     summary: str
     kind: Kind
+    account: str | None
     website: Website
     matched: datetime
     why: tuple[str, ...]
@@ -198,6 +199,7 @@ def body(task: Task, addresses: Addresses) -> bytes:
             rule=task.rule,
             summary=task.summary or task.rule,
             kind=subject.kind,
+            account=addresses.account or None,
             website=Website(subject.website.id, subject.website.name),
             matched=task.matched,
             why=tuple(clean(line) for line in task.why),
