@@ -92,7 +92,7 @@ async def post_reports(
     )
     due, unknown = due_reports(asked, now, zone, marks)
     if unknown:
-        await context.store.run(lambda conn: [_note(conn, each, now) for each in unknown])
+        await context.store.run(lambda conn: _note(conn, unknown, now))
     posted, failed = 0, list[tuple[Due, str]]()
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
@@ -203,8 +203,9 @@ def _source(report: Report, site: Site) -> str:
     return f"{SOURCE}{_key(report, site)}"
 
 
-def _note(conn: Connection, due: Due, now: datetime) -> None:
-    set_watermark(conn, _source(due.report, due.site), "", due.at.isoformat(), now)
+def _note(conn: Connection, reports: Iterable[Due], now: datetime) -> None:
+    for due in reports:
+        set_watermark(conn, _source(due.report, due.site), "", due.at.isoformat(), now)
 
 
 def _post(
@@ -241,7 +242,7 @@ def _post(
         severity="info",
     )
     add_match(conn, match)
-    _note(conn, due, now)
+    _note(conn, [due], now)
 
 
 def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> Week:

@@ -32,7 +32,7 @@ def build(kind, folder, source=ROOT):
     return built
 
 
-def run(*arguments, path, cwd, timeout=120):
+def run(*arguments, path, cwd, timeout=300):
     """Run Python where only the standard library, the dependencies and `path` are importable."""
     return subprocess.run(
         [sys.executable, *arguments],

@@ -39,7 +39,7 @@ def bot(
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

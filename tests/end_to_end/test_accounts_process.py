@@ -142,10 +142,10 @@ def test_presses_reach_the_account_that_posted_and_the_page_shows_both(tmp_path,
         )
         [started] = daemon.events("web.started")
         url = str(started["url"])
-        assert "outlet.com" in httpx.get(f"{url}/accounts/outlet/").text
-        assert "shop.com" in httpx.get(f"{url}/accounts/shop/").text
-        assert 'account="shop"' in httpx.get(f"{url}/metrics").text
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert "outlet.com" in httpx.get(f"{url}/accounts/outlet/", timeout=60).text
+        assert "shop.com" in httpx.get(f"{url}/accounts/shop/", timeout=60).text
+        assert 'account="shop"' in httpx.get(f"{url}/metrics", timeout=60).text
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
     finally:
         assert daemon.stop() == 0
     pressed = daemon.events("slack.pressed")

@@ -241,7 +241,9 @@ def test_status_and_the_page_say_that_the_configuration_is_broken(tmp_path):
         assert "configuration not reloaded" in said
         assert "config.toml:1" in said
         [served] = daemon.events("web.started")
-        assert "Configuration not reloaded: it has errors" in httpx.get(served["url"]).text
+        assert (
+            "Configuration not reloaded: it has errors" in httpx.get(served["url"], timeout=60).text
+        )
         daemon.tell(signal.SIGHUP)
         sim.wait_until(lambda: any("errors are fixed" in it.text for it in sim.slack.messages))
         assert "configuration" not in daemon.run("status").stdout

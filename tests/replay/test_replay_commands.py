@@ -160,7 +160,7 @@ def test_a_replay_works_beside_the_daemon_which_takes_its_actions_up(place: Plac
         place.sim.wait_until(lambda: "bounce" in place.sim.tags(old))
     finally:
         daemon.send_signal(signal.SIGTERM)
-        out, err = daemon.communicate(timeout=120)
+        out, err = daemon.communicate(timeout=300)
     assert daemon.returncode == 0, out + err
 
 
@@ -176,7 +176,7 @@ def test_an_interrupted_replay_is_gone_on_with(place: Place) -> None:
     assert "in use by another mouseflow-bot" in place.run("replay", "--resume", code=1)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
-    err = process.communicate(timeout=120)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "`mouseflow-bot replay --resume` continues" in err
     place.sim.faults.clear()

@@ -119,7 +119,7 @@ def pages_of_matches(url):
     """A recording, its match, and the match that counts two of them."""
     (counted,) = (
         match
-        for match in httpx.get(f"{url}/api/v1/rules/counted").json()["matches"]
+        for match in httpx.get(f"{url}/api/v1/rules/counted", timeout=60).json()["matches"]
         if match["stands_for"]
     )
     return (

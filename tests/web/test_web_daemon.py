@@ -47,7 +47,7 @@ def figures(url):
     """The metrics by name and labels."""
     return {
         (sample.name.removeprefix("mouseflow_bot_"), *sample.labels.values()): sample.value
-        for family in families(httpx.get(f"{url}/metrics").text)
+        for family in families(httpx.get(f"{url}/metrics", timeout=60).text)
         for sample in family.samples
     }
 
@@ -55,7 +55,7 @@ def figures(url):
 def crawl(url):
     """Every page that links lead to; each answers, and leads to no other host but Mouseflow's."""
     seen, ahead = set[str](), ["/"]
-    with httpx.Client(base_url=url) as asking:
+    with httpx.Client(base_url=url, timeout=60) as asking:
         while ahead:
             path = ahead.pop()
             if path in seen:
@@ -86,7 +86,7 @@ def test_no_page_causes_a_request_to_mouseflow_or_slack(start, sim):
     # The first polls of a start may still run during the first visits.
     assert any(asks_nobody() for _ in range(20))
     before = len(sim.calls)
-    begun = httpx.post(f"{url}/hooks/poll", headers=bearer).json()["polls"]
+    begun = httpx.post(f"{url}/hooks/poll", headers=bearer, timeout=60).json()["polls"]
     assert begun > 0
     sim.wait_until(lambda: len(sim.calls) > before)
     assert daemon.stop() == 0
@@ -96,8 +96,8 @@ def test_the_page_of_a_running_daemon(start, sim):
     daemon = start(BOT_WEB__LISTEN="127.0.0.1:0")
     url = address_of(daemon, sim)
     sim.wait_until(lambda: daemon.events("daemon.started"))
-    assert httpx.get(f"{url}/readyz").status_code == 200
-    assert httpx.get(f"{url}/healthz").text == "ok\n"
+    assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    assert httpx.get(f"{url}/healthz", timeout=60).text == "ok\n"
     sim.wait_until(lambda: figures(url)["poll_runs_total", "recordings", "success"] >= 2)
     counted = figures(url)
     assert counted["api_requests_total", "GET", "/websites", "200"] >= 1
@@ -105,7 +105,7 @@ def test_the_page_of_a_running_daemon(start, sim):
     assert counted["recordings_seen_total",] > 0
     found = crawl(url)
     assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
-    with httpx.Client() as keeps_its_connection:
+    with httpx.Client(timeout=60) as keeps_its_connection:
         assert keeps_its_connection.get(f"{url}/healthz").status_code == 200
         began = time.monotonic()
         assert daemon.stop() == 0
@@ -141,7 +141,7 @@ def test_the_demo_that_keeps_running_prints_the_address_of_its_page():
         try:
             line = next(line for line in demo.stdout if "Status page: " in line)
             url = line.rpartition(" ")[2].strip()
-            assert "myshop.com" in httpx.get(url).text.replace("<wbr>", "")
+            assert "myshop.com" in httpx.get(url, timeout=60).text.replace("<wbr>", "")
             demo.send_signal(signal.SIGINT)
             demo.communicate(timeout=60)
         finally:

@@ -170,7 +170,7 @@ def test_slack_is_steered_and_read(control, process):
 def test_control_calls_are_answered_on_the_slack_port_too(process):
     _, ready = process
     root = ready["slack"].removesuffix("/api/")
-    assert httpx.get(f"{root}/_simulator/state").json()["seed"] == 5
+    assert httpx.get(f"{root}/_simulator/state", timeout=60).json()["seed"] == 5
 
 
 def test_a_port_that_is_taken_is_said(process, capsys):

@@ -20,10 +20,10 @@ def test_fixtures_are_there_without_a_plugin_line(pytester):
         def test_mine(mouseflow_simulator, empty_mouseflow_simulator):
             sim = mouseflow_simulator
             auth = (sim.email, sim.api_key)
-            listed = httpx.get(f"{sim.mouseflow_url}/websites", auth=auth).json()
+            listed = httpx.get(f"{sim.mouseflow_url}/websites", auth=auth, timeout=60).json()
             assert [site["name"] for site in listed][0] == "myshop.com"
             empty = empty_mouseflow_simulator
-            assert httpx.get(f"{empty.mouseflow_url}/websites", auth=auth).json() == []
+            assert httpx.get(f"{empty.mouseflow_url}/websites", auth=auth, timeout=60).json() == []
         """
     )
     result = pytester.runpytest_subprocess("-p", "no:anyio", "-p", "no:cacheprovider")
@@ -32,13 +32,15 @@ def test_fixtures_are_there_without_a_plugin_line(pytester):
 
 def test_a_with_block_runs_it_in_a_thread_and_stops_it():
     with Simulator(seed=1) as sim:
-        answer = httpx.get(f"{sim.mouseflow_url}/websites", auth=(sim.email, sim.api_key))
+        answer = httpx.get(
+            f"{sim.mouseflow_url}/websites", auth=(sim.email, sim.api_key), timeout=60
+        )
         assert answer.status_code == 200
         url = sim.mouseflow_url
         assert "simulator" in {thread.name for thread in threading.enumerate()}
     assert "simulator" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/websites")
+        httpx.get(f"{url}/websites", timeout=60)
 
 
 def test_a_port_that_is_taken_is_an_error():
