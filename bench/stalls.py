@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from bench.report import bars, write
@@ -287,9 +288,9 @@ def fill_one(action):
     from bot.store.matches import PollOutcome, commit_poll
 
     found = match(10**9, [action])
-    steps = [replace(step, lane="mouseflow:w9") for step in found.steps]
+    steps = [msgspec.structs.replace(step, lane="mouseflow:w9") for step in found.steps]
     outcome = PollOutcome(source="recordings", website="w9", at=NOW,
-                          matches=[replace(found, steps=steps)])  # fmt: skip
+                          matches=[msgspec.structs.replace(found, steps=steps)])  # fmt: skip
     return lambda conn: commit_poll(conn, outcome)
 
 

@@ -5,8 +5,9 @@ This is the only place that says what an error of the client means for the bot.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, assert_never
+
+from msgspec import Struct
 
 from bot import errors
 from bot.errors import ConfigError, GiveUp, TryLater
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """The account's client, with every request at one priority. Raises GiveUp or TryLater."""
 
     client: AsyncMouseflow

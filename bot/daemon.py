@@ -29,7 +29,6 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import chain
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
+from msgspec import Struct
 
 from bot.actions import ACTIONS
 from bot.actions.base import Action
@@ -111,8 +111,7 @@ RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """An account at work, as those see it who watch over several.
 
     `started` is set once its websites are known; `facts` is None where there is no status page.
@@ -124,8 +123,7 @@ class Running:
     facts: "Facts | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """What an account shares with others in this process, and for how long it is at work.
 
     `presses` is None where no token for buttons is configured.
@@ -284,8 +282,7 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         await _ended([working, stopping])
 
 
-@dataclass(frozen=True, slots=True)
-class OnceResult:
+class OnceResult(Struct, frozen=True):
     """What `once` did. `failed` names the failed polls; `dry_run_log` is None in a real run.
 
     `start` says which rules it used, and what is wrong with the rule files.

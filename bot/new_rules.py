@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.budgets.changed_by_others import follow_files
 from bot.delivery.rebuild import book_of, post_limits, rebuild_some
@@ -28,8 +30,7 @@ from bot.store.rules import rule_states, rules_loaded, steps_rebuilt
 from bot.watched_sites import AT_ONCE, in_turns
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """Rules that the store knows. `changed` are those edited since they ran last.
 
     `actions` are those of each rule, by kind and parameters. `posts`: there are new messages.

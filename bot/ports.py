@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from bot.domain.many import Many
 from bot.domain.subjects import Severity, Subject
@@ -29,8 +30,7 @@ class Mouseflow(Protocol):
     async def send(self, request: Request[T]) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SlackPost:
+class SlackPost(Struct, frozen=True):
     """A message ready for Slack. `key` is opaque and finds the message again.
 
     `thread` is the timestamp of the message that it answers, empty for none; `broadcast` shows
@@ -45,8 +45,7 @@ class SlackPost:
     broadcast: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(Struct, frozen=True):
     """A message that is in Slack, and what it shows: the JSON of a `Message`."""
 
     key: str
@@ -93,8 +92,7 @@ Tone = Literal["info", "success", "warning", "failure"]
 """How a message is meant; other places show it by a colour or an icon."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlainMessage:
+class PlainMessage(Struct, frozen=True):
     """A message as plain text, for a place that the bot knows nothing of."""
 
     title: str
@@ -110,8 +108,7 @@ class Notify(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Nowhere:
+class Nowhere(Struct, frozen=True):
     """`Notify` without any place."""
 
     async def send(self, place: str, message: PlainMessage) -> str:
@@ -132,8 +129,7 @@ class NoChannel(CannotLook):
     """The bot sees no such channel, so posts will probably fail too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """Base URLs of links, default channels, and the account's time zone.
 
     `app_url` precedes a recording's playback path; `share_url` contains `{token}`, or is empty
@@ -152,8 +148,7 @@ class Addresses:
     account: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """Everything an action may use."""
 
     mouseflow: Mouseflow
@@ -163,8 +158,7 @@ class Ports:
     notify: Notify = Nowhere()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """One step of a match, as an action sees it.
 
     `key` is permanent: the same after a restart. `attempted` is when an earlier attempt with an

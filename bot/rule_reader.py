@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from bot.actions.base import Allowed
 from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.config import Settings
@@ -230,8 +232,7 @@ async def end_process(child: Process) -> None:
     await child.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """The rules to start with, and the files that they are in.
 
     `errors` is what is wrong with the files on the disk, if these rules are not all of theirs:
@@ -296,14 +297,12 @@ def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
     return files
 
 
-@dataclass(frozen=True, slots=True)
-class _Configuration:
+class _Configuration(Struct, frozen=True):
     path: Path | None
     secrets_dirs: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(Struct, frozen=True):
     files: disk.Files
     allowed: Allowed
     unread: tuple[Fault, ...]
@@ -312,8 +311,7 @@ class _Request:
     cpu: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """The rules; None if there are errors."""
 
     rules: RuleSet | None

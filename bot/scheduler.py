@@ -10,7 +10,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
@@ -20,6 +20,7 @@ import msgspec
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
+from msgspec import Struct, field
 
 from bot.config.settings import PollSection
 from bot.domain.subjects import Site
@@ -242,8 +243,7 @@ WORTH = timedelta(seconds=10)
 """A delay shorter than this is ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollTimes:
+class PollTimes(Struct, frozen=True):
     """When the latest polls of each website began, in seconds of a monotonic clock.
 
     `since` counts the polls that began since `seen` was called.
@@ -343,8 +343,7 @@ APART = timedelta(milliseconds=250)
 """How far apart the first polls start if they don't wait for their phase."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Poll:
+class _Poll(Struct, frozen=True):
     """What a tick starts. Ticks of one `kind` are spread over the interval."""
 
     kind: str

@@ -15,6 +15,9 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TypeVar
 
+import msgspec
+from msgspec import Struct
+
 from bot.budgets.members import covered
 from bot.domain.subjects import Site, reread
 from bot.polling.live_sessions import LiveSessions
@@ -94,8 +97,7 @@ def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[st
         yield from ((rule.id, name) for name in rule.websites if missing[name])
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """The rules of each watched website, by its id: made once for all that have the same ones."""
 
     rules: Mapping[str, SiteRules]
@@ -153,7 +155,7 @@ def prepare(
 
 
 def _same(known: Rule, rule: Rule) -> bool:
-    return rule == replace(
+    return rule == msgspec.structs.replace(
         known, file=rule.file, line=rule.line, column=rule.column, tests=rule.tests
     )
 
@@ -198,8 +200,7 @@ def stop_unwatched(
             stop_reading(conn, site.id, now)
 
 
-@dataclass(frozen=True, slots=True)
-class GoneSites:
+class GoneSites(Struct, frozen=True):
     """The websites that are gone, and what resolving their alerts led to."""
 
     sites: tuple[Site, ...]

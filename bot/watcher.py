@@ -11,12 +11,12 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from bot import weekly
 from bot.actions.webhook import Webhook

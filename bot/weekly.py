@@ -4,13 +4,13 @@ All but the share of sessions with friction comes from the store; that costs fiv
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from bot.actions.slack import Weekly
 from bot.budgets.state import budget_marks
@@ -55,8 +55,7 @@ SOURCE = "report/"
 """How the source begins under which the store keeps when a report was due last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """A report about a website that must be posted now; `at` is when it was due."""
 
     report: Report

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from heapq import heappop, heappush
 from itertools import count
+
+from msgspec import Struct, field
 
 from mouseflow.rate_limit import TokenBucket
 
@@ -27,8 +28,7 @@ MAX_SKIPS: Mapping[Priority, int] = {
 of the calls, and a queue that is never empty leaves the background a twentieth."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedCall:
+class QueuedCall(Struct, frozen=True):
     """A call in the queue; `website` is "" for the account.
 
     `number` counts the calls as they arrive, `arrived` is how many calls had gone by then.
@@ -47,8 +47,7 @@ class QueuedCall:
         return (not self.retried, self.number)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueHistory:
+class QueueHistory(Struct, frozen=True):
     """What decides who goes next: `gone` calls so far, when each website last had one (`last`),
     and how often in a row each priority was skipped.
     """

@@ -9,13 +9,15 @@ import os
 import random as randomness
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import unquote
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mouseflow.call_queue import CallQueue, Priority
 from mouseflow.errors import (
@@ -47,8 +49,7 @@ ENVIRONMENT = {
 """The variables that `from_env` reads; the second of each pair is the bot's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """One attempt, for metrics and logs: `status` is None if there was no answer.
 
     `route` is the request's template, never a path. `attempt` counts from 1; `seconds` is

@@ -7,9 +7,12 @@ ranges of session duration, then single devices, kinds of visitors and kinds of 
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol, TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
 
 from mouseflow import recordings
 from mouseflow.decode import Unreadable
@@ -35,8 +38,7 @@ class Sender(Protocol):
     async def send(self, request: Request[T]) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Some of the recordings; each id appears once.
 
     `missed`, set only in the last part, is how many recordings the server counts but did not
@@ -86,7 +88,7 @@ async def read(
             found: list[tuple[SessionFilters, int, int]] = []
             for smaller in split(window):
                 async for part in reader.query(smaller):
-                    yield replace(part, piece=True)
+                    yield msgspec.structs.replace(part, piece=True)
                 found.append((smaller, reader.count, reader.short))
                 if sum(size for _, size, _ in found) > count + count // 5 + 5:
                     # Together larger than the whole: the server ignores a filter of this split.
@@ -171,8 +173,7 @@ def by_referrer(filters: SessionFilters) -> tuple[SessionFilters, ...]:
     return tuple(replace(filters, referrer=each) for each in get_args(Referrer))
 
 
-@dataclass(frozen=True, slots=True)
-class _RowOptions:
+class _RowOptions(Struct, frozen=True):
     """What the rows contain."""
 
     expand: bool

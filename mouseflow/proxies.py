@@ -8,10 +8,11 @@ never needs one. The lower-case names win, as with curl.
 import os
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from mouseflow.errors import ConfigurationError
 
@@ -19,8 +20,7 @@ VARIABLES = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
 _PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxies:
+class Proxies(Struct, frozen=True):
     """The proxy of each scheme, and what needs none."""
 
     by_scheme: Mapping[str, str]

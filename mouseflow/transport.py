@@ -15,11 +15,11 @@ import base64
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from msgspec import Struct
 
 from mouseflow import __version__
 from mouseflow.errors import ConfigurationError, TooLarge, Unreachable
@@ -68,8 +68,7 @@ _NEVER_SENT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer of any status. The names in `headers` are case-insensitive."""
 
     status: int

@@ -2,9 +2,10 @@
 
 import re
 from abc import abstractmethod
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
+
+from msgspec.structs import replace
 
 from bot.actions.base import Action, Done, Problem, Spec
 from bot.actions.notifier import (

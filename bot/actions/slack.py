@@ -1,13 +1,14 @@
 """Post to Slack: a match, the end of an alert, a digest, and messages of the bot itself."""
 
+import dataclasses
 import hashlib
 import re
 from abc import abstractmethod
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from bot.actions.base import SETTLING, Action, Done, Later, Problem, Spec
 from bot.actions.notifier import (
@@ -69,7 +70,9 @@ class _Post(Action):
         recording = isinstance(task.subject, RecordingSubject)
         answers = task.post if self.answers and not recording else None
         done = await self._post(message, channel, answers, task, ports)
-        return replace(done, note=f"{done.note}; {message.note}") if message.note else done
+        return (
+            dataclasses.replace(done, note=f"{done.note}; {message.note}") if message.note else done
+        )
 
     async def _post(
         self,
@@ -87,10 +90,14 @@ class _Post(Action):
         """
         if answers is None:
             done = await _post_once(_ready(message, channel, _opaque(task.key)), task, ports)
-            return replace(done, posts=self._posted(message, channel, done, task))
+            return dataclasses.replace(done, posts=self._posted(message, channel, done, task))
         said = messages.answer(message)
         answer = replace(
-            _ready(replace(said, url=message.url if broadcast else ""), channel, _opaque(task.key)),
+            _ready(
+                replace(said, url=message.url if broadcast else ""),
+                channel,
+                _opaque(task.key),
+            ),
             thread=answers.stamp,
             broadcast=broadcast or (self.broadcasts and task.severity == "critical"),
         )
@@ -183,7 +190,7 @@ class Slack(_Post, ToPeople):
 
     def routed(self, channel: str) -> "Slack":
         """The same, with that channel if it has none."""
-        return self if self.channel else replace(self, channel=channel)
+        return self if self.channel else dataclasses.replace(self, channel=channel)
 
     def plain(self) -> "Slack":
         """The built-in message to the same channel."""
@@ -276,7 +283,7 @@ def _edits(first: Posted, shown: Message, done: Done) -> Done:
     """
     edit = Edit(channel=first.channel, post=first.key)
     shows = replace(first, shows=messages.kept(shown))
-    return replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
+    return dataclasses.replace(done, posts=(shows,), follow=(Later(edit, timedelta()),))
 
 
 async def _found(task: Task, channel: str, ports: Ports) -> bool:

@@ -1,11 +1,11 @@
 """Websites that people or rules changed: a budget leaves their change alone, and tells people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from bot.budgets import texts
 from bot.budgets.state import (

@@ -1,11 +1,11 @@
 """What each budget does in one poll: act on steps, leave what others changed, undo, and pace."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from bot.actions.base import Action
 from bot.actions.recording import RecordingSwitch

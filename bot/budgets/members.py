@@ -6,10 +6,10 @@ budget's `websites` takes it out, and what it had used until then stays counted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.budget import Period
 from bot.domain.subjects import Site
@@ -33,8 +33,7 @@ class Membership(Struct, frozen=True):
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What a budget counts: `sites` are there, `absent` are not in the account's list.
 
     `left` are out of the budget since an edit, with what they had used by then (None: unknown

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.budgets.changed_by_others import follow_files
@@ -74,8 +75,7 @@ class BudgetMemory:
     dates_work: dict[str, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetsPolled:
+class BudgetsPolled(Struct, frozen=True):
     """What one poll did. `matches` are the keys of new matches.
 
     `ignored` are the websites where the API ignores dates, so nothing can be counted. `failed`
@@ -87,8 +87,7 @@ class BudgetsPolled:
     failed: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WebsiteCounts:
+class WebsiteCounts(Struct, frozen=True):
     """What the API answered for one website; None where that request failed.
 
     `switched` is what the bot had done to its switches before the request. `gone`: the API has
@@ -135,8 +134,7 @@ async def poll_budgets(
     return BudgetsPolled(tuple(decided.matches), ignored, failed)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a poll is about: what each budget counts, by its id, and the websites to fetch.
 
     `today` is the account's day: tomorrow, if recordings of tomorrow are there already.
@@ -441,8 +439,7 @@ def _gone(conn: Connection, counts: Sequence[WebsiteCounts], now: datetime) -> f
     return frozenset(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
+class Counting(Struct, frozen=True):
     """What one answer comes to: recordings used by day, and the counts to compare with next.
 
     `fresh` were made since the last poll. `doubted` are counts that have jumped; a second

@@ -4,7 +4,6 @@ First what is kept between polls (marks), then what one poll knows (BudgetContex
 budget within it (BudgetStatus).
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -64,8 +63,7 @@ class Refused(Struct, frozen=True):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """What became of a switch. `done`: the website is as it should be.
 
     `refused` is why it could not be set, `since` when that began; `late`: it took so long that
@@ -187,7 +185,7 @@ def rename(conn: Connection, old: str, new: str, at: datetime) -> None:
     if mark is None:
         return
     was, now = f"{BUDGET}{old}", f"{BUDGET}{new}"
-    held = tuple(dataclasses.replace(each, owner=now) for each in mark.held)
+    held = tuple(replace(each, owner=now) for each in mark.held)
     there = budget_mark(conn, new) or mark
     periods = {each.period for each in there.running}
     running = (*there.running, *(each for each in mark.running if each.period not in periods))
@@ -475,7 +473,7 @@ def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> B
         budget=budget,
         context=context,
         period=period,
-        counted=dataclasses.replace(counted, left=left),
+        counted=replace(counted, left=left),
         used=core.total(sums, period) + sum(each.kept or 0 for each in left),
         done=budget_steps_done(
             conn,

@@ -1,6 +1,5 @@
 """Switches and posts of budgets in the outbox: how they get there, and what became of them."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -178,7 +177,7 @@ def post(
     key = f"{status.owner}/{status.period.name}/{label}"
     # The lines say the state of each website; it changes until the post goes out.
     match = _match(status, key, site, posts, title, why, state=None)
-    match = dataclasses.replace(
+    match = replace(
         match,
         subject_key=status.budget.id,
         posting=Posting(awaits=tuple(awaits)),

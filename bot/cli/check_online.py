@@ -88,7 +88,7 @@ def _some(names: Sequence[str]) -> str:
 
 def unknown_websites(rules: "Iterable[Rule]", sites: Sequence[Site]) -> list[str]:
     """Problems: websites that rules name and the account does not have."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from bot.rules.model import applies
 

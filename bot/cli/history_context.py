@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bot.cli import output
 from bot.cli.context import auth_errors
 
@@ -60,7 +62,7 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
         async with open_clients(settings) as out:
             asking = out.reading
             if isinstance(asking, Account):
-                asking = replace(asking, priority=Priority.BACKGROUND)
+                asking = msgspec.structs.replace(asking, priority=Priority.BACKGROUND)
             yield CountingClient(asking)
 
 

@@ -158,7 +158,7 @@ def written(file: Path, rule: "Rule", learnt: Sequence[Learnt]) -> None:
 
     What is there stays as it is, and the new file must say the same with these tests.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from bot.errors import RuleErrors
     from bot.rules.files.load import read

@@ -1,10 +1,10 @@
 """One attempt at a step: restore it from the store, and decide what its outcome is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 
 from bot.actions.base import SETTLING, Action, Done
 from bot.delivery.causes import cause_of
@@ -25,16 +25,14 @@ HOLD_TRIES = 5
 """How many times a failing step is tried at the head of its lane, to keep the order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Performed:
+class Performed(Struct, frozen=True):
     """The action has taken effect; `follow` are the steps that come after."""
 
     done: Done
     follow: tuple[NewStep, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Retried: at `until`, or (None) at the head of its lane.
 
     `attempted` is the first attempt whose outcome is unknown. `pause` is the error that pauses
@@ -52,8 +50,7 @@ class Retry:
     absent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """Given up; a person must act."""
 
     reason: str
@@ -61,8 +58,7 @@ class DeadLetter:
     cause: Cause = Cause.STEP
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Struct, frozen=True):
     """Not performed: it is no longer allowed."""
 
     reason: str

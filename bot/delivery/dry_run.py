@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from bot.errors import Refused
 from bot.ports import Mouseflow, PlainMessage, SlackPost
@@ -74,13 +75,12 @@ def in_words(request: Request[Any], names: Mapping[str, str]) -> str:
     return words(subject, names.get(parts[2], parts[2]), dict(request.query), body)
 
 
-@dataclass(frozen=True, slots=True)
-class DryMouseflow:
+class DryMouseflow(Struct, frozen=True):
     """Reads for real; a write only goes into the log, and is answered as if it had been done."""
 
     real: Mouseflow
     dry_run_log: DryRunLog
-    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changed: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
     async def send(self, request: Request[T]) -> T:
         if request.method == "GET":
@@ -109,8 +109,7 @@ def _as_changed(answer: T, changes: dict[str, Any]) -> T:
     return cast(T, answer | changes) if isinstance(answer, dict) else answer
 
 
-@dataclass(frozen=True, slots=True)
-class DrySlack:
+class DrySlack(Struct, frozen=True):
     """Posts into the log."""
 
     dry_run_log: DryRunLog
@@ -132,8 +131,7 @@ class DrySlack:
         """Nothing is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class DryWebhook:
+class DryWebhook(Struct, frozen=True):
     """Calls nobody; logs scheme and host only, since path and query may hold a secret."""
 
     dry_run_log: DryRunLog
@@ -148,8 +146,7 @@ class DryWebhook:
         """Nothing is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class DryNotify:
+class DryNotify(Struct, frozen=True):
     """Sends into the log."""
 
     dry_run_log: DryRunLog

@@ -5,11 +5,11 @@ of an answer are read, and never decompressed. Errors hold no URL, which may be 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import aiohttp
+from msgspec import Struct
 
 from bot.errors import GiveUp, TryLater
 from bot.ports import may_act
@@ -21,8 +21,7 @@ from mouseflow.rate_limit import retry_after
 TIMEOUT = timedelta(seconds=15)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer of any status. `body` is its start, `whole` says that nothing was left out.
 
     The names in `headers` are case-insensitive. `after` is how long the other side asks the bot

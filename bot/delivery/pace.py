@@ -4,15 +4,15 @@ Kept in memory: after a restart the first calls may go in a burst again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from bot.domain.causes import service
 from mouseflow.rate_limit import TokenBucket
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """What one lane of a service takes, and the whole service."""
 
     lane: TokenBucket

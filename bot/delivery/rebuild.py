@@ -5,11 +5,12 @@ A step keeps its key, so that what it did before is still found.
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
 import msgspec
+from msgspec import Struct, field
 
 from bot.actions import DIGESTS, WRITTEN
 from bot.actions.base import Action
@@ -27,8 +28,7 @@ _DIGESTING = frozenset({*DIGESTS.values(), *DIGESTS}) - WRITTEN.keys()
 _NOTICE = "notice"
 
 
-@dataclass(frozen=True, slots=True)
-class Anew:
+class Anew(Struct, frozen=True):
     """The step as the rule now has it."""
 
     params: str
@@ -42,8 +42,7 @@ class Gone:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(Struct, frozen=True):
     """The rules as they are now, and where posts without a channel go.
 
     `known` are the ids of all rules there ever were: what others own, such as a budget, is
@@ -119,8 +118,7 @@ def _moved(step: StoredStep, channel: str, place: str, service: str = "slack") -
     return Anew(msgspec.json.encode(params).decode(), f"{service}:{place}")
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """One batch: how many were requeued, why others were not, and the last id looked at.
 
     False if there was nothing left to look at.

@@ -18,6 +18,7 @@ from json import dumps
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
@@ -419,8 +420,7 @@ _QUIET = logging.getLogger("bot.slack.sdk")
 _QUIET.setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """A success, as slack_sdk reads it: what it uses of aiohttp's response."""
 
     status: int

@@ -4,11 +4,12 @@ Works inside one transaction, so that what was told and what is known of it neve
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.causes import (
     PASSING,
@@ -61,8 +62,7 @@ def _never(_conn: Connection) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Ops:
+class Ops(Struct, frozen=True):
     """How people are told: `announce` writes a notice into the outbox, for the lane `lane`.
 
     `amend` edits the message of a trouble's beginning, and posts nothing.

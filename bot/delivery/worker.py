@@ -9,13 +9,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar, assert_never
 from uuid import uuid4
 
 import structlog
+from msgspec import Struct
 
 from bot.actions.base import SETTLING, Action
 from bot.delivery.attempt import (
@@ -122,8 +122,7 @@ IN_A_ROW = 20
 """How many steps of a lane are performed in a row while other lanes wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """Timeouts of delivery.
 
     After `patience` a lane continues without a request that has no answer yet; after `abandon`
@@ -141,8 +140,7 @@ class Timing:
 DEFAULT_TIMING = Timing()
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(Struct, frozen=True):
     """How many steps one drain performed, postponed and gave up.
 
     `held` of those postponed wait for a person: their account or channel must be fixed.

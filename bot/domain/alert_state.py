@@ -4,9 +4,11 @@ Recordings match once. The condition on any other subject (a campaign, a funnel,
 be true for a while, end, and come back. A poll that brings no data changes nothing.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 Event = Literal["fired", "reminded", "resolved"]
 
@@ -31,8 +33,7 @@ FALL_HOLDS = timedelta(hours=1)
 """How long a counter must stay lower before the lower count is believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Struct, frozen=True):
     """A counter beside what a rule has told of it: `new` is the growth since the rule fired.
 
     `base` is the count that was told, `highest` the highest one seen. Servers that are not in
@@ -65,8 +66,7 @@ class Counter:
         return replace(self, base=self.highest)
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """The alert state of one rule and one subject.
 
     `true_since` is since when the condition has held, without the time in which nobody knew;

@@ -5,10 +5,11 @@ longer calls for it, and only if the website is still as the bot left it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 PeriodKind = Literal["day", "week", "month"]
 Switch = Literal["recording", "recording_rate"]
@@ -33,8 +34,7 @@ REARM = 0.95
 """The bot undoes a step once less than this share of its threshold is used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Struct, frozen=True):
     """From midnight of `first` to midnight of `end` in the account's zone."""
 
     kind: PeriodKind
@@ -105,8 +105,7 @@ def total(counts: Mapping[str, Mapping[date, int]], within: Period) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DayCount:
+class DayCount(Struct, frozen=True):
     """How many recordings of a day the API counted last.
 
     `fallen` is a lower count that one answer gave. Deleted recordings make a count smaller,
@@ -146,8 +145,7 @@ def confirmed(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of a budget: at `at` percent set these switches. `name` is kept in the store."""
 
     at: float
@@ -178,8 +176,7 @@ class Step:
         return self.recording is not None or self.rate is not None
 
 
-@dataclass(frozen=True, slots=True)
-class WebsiteState:
+class WebsiteState(Struct, frozen=True):
     """A website's recording status and rate (in percent), as the API reports them."""
 
     website: str
@@ -213,8 +210,7 @@ class WebsiteState:
                 assert_never(switch)
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(Struct, frozen=True):
     """A switch that the bot has set on a website: for which budget or rule, and to what.
 
     `set_to` is a status or a rate in percent as text, `before` the rate to go back to. A
@@ -240,8 +236,7 @@ class Ownership:
         return self.owner.removeprefix(BUDGET) if self.owner.startswith(BUDGET) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A switch to set: "stop", "start" or a rate in percent. `lowers`: never raise the rate."""
 
     website: str

@@ -1,10 +1,11 @@
 """The account's calendar: quiet times, and the moments of scheduled digests. Pure functions."""
 
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from bot.domain.limits import Hours, local_time, window_of
 
@@ -29,8 +30,7 @@ Days = tuple[Day, Day]
 """The first and the last day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """Weekdays (0 = Monday) and a minute of the day, on the clocks of a time zone."""
 
     days: frozenset[int]
@@ -52,8 +52,7 @@ class Schedule:
         return [each for each in found if (each > now if later else each <= now)]
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(Struct, frozen=True):
     """The account's time zone, and when posts below critical wait: hours, and spans of days."""
 
     zone: str = "UTC"

@@ -6,11 +6,12 @@ visitors of each hour in which the website recorded; other hours are left out.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from statistics import fmean, stdev
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 HOUR = timedelta(hours=1)
 
@@ -36,8 +37,7 @@ Hours = Mapping[datetime, float]
 """Visitors by the hour (its beginning, UTC)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """A website's expected visitors. `level` multiplies the usual profile."""
 
     zone: ZoneInfo

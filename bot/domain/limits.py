@@ -1,10 +1,12 @@
 """Which posts may go out now, which wait for a digest, and why. Pure functions."""
 
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.subjects import RecordingSubject, Subject
 
@@ -28,8 +30,7 @@ class Reason(StrEnum):
     PAUSED = "the rule is paused by its safety"
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(Struct, frozen=True):
     """When posts may go out: weekdays (0 = Monday), minutes of the day, and the time zone.
 
     `end` at or before `start` means the next morning; the day is that of the start.
@@ -41,8 +42,7 @@ class Hours:
     zone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Awaited:
+class Awaited(Struct, frozen=True):
     """A step of another match that posts wait for, and what they say when it has ended.
 
     `done` is said if it took effect, `unchanged` if it did with the result `no_effect`, else
@@ -59,16 +59,14 @@ class Awaited:
     brief: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What a post says of the steps that it waited for: in its headline, and below."""
 
     brief: str = ""
     lines: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(Struct, frozen=True):
     """What the rule says about posts of a match, fixed when it matches.
 
     A post about an event older than `act_up_to` goes into a digest, or is dropped (`older`).
@@ -81,8 +79,7 @@ class Posting:
     awaits: tuple[Awaited, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """A post action's `at_most`: this many in a window that opens with the first one."""
 
     times: int
@@ -90,23 +87,20 @@ class Limit:
     overflow: Literal["digest", "drop"] = "digest"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """The open window: when it began, and how many posts went out in it."""
 
     began: datetime
     used: int
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(Struct, frozen=True):
     """The post may go out; `window` is the state to save, if its rule has a limit."""
 
     window: Window | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """The post is held back: for the digest that is due at `until`, or permanently (`drop`)."""
 
     reason: Reason
@@ -114,8 +108,7 @@ class Held:
     drop: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """The post waits as it is, until a quiet time ends."""
 
     until: datetime

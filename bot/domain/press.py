@@ -1,9 +1,10 @@
 """A press of a button on a message: what can be pressed, and what a press is."""
 
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 Button = Literal[
     "ack",
@@ -22,8 +23,7 @@ MORNING = time(9)
 """When a snooze until another day ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A button on a message about the bot itself, what it acts on, the rules concerned, and what
     the button says.
 
@@ -37,8 +37,7 @@ class Offer:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Press:
+class Press(Struct, frozen=True, kw_only=True):
     """Somebody pressed a button of a message.
 
     `id` is the same for each time that Slack tells of it. `post` is the message's key, which

@@ -4,7 +4,8 @@ Only the standard library: `healthcheck` runs every few seconds.
 """
 
 import json
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 STORE_PATIENCE = 60.0
 """Seconds of trouble with the store before it counts: a copy job may lock it for a while."""
@@ -16,8 +17,7 @@ DELIVERY_PATIENCE = 180.0
 """Seconds between two rounds of delivery; it takes one every 15 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(Struct, frozen=True):
     """When polls and deliveries last moved, in seconds since 1970.
 
     `polled` is when the running poll that is stuck the longest last got an answer, good or bad:
@@ -42,7 +42,7 @@ class Pulse:
 
     def written(self) -> str:
         """As one line of text."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return json.dumps({name: getattr(self, name) for name in self.__struct_fields__})
 
 
 def read(text: str) -> Pulse | None:
@@ -53,8 +53,7 @@ def read(text: str) -> Pulse | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(Struct, frozen=True):
     """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
 
     `host` is where it runs, empty for this one. `shares`: it is one of several that share the work.

@@ -1,9 +1,10 @@
 """Which share of its visitors a website recorded over time, as far as polls have seen it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+from msgspec import Struct
 
 from bot.domain.budget import LATE
 
@@ -27,8 +28,7 @@ def share(status: str | None, rate: int | None, before: float | None) -> float:
     return 100.0 if before is None else before
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedShare:
+class RecordedShare(Struct, frozen=True):
     """`looks` are the moments of polls, oldest first, with the share in percent seen then."""
 
     looks: tuple[tuple[datetime, float], ...] = ()

@@ -5,9 +5,10 @@ all read it. It checks itself when it is imported.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, get_args
+
+from msgspec import Struct
 
 from bot.domain.subjects import (
     CampaignSubject,
@@ -31,8 +32,7 @@ from bot.fields.reports import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubjectKind:
+class SubjectKind(Struct, frozen=True, kw_only=True):
     """One kind of subject. `name` is the word after `watch`, `noun` one of them, `title` all.
 
     `blank` makes a subject of this website without any data. `names` is the field whose text
@@ -201,8 +201,7 @@ def visitor_filters(kind: Kind) -> Mapping[str, Field]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Bounds of a figure under `visitors`; None: none."""
 
     low: float | None = None

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from operator import attrgetter
 from typing import Any, Final, Literal, assert_never
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.domain.calendar import WEEKDAYS as WEEKDAYS
@@ -222,8 +223,7 @@ def _stored(type_: Type) -> Callable[[Any], Any]:
     return round if type_ in ("number", "duration") else _same
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiFilter:
+class ApiFilter(Struct, frozen=True, kw_only=True):
     """The API's filter that serves a field, and how a condition's value becomes its value.
 
     `name` is the filter's attribute in SessionFilters, of a range without its `min` and `max`.
@@ -256,8 +256,7 @@ class ApiFilter:
         return (f"{self.name}min", f"{self.name}max") if self.is_range else (self.name,)
 
 
-@dataclass(frozen=True, slots=True)
-class Unusual:
+class Unusual(Struct, frozen=True):
     """A warning for figures `above` a limit that hardly any subject passes."""
 
     above: float

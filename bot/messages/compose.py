@@ -6,9 +6,10 @@ line ends it.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from bot.domain.alert_state import UNKNOWN_NOW, USUAL_NOW
 from bot.domain.budget import BUDGET

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.budget import BUDGET
 from bot.domain.press import Button
@@ -37,8 +38,7 @@ MOST_ITEMS, FEW_ITEMS = 5, 3
 """Lines of a digest: five if it has no more, else three."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A piece of a line: plain text that may come from a visitor, in bold, linked, or a time.
 
     `at` is the moment that `text` tells in the account's zone; a reader may see it in their own.
@@ -55,8 +55,7 @@ class Part:
 Line = tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """What happened (`headline`, which links to `url`), at which website (`place`), and why.
 
     `own` is the text of the rule's author, already in Slack's mrkdwn, in place of all that.

@@ -1,17 +1,17 @@
 """Messages for the people who run the bot: one cause, one line, one remedy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
+
+from msgspec import Struct
 
 from bot.domain.causes import Cause
 from bot.domain.press import Offer
 from bot.messages.text import counted, lasting, number
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """A message about the bot itself; `grey` is its last line: since when, which rules.
 
     `about` names the trouble that it is about, if it tells of its beginning or (`ends`) its end.
@@ -25,8 +25,7 @@ class Notice:
     grey: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """What fails: the cause, where (`place`, in words), what was answered and what to do.
 
     `waiting` steps wait for it, those of `rules` among them.

@@ -1,7 +1,8 @@
 """The pages of a visit, and what a list of many recordings keeps and says of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bot.domain.insight import Stop
 from bot.domain.many import OTHERS, Spread
@@ -17,8 +18,7 @@ SHOWN = 3
 """How many websites and pages are named; the others are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page of a visit; `bad`: it has a tag of friction."""
 
     path: str

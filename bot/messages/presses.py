@@ -1,9 +1,10 @@
 """What a press of a button changes on its message, and the words of buttons."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import get_args
+
+from msgspec.structs import replace
 
 from bot.domain.press import Button, Press
 from bot.messages.message import Line, Message, Part, time_part

@@ -1,9 +1,11 @@
 """What the messages about several matches say: digests, and what waited in a quiet time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.accounts import commands_of
 from bot.domain.limits import Reason
@@ -72,8 +74,7 @@ def digest(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waited:
+class Waited(Struct, frozen=True, kw_only=True):
     """What one rule had to say in a quiet time: how often, where, the worst, and why.
 
     `over` is when the alert ended that began at `since`.

@@ -7,7 +7,6 @@ for the mistakes that people make most, and what a text may not use.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import pairwise
@@ -18,6 +17,8 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import ignored_tokens
 from jinja2.parser import Parser
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.many import Many
 from bot.domain.subjects import Kind
@@ -76,8 +77,7 @@ _ARGUMENTS: dict[str, type] = {"default": object, "join": str, "round": int, "tr
 _TYPES = {str: "a text in quotes", int: "a whole number"}
 
 
-@dataclass(frozen=True, slots=True)
-class TextFault:
+class TextFault(Struct, frozen=True):
     """What is wrong in a text, and where: line and column count from 1."""
 
     line: int
@@ -153,8 +153,7 @@ def first_use(text: str, names: Collection[str]) -> tuple[int, int]:
 # Syntax: Jinja2's lexer and parser know what is wrong, but of the place only the line.
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str
     value: str
     line: int
@@ -353,8 +352,7 @@ def _tried(text: str, kind: Kind) -> str:
 # Meaning: what a text uses that this kind of subject does not have.
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """A problem: its line, the word to point at, and the message."""
 
     line: int

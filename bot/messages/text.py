@@ -8,12 +8,13 @@ text is cut: cutting later could leave half an entity.
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from bot.domain.subjects import Band
 
@@ -281,8 +282,7 @@ class Safe(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A URL from a visitor or Mouseflow; prints so that it cannot end a link early."""
 
     text: str

@@ -11,13 +11,15 @@ missing part turns out to be.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar, assert_never
 
 import msgspec
 import structlog
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
@@ -53,8 +55,7 @@ FEW = 3
 """If this many details all fail, treat the endpoint as down, not the recordings as odd."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A recording to evaluate now, with the facts asked before, if they still hold.
 
     `quiet`: a live session without activity for a little while. Every fact that some rule may
@@ -82,8 +83,7 @@ class Candidate:
         return self.quiet and self.before is not None and self.before == friction
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True):
     """A recording with the rules that match it.
 
     `gone`: it has been deleted. `open`: its detail is needed and could not be fetched.
@@ -96,8 +96,7 @@ class Evaluation:
     open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True):
     """What is known of how a website's API behaves. Losing it costs a few calls, no match."""
 
     expansion: Expansion = field(default_factory=Expansion)
@@ -105,8 +104,7 @@ class Knowledge:
     filters: FilterChecks = field(default_factory=FilterChecks)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What the evaluation found, learnt and cost.
 
     `costs` counts for each rule the calls that it had a part in, `details` the details that
@@ -135,8 +133,7 @@ class CountingClient:
         return await self.real.send(request)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(Struct, frozen=True, kw_only=True):
     """Where candidates are from, by which rules to evaluate them, and whom to ask.
 
     `matched` holds the rules each recording has matched before, by its id. `back` names

@@ -5,9 +5,11 @@ fails or is ignored suspends the rules that need it, and no others.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.polling.list_reader import LEAST, narrowed, read
@@ -37,8 +39,7 @@ LASTING = timedelta(minutes=5)
 """A filter that fails for so long is announced."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
+class Suspension(Struct, frozen=True):
     """A filter that does not work: why, since when, and when it was checked last."""
 
     cause: Cause
@@ -55,8 +56,7 @@ class Suspension:
         return self.cause != "failing" or now - self.since >= LASTING
 
 
-@dataclass(frozen=True, slots=True)
-class FilterChecks:
+class FilterChecks(Struct, frozen=True):
     """The filters that do not work, and when each of the others was last proved to work."""
 
     suspended: Mapping[Filter, Suspension] = field(default_factory=dict)
@@ -119,8 +119,7 @@ def concerns_all(error: GiveUp | TryLater) -> bool:
     return isinstance(error, BadCredentials) or (isinstance(error, TryLater) and error.lane)
 
 
-@dataclass(frozen=True, slots=True)
-class SecondTry:
+class SecondTry(Struct, frozen=True):
     """Sends what fails a second time, at once.
 
     Of several servers one may reject a filter that the others know. Without this, a filter that

@@ -6,9 +6,11 @@ out is a no only while the list could be read that deep.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.domain.subjects import RecordingSubject
 from bot.fields.field import Field, TextKind
@@ -31,8 +33,7 @@ SERVED: Mapping[Narrowing, Field] = {Narrowing(it.served.name): it for it in (TA
 """The fields whose tests filters decide, by the name of the filter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """A recording with a value that its row lacks, and one like it that it lacks as well."""
 
     row: Recording
@@ -40,8 +41,7 @@ class Witness:
     other: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListFilter:
+class ListFilter(Struct, frozen=True):
     """What is known of a filter. Losing it costs a few calls, no match.
 
     `works`: it has returned a recording for a value that only the detail shows, and left it out

@@ -1,8 +1,6 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from dataclasses import replace as dc_replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Literal
@@ -56,8 +54,7 @@ Sift = Callable[[Sequence[Recording]], Awaitable[Sequence[Recording]]]
 """Returns the rows that the poll needs; the others are known and unchanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """What was read of a window: distinct rows, newest first.
 
     `count` is the server's number for the window, `limit` how many rows were asked for.
@@ -134,7 +131,7 @@ async def read(
         log.warning("poll.too_large", website=website, rows=limit)
         fewer = limit if expand else limit // STEP
         return await read(mouseflow, website, filters, fewer, brief=brief)
-    return dc_replace(_listing(page, limit), expanded=expand, brief=brief)
+    return replace(_listing(page, limit), expanded=expand, brief=brief)
 
 
 async def page_views(
@@ -241,7 +238,7 @@ def narrowed(
     search: str | None = None,
 ) -> SessionFilters:
     """The same window narrowed by these filters."""
-    return dc_replace(
+    return replace(
         filters,
         frictionmin=friction,
         visitortype=visitor,
@@ -277,7 +274,7 @@ def _believed(row: Recording) -> Recording:
     """The row, without its page views if some are missing."""
     if row.page_views is None or len(row.page_views) >= (row.pages or 1):
         return row
-    return msgspec.structs.replace(row, page_views=None)
+    return replace(row, page_views=None)
 
 
 def _counted(page: RecordingPage, limit: int) -> int:
@@ -374,8 +371,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PollWindow:
+class PollWindow(Struct, frozen=True):
     """The window of one poll: its days for the API, its instants for the store."""
 
     filters: SessionFilters
@@ -387,8 +383,7 @@ class PollWindow:
         return row.created is None or self.start <= aware(row.created) < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How deep to read next time, and when a count that shrank was last examined.
 
     `counted` is how many recordings of a window the store knows, if the last poll could tell.
@@ -416,11 +411,10 @@ class Pace:
             deepest = again + len(seen.grown)
         else:
             deepest = max((at for at, row in enumerate(rows, 1) if row.id in live), default=0)
-        return dc_replace(self, depth=min(ROW_CAP, max(LEAST, deepest + deepest // 4)))
+        return replace(self, depth=min(ROW_CAP, max(LEAST, deepest + deepest // 4)))
 
 
-@dataclass(frozen=True, slots=True)
-class ListReading:
+class ListReading(Struct, frozen=True):
     """What one poll read, and what was known of it before.
 
     `difference` is the server's count minus what is known of the window, this answer included;

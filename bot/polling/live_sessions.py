@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.domain.subjects import Band
 from bot.errors import BotError
@@ -43,8 +44,7 @@ EAGER, RETRY = timedelta(minutes=5), timedelta(minutes=10)
 """A missing detail is retried at every poll at first, then after this long each time."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSession:
+class LiveSession(Struct, frozen=True):
     """A live session between two polls: its row, and the facts asked about it and when.
 
     `views` are the page views of its detail, which hold until the session grows; only their tags
@@ -59,8 +59,7 @@ class LiveSession:
     views: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MissingDetail:
+class MissingDetail(Struct, frozen=True):
     """A detail that is needed and could not be fetched.
 
     `since` is the first failure, or the end of the last outage of all details; `first` the first
@@ -87,8 +86,7 @@ class MissingDetail:
         return now - self.first >= LONGEST_WAIT or (others and self.is_overdue(now))
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSessions:
+class LiveSessions(Struct, frozen=True):
     """What helps from poll to poll. Losing it, as in a restart, costs a few calls, no match.
 
     `without_detail` holds the recordings that wait for a detail, `detail_read` is when any detail

@@ -1,9 +1,10 @@
 """Messages about the bot itself for the ops channel, posted through the outbox like any other."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
+
+from msgspec.structs import replace
 
 from bot.actions.slack import Edit, Notice
 from bot.domain.alert_state import RESOLVED

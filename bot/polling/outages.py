@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from bot.errors import BadCredentials, StoreError, TryLater
 from bot.messages.ops import instant, turned
@@ -78,8 +79,7 @@ class Kept(msgspec.Struct, frozen=True):
     turned: tuple[Trouble, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Struct, frozen=True):
     """A message for the ops channel: of a trouble that begins, or of the end of some (`ends`).
 
     Each of these has a message of its beginning, which it answers. `instead` are those that have

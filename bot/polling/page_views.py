@@ -6,10 +6,11 @@ compares one with its detail every hour, and believes no row that contradicts it
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.errors import GiveUp, TryLater
 from bot.fields.normal import path
@@ -42,8 +43,7 @@ ROWS_A_CALL = 100
 """Read up to this many rows with page views to save one call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expansion:
+class Expansion(Struct, frozen=True):
     """What is known of a server's expanded rows. Losing it costs a few calls, no match.
 
     `agreed` is when rows last agreed with details, `checked` when that was last tested.
@@ -126,8 +126,7 @@ class Expansion:
         return replace(self, trusted_until=None, tried=now)
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A part of a list, from its first to its last row, that holds these recordings."""
 
     first: int
@@ -220,8 +219,7 @@ MOST_AT_ONCE = 300
 """Rows of one call where offsets work: memory stays flat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpandedLists:
+class ExpandedLists(Struct, frozen=True, kw_only=True):
     """A website's list of one window, read with page views.
 
     `places` tells where recordings are in it, counted from 1; those left out can't be asked

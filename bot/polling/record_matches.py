@@ -5,10 +5,12 @@ or a restart would count twice.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.actions.base import Action
 from bot.domain.alert_state import REMINDED, RESOLVED
@@ -55,8 +57,7 @@ from mouseflow.models import Recording
 READ_ONLY = "left out, since the API user may only read this website"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A rule and a subject that matches it.
 
     `happened` is when it took place. `episode` distinguishes one firing of an alert from the
@@ -84,8 +85,7 @@ class Found:
         return match_key(self.rule.id, self.subject, self.episode)
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """Where posts without a channel go, and the time zone of active hours.
 
     `ops` is the channel for messages about the bot itself, None for none. `weekly`: some report
@@ -98,8 +98,7 @@ class Routing:
     weekly: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Caught:
+class Caught(Struct, frozen=True):
     """How many recordings were read that were not known, and how many matches they brought."""
 
     recordings: int = 0
@@ -109,8 +108,7 @@ class Caught:
 NOTHING = Caught()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """The keys of the new matches, and the rules that their safety paused, with the reason.
 
     `suppressed` are the keys of the matches that lead to nothing. `announced`: there is a message
@@ -241,8 +239,7 @@ def _order(each: Found) -> tuple[datetime, int]:
     return each.happened, -get_args(Severity).index(each.rule.severity)
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
+class _Counted(Struct, frozen=True):
     """What a match summarises, and the keys of those matches; nothing for a match of one."""
 
     many: Many | None = None

@@ -6,13 +6,14 @@ and keep what helps the next poll.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.domain.alert_state import GAP
 from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
@@ -129,8 +130,7 @@ def stop_reading(conn: Connection, website: str, now: datetime) -> None:
         close_older(conn, website=website, than=now + timedelta(days=1))
 
 
-@dataclass(frozen=True, slots=True)
-class PollContext:
+class PollContext(Struct, frozen=True):
     """What every poll of an account works with.
 
     What people mark on a session counts for `marks` after it has ended.
@@ -153,8 +153,7 @@ class PollContext:
     quiet: Calendar = ALWAYS_LOUD
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
+class Polled(Struct, frozen=True):
     """What a poll read, evaluated and recorded, and what to hand to the next one (`live`).
 
     `fresh` counts the recordings that were never seen before.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, assert_never
 
 import msgspec
+from msgspec import Struct
 
 from bot.actions.tag import Tag
 from bot.domain.subjects import Band, RecordingSubject
@@ -37,8 +38,7 @@ SPARE = 10
 """Rows to ask for beyond those in question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(Struct, frozen=True):
     """Which recordings a filter returns. `unknown` are those that the server would not show.
 
     All others in question are known to be left out by the filter. `count` is how many
@@ -87,8 +87,7 @@ class Told(Generic[T]):
     counts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FrictionQuestion:
+class FrictionQuestion(Struct, frozen=True):
     """A recording whose friction matters: what is known of it, and the thresholds to ask."""
 
     row: Recording
@@ -102,7 +101,7 @@ class FrictionQuestion:
     def answered(self, threshold: float, reached: bool) -> "FrictionQuestion":
         """The same with the answer for that threshold."""
         band = Band(threshold, self.band.high) if reached else Band(self.band.low, threshold)
-        return replace(self, band=band)
+        return msgspec.structs.replace(self, band=band)
 
 
 class ServerFacts(Protocol):
@@ -138,8 +137,7 @@ class ServerFacts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PollFacts:
+class PollFacts(Struct, frozen=True):
     """Asks about the recordings of the window that a poll reads."""
 
     mouseflow: Mouseflow

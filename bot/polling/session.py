@@ -7,7 +7,6 @@ sides and works out what is new.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from itertools import pairwise
@@ -15,6 +14,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct
 
 from bot.store.recordings import SeenRecording
 from mouseflow.models import Recording
@@ -49,8 +49,7 @@ def day(recording: Recording) -> date | None:
     return recording.created.date() if recording.created else None
 
 
-@dataclass(frozen=True, slots=True)
-class AccountOffset:
+class AccountOffset(Struct, frozen=True):
     """The account's offset from UTC as recordings show it; `fits`: the configured zone has it."""
 
     shown: str

@@ -4,12 +4,14 @@ Each day is read and evaluated page by page, so that memory stays flat, and the 
 stored after each day. Ordinary polls then continue from the last hours.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.subjects import Site
 from bot.errors import TryLater
@@ -48,8 +50,7 @@ MOST_ATTEMPTS = 2
 """How often to read a day again because of details that can't be read though others can."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backfilled:
+class Backfilled(Struct, frozen=True):
     """What was missed since then, and what came of it. `paused`: rules that their safety paused.
 
     `first`: nothing was missed; it was the first start, configured to look back so far.
@@ -63,8 +64,7 @@ class Backfilled:
     first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Day:
+class _Day(Struct, frozen=True):
     """What a day brought, or, if not `whole`, what it had brought when the rules changed.
 
     `open` has recordings whose details could not be read, `ids` those of the largest page,
@@ -141,7 +141,7 @@ async def backfill(
             if not at.rules.final.rules:
                 return None
         days.append(day)
-        at = replace(at, knowledge=day.knowledge)
+        at = dataclasses.replace(at, knowledge=day.knowledge)
         await _wait_for_details(day, each, context, attempts)
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
@@ -162,8 +162,7 @@ async def backfill(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
+class CaughtUp(Struct, frozen=True):
     """What catching up found: the filters by then, the number of matches, and paused rules."""
 
     filters: FilterChecks
@@ -215,7 +214,7 @@ async def catch_up(
         day = _Day(at.knowledge)
         try:
             async for batch in evaluate_slice(history, at, each):
-                at = replace(at, knowledge=batch.knowledge)
+                at = dataclasses.replace(at, knowledge=batch.knowledge)
                 day = replace(
                     day, open=day.open.union(batch.open), ids=max(batch.ids, day.ids, key=len)
                 )
@@ -239,7 +238,7 @@ async def catch_up(
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
         late = {rule: it for rule, it in mark.late.items() if rule in rest}
-        await _remember(site, context, msgspec.structs.replace(mark, waiting=rest, late=late), now)
+        await _remember(site, context, replace(mark, waiting=rest, late=late), now)
     attempts.clear()
     return caught_up
 

@@ -1,12 +1,15 @@
 """Evaluates a website's past days by the current rules, page by page of the list."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from math import inf
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import TryLater
@@ -54,8 +57,7 @@ AT_ONCE = 200
 """Recordings to evaluate to the end together: at most so many details are in memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(Struct, frozen=True, kw_only=True):
     """What reading the past works with. Sessions idle for `settle` have ended.
 
     `expand` lets lists be asked for page views, if the server is known to return them.
@@ -103,8 +105,7 @@ class PreparedSite:
         return PAGE if self.offset else paging.LARGEST_LIMIT
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Some recordings of a slice: how many were read, and those that some rule matches.
 
     `before` has (rule, recording) of matches that the store knew already. `missed` counts

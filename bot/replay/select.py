@@ -1,11 +1,12 @@
 """Which rules and websites a replay is about, from what people write."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from bot.domain.subjects import Site
 from bot.errors import ConfigError
@@ -18,8 +19,7 @@ _DAY = timedelta(days=1)
 NOWHERE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """From `since` up to `until`, which is not within."""
 
     since: datetime
@@ -46,8 +46,7 @@ class Span:
         return (self.until - self.since) / _DAY
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """One website's day, as the account counts days."""
 
     site: Site

@@ -1,10 +1,13 @@
 """How many matches a day other thresholds of a rule would bring: rungs, filters, and a chart."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject
 from bot.errors import ConfigError
@@ -133,7 +136,7 @@ def said(turned: Knob, curve: Sequence[Rung], values: Sequence[float]) -> list[s
 
 def filters(rule: Rule, turned: Knob, threshold: float, days: tuple[date, date]) -> SessionFilters:
     """The rule's filter with that threshold; what contradicts it on the other side is left out."""
-    base = replace(likely(rule), fromdate=days[0], todate=days[1])
+    base = dataclasses.replace(likely(rule), fromdate=days[0], todate=days[1])
     served = TUNABLE[turned.field].served
     least, greatest = served.names
     this, other = (least, greatest) if turned.side == "min" else (greatest, least)
@@ -141,7 +144,7 @@ def filters(rule: Rule, turned: Knob, threshold: float, days: tuple[date, date])
     opposite = getattr(base, other)
     clash = opposite is not None and (opposite < value) == (turned.side == "min")
     keep = None if clash and opposite != value else opposite
-    return replace(base, **{this: value, other: keep})
+    return dataclasses.replace(base, **{this: value, other: keep})
 
 
 def whole_days(since: datetime, now: datetime, zone: ZoneInfo) -> tuple[date, date]:

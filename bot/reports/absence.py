@@ -6,11 +6,12 @@ was cut short, a session without its detail is not "nobody came".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.alert_state import Level, advance
 from bot.domain.limits import is_open
@@ -61,8 +62,7 @@ class Counting(msgspec.Struct, frozen=True):
     unrecorded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """How many sessions met the rule's condition in the time that it asks for.
 
     `enough_known` tells whether there were no others. `unconfirmed`: that takes another look at
@@ -170,8 +170,7 @@ def _late(rule: Rule, settle: timedelta) -> timedelta:
     return OVERLAP + (timedelta() if fires_early(rule) else settle)
 
 
-@dataclass(frozen=True, slots=True)
-class LastCount:
+class LastCount(Struct, frozen=True):
     """How many sessions there were at the last poll, at `at`.
 
     `known_from` is from when on the rule can fire: before, some were not counted.

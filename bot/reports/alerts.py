@@ -1,10 +1,13 @@
 """What one poll changes about the alert state of a rule and a subject, as moves to record."""
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, assert_never, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.actions.notifier import Notifier, ToPeople
 from bot.domain.alert_state import (
@@ -50,8 +53,7 @@ WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """What a poll changes about one rule and one subject.
 
     `untold` is the state if the match leads to nothing, `undone` the name of the field that the
@@ -125,7 +127,10 @@ def _moved(
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
-        event, told = "fired", replace(after, counter=counter.told() if counter else None)
+        event, told = (
+            "fired",
+            replace(after, counter=counter.told() if counter else None),
+        )
     found = _found(conn, rule, subject, known, changed, event, past, look)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
     move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
@@ -219,7 +224,7 @@ def _ended(
 
 def _stays(rule: Rule, judged: Subject, fired: datetime, past: Stored) -> Answer:
     """Whether the figures differ as much as before from the past with which the alert began."""
-    then = replace(past, now=fired)
+    then = dataclasses.replace(past, now=fired)
     return answer(lasting(rule.condition, rule.watch), judged, then)
 
 
@@ -392,7 +397,7 @@ def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Ite
     stays = _stays(rule, subject, before.fired, past)
     if stays is False:
         return
-    then = replace(past, now=before.fired)
+    then = dataclasses.replace(past, now=before.fired)
     for name, ago in asked.items():
         about = field(rule.watch, name)
         was = then(name, ago)

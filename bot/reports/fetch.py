@@ -6,13 +6,15 @@ visitors. Before a rule fires, its filters are proved again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, assert_never
 
 import msgspec
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.recorded_share import RecordedShare
 from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
@@ -70,8 +72,7 @@ MOST_FORMS = 50
 forms each has its turn, and counts with its last report in between."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether the API honours a filter, as of then; None if too few visitors came to tell."""
 
     honoured: bool | None
@@ -105,8 +106,7 @@ class LevelMemory:
     tried: Tried = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(Struct, frozen=True):
     """What a poll has left out, for people: once, by `about`."""
 
     about: str
@@ -114,8 +114,7 @@ class Limited:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """The subjects that answer one question, and the rules that ask it.
 
     `series` names the figures' history, `window` is the time that they are taken over. `whole`:
@@ -131,12 +130,11 @@ class Figures:
     unread: int
     said: set[str]
     window: timedelta = sources.USUAL
-    earlier: Mapping[str, int] = field(default_factory=dict)
-    usual: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+    earlier: Mapping[str, int] = msgspec.field(default_factory=dict)
+    usual: Mapping[tuple[str, str], tuple[float, ...]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """All answers of one poll. `failed` is the error of the first question that failed, if any.
 
     `held` are the filters that hold rules back, with the reason; `unread` are the forms whose
@@ -145,17 +143,16 @@ class Fetched:
 
     answered: Sequence[Figures]
     failed: Exception | None
-    held: Mapping[str, str] = field(default_factory=dict)
-    unread: Mapping[str, Exception] = field(default_factory=dict)
+    held: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unread: Mapping[str, Exception] = msgspec.field(default_factory=dict)
     limited: tuple[Limited, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     subjects: Sequence[Any]
     unread: int = 0
     whole: bool = True
-    failed: Mapping[str, Exception] = field(default_factory=dict)
+    failed: Mapping[str, Exception] = msgspec.field(default_factory=dict)
     limited: Limited | None = None
 
 

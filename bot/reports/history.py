@@ -1,12 +1,14 @@
 """The history of figures: keeping them, and the past with which rules compare."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from bot.domain.recorded_share import Time
 from bot.domain.subjects import Kind, Subject

@@ -1,9 +1,10 @@
 """One poll of a website by the clock of its account, and the times in the past that are like it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from bot.domain.alert_state import GAP
 from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days, covers
@@ -17,8 +18,7 @@ KEPT = timedelta(days=35)
 """How long to keep figures at least; longer if a rule compares with an older past."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
     may be for a condition to have held in it, `history` how long figures are kept. `holidays`
     are days with which nothing is compared, in `quiet` times posts wait, `recorded` is what the

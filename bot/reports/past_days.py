@@ -6,10 +6,11 @@ So that rules compare with the usual on the first day, and know what came while 
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
@@ -29,8 +30,7 @@ RECORDINGS, RECORDINGS_TODAY = "recordings", "recordings_today"
 """The figures of a website that are counted from rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(Struct, frozen=True):
     """When the recordings of a day were made, in ms, ascending. `begin` is its midnight."""
 
     begin: datetime

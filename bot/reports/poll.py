@@ -5,10 +5,12 @@ the state of every rule for every subject, matches, and figures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bot.domain.limits import Reason
 from bot.domain.subjects import Kind, Site, Subject
@@ -47,8 +49,7 @@ from bot.store.recordings import LOOKED, forget_watermark, on_hold, set_on_hold,
 from bot.store.rules import paused_rules
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsPolled:
+class ReportsPolled(Struct, frozen=True):
     """What a poll of reports read and recorded.
 
     `held` names the filters that hold rules back, with the reason; `unread` counts rows that

@@ -6,10 +6,12 @@ contrast with the same figures ignores that filter.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.domain.budget import BUDGET, WebsiteState
 from bot.domain.subjects import (
@@ -160,8 +162,7 @@ ENOUGH = 20
 """With fewer visitors than this, two answers can be the same by chance."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """The time that figures are taken over (None: the usual) and the visitors they count."""
 
     over_last: timedelta | None = None

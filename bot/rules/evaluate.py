@@ -7,9 +7,10 @@ can't be read. No negation makes it a yes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, assert_never
+
+from msgspec import Struct
 
 from bot.domain.subjects import Kind, RecordingSubject, Subject
 from bot.fields.catalogue import ALERTS, field
@@ -33,8 +34,7 @@ class Past(Protocol):
         """The figures of this weekday and hour in the last weeks, the latest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """A past in which each figure was always the same."""
 
     figures: Mapping[str, float]
@@ -51,8 +51,7 @@ no_past = Given({})
 """The past of a subject seen for the first time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _OneFigure:
+class _OneFigure(Struct, frozen=True):
     """The past of one field's figure."""
 
     past: Past

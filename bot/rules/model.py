@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Literal, assert_never
+
+from msgspec import Struct, field
 
 from bot.actions.base import Action
 from bot.domain.calendar import Schedule
@@ -19,8 +21,7 @@ from bot.rules.units import Active, Rate
 from bot.rules.value_tests import Alike
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """One operator asks of one field. `key` names the variable where the field is `variables`."""
 
     field: str
@@ -28,8 +29,7 @@ class Test:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OneItem:
+class OneItem(Struct, frozen=True):
     """One single item of a list meets every test.
 
     `field` says which list: `page` (a page view), `step` (a funnel's) or `field` (a form's).
@@ -39,29 +39,25 @@ class OneItem:
     tests: tuple[Test, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Journey:
+class Journey(Struct, frozen=True):
     """These paths were seen in this order, others may lie between."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class All:
+class All(Struct, frozen=True):
     """Every part holds; true without parts."""
 
     parts: tuple["Condition", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(Struct, frozen=True):
     """At least one part holds."""
 
     parts: tuple["Condition", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """The part does not hold.
 
     A test of a field that is known to be empty does not hold, so its negation does. A test of a
@@ -93,16 +89,14 @@ def leaves(condition: Condition | None) -> Iterator[Leaf]:
             assert_never(condition)
 
 
-@dataclass(frozen=True, slots=True)
-class OncePer:
+class OncePer(Struct, frozen=True):
     """One match per value of the field (`visitor`, `ip`, `country`, ...) within the window."""
 
     field: str
     window: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """One match of many: so many subjects within the window, counted by that field."""
 
     at_least: int
@@ -110,8 +104,7 @@ class Count:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class TooFew:
+class TooFew(Struct, frozen=True):
     """An alert while at most so many subjects of a website came within the window."""
 
     at_most: int
@@ -126,8 +119,7 @@ class AfterDowntime:
     older: Literal["digest", "drop"] = "digest"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleTest:
+class RuleTest(Struct, frozen=True):
     """A test written beside its rule: given such a subject, expect match or no match.
 
     `given` holds plain values by field name, in the catalogue's base units. `actions` are the
@@ -143,8 +135,7 @@ class RuleTest:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A subject that no rule may match; `given` as in a `RuleTest`."""
 
     name: str
@@ -153,8 +144,7 @@ class Sample:
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """A rule. `id` is its key in the file and names all its state in the store."""
 
     id: str
@@ -199,24 +189,21 @@ class Rule:
         return self.when if self.excepts is None else All((self.when, Not(self.excepts)))
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """Steer the recording rate, in percent, so that a budget lasts to the period's end."""
 
     low: float = 10.0
     high: float = 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetStep:
+class BudgetStep(Struct, frozen=True):
     """What to do, once a period, when so many percent of the budget are used."""
 
     at: float
     do: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """Recordings that websites may use up together in a period.
 
     `starts_on` is the day of the month (1-31) for months and the weekday (1 = Monday) for
@@ -239,8 +226,7 @@ class Budget:
     column: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """A weekly report of each of the websites, posted to the channel at these times."""
 
     id: str
@@ -254,8 +240,7 @@ class Report:
     column: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """All rules of all files, in file order, with the lints that were not silenced.
 
     `notes` say what rules cost that have nothing wrong. `disabled` rules are none of `rules`.
@@ -281,8 +266,7 @@ class RuleSet:
         return tuple(rule for rule in self.rules if rule.watch == kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One action to run, once. `rank` orders a match's steps; steps of one `lane` run in turn."""
 
     key: str

@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from bot.domain.calendar import weekdays as weekdays
 from bot.domain.subjects import Band
@@ -81,16 +82,14 @@ _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
 DAY_MINUTES = 24 * 60
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """At most so many within a window of that length."""
 
     times: int
     window: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Active:
+class Active(Struct, frozen=True):
     """When posts may go out: weekdays (0 = Monday) and minutes of the day in the account's zone."""
 
     days: frozenset[int]

@@ -6,9 +6,10 @@ the test of a value, what is certain while more may come, and its place in the c
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from bot.domain.subjects import Band
 from bot.fields.normal import folded
@@ -138,8 +139,7 @@ def values_of(variables: Iterable[str], key: str) -> tuple[str, ...]:
     return tuple(value for name, _, value in pairs if value and folded(name) == key)
 
 
-@dataclass(frozen=True, slots=True)
-class TextTest:
+class TextTest(Struct, frozen=True):
     """A test of all texts of a value, put together from tests of single texts.
 
     It is met if some text meets each test in `each`, no text meets a test in `none`, and there
@@ -181,8 +181,7 @@ class TextTest:
         return bool(self.each) or self.there is True
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """The numbers between two limits: min and max are in, over and under are out."""
 
     min: float | None = None
@@ -259,8 +258,7 @@ def _above(band: Band, threshold: float) -> Answer:
     return False if band.high <= threshold + OVER else None
 
 
-@dataclass(frozen=True, slots=True)
-class FigureTest:
+class FigureTest(Struct, frozen=True):
     """A test of a number: it lies in one of the ranges. `missing` is the answer without one."""
 
     ranges: tuple[Range, ...]

@@ -2,10 +2,10 @@
 of its visitors a website recorded."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Connection, delete, select, update
 
 from bot.domain.alert_state import Counter, Effect, Level
@@ -25,8 +25,7 @@ AT_ONCE = 2_000
 """How many old figures one transaction deletes, so that other work does not wait long."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptLevel:
+class KeptLevel(Struct, frozen=True):
     """A rule's alert state for one subject, with the subject as it was when the rule fired.
 
     `condition` is the fingerprint of the condition that the state is about; empty in states of

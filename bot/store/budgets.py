@@ -1,11 +1,11 @@
 """The budgets' ledger, the steps done in each period, and the switches that the bot owns."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Connection, delete, select, update
 
 from bot.actions.recording import CHANGED
@@ -201,8 +201,7 @@ def disown(
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(Struct, frozen=True):
     """What became of a step in the outbox: `ended` is None while it is open."""
 
     status: StepStatus
@@ -228,8 +227,7 @@ def supersede(conn: Connection, key: str, now: datetime) -> None:
         record(conn, now, [Note(kind="step.superseded", step=key, text="a new step tries again")])
 
 
-@dataclass(frozen=True, slots=True)
-class Switching:
+class Switching(Struct, frozen=True):
     """A step of the outbox that sets a switch of a website, as far as it has begun.
 
     `owner` is a rule or a budget, `to` as a Change has it. `ended` is None while it is under

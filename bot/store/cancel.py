@@ -1,9 +1,9 @@
 """Take back steps that wait: when a person says so, and when their rule no longer has them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
 
 from bot.actions import ACTIONS, IRREVERSIBLE
@@ -22,8 +22,7 @@ _SWITCHING = tuple(sorted(kind for kind, each in ACTIONS.items() if each.switche
 _PENDING = text("steps.state = 'pending'")
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """What `cancel` finds: `steps` that wait, `running` ones, `restoring` ones that it leaves."""
 
     steps: int

@@ -1,9 +1,9 @@
 """Lanes: one queue per Slack channel, website or webhook URL, and why and until when it waits."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, func, select, text, update
 
 from bot.domain.causes import Cause, Stops, service, stops, trouble_key
@@ -11,8 +11,7 @@ from bot.store.schema import lanes, moment, ms, troubles
 from bot.store.statements import execute, upsert
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneState:
+class LaneState(Struct, frozen=True, kw_only=True):
     """A lane. `failures` counts failures in a row; `reason` says why it is paused."""
 
     lane: str
@@ -74,8 +73,7 @@ _SET_APART = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LaneFault:
+class LaneFault(Struct, frozen=True):
     """Why a lane fails, what a person can do, and when that was seen."""
 
     cause: Cause

@@ -1,10 +1,10 @@
 """Whether a post that is due may go out now: limits, snoozes, quiet times and schedules."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, delete, update
 
 from bot.actions import DIGESTS

@@ -7,10 +7,10 @@ are posted.
 """
 
 import os
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import Connection, func, select, text, update
 
 from bot.store.schema import audit, lineage, moment, ms, steps
@@ -29,8 +29,7 @@ _COUNT = (
 _COUNTED = f"{_COUNT} RETURNING writes"
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """The store was last written at `since`, and the bot worked with another one until `at`.
 
     `new`: there was no store any more, so this one is new, and `since` a guess.

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 import structlog
+from msgspec import Struct
 from sqlalchemy import Connection, func, insert, select, update
 
 from bot.domain.alert_state import RESOLVED
@@ -36,8 +37,7 @@ NOT_STORED = "match.not_stored"
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewStep:
+class NewStep(Struct, frozen=True, kw_only=True):
     """One action to take. `kind` and `params` (JSON) are the action, `key` is permanent."""
 
     key: str
@@ -48,8 +48,7 @@ class NewStep:
     due: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMatch:
+class NewMatch(Struct, frozen=True, kw_only=True):
     """A rule matched a subject. `match_key` is unique and permanent; a known one is ignored.
 
     `kind` is what the rule watches, `subject` the JSON of the subject. `happened` is when
@@ -78,8 +77,7 @@ class NewMatch:
     insight: Insight | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollOutcome:
+class PollOutcome(Struct, frozen=True, kw_only=True):
     """All that one poll of one source changes. `watermark` None leaves the old one."""
 
     source: str
@@ -92,8 +90,7 @@ class PollOutcome:
     notes: Sequence[Note] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptMatch:
+class KeptMatch(Struct, frozen=True, kw_only=True):
     """A stored match, without the subject's data."""
 
     id: int

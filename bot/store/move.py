@@ -1,8 +1,8 @@
 """Copy a store's rows into another one, perhaps in another kind of database."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
@@ -13,8 +13,7 @@ from bot.store.schema import metadata
 from bot.store.statements import copy_rows, rows_in
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What was copied: from where, to where, and how many rows of each table."""
 
     source: str

@@ -6,11 +6,11 @@ unknown, and a process that was frozen can't overwrite what another one took ove
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Connection, case, func, select, text, update
 
 from bot.actions import AFTER_QUIET, DIGESTS, IRREVERSIBLE
@@ -53,8 +53,7 @@ AT_ONCE = 200
 """How many posts one transaction folds at most, so that other work does not wait long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(Struct, frozen=True):
     """An earlier step of a match: its action, and whether it is a dead letter or still open."""
 
     action: str
@@ -362,8 +361,7 @@ def _ending(*columns: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(Struct, frozen=True):
     """Whether the last attempt on its lane failed, and which other steps of its match are left."""
 
     lane_fails: bool

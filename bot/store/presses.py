@@ -1,9 +1,9 @@
 """What people press on messages: kept before it is confirmed, and then done once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, func, select, update
 
 from bot.actions.base import Action
@@ -34,8 +34,7 @@ DONE_BEFORE = "it was done before"
 DONE = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pressed:
+class _Pressed(Struct, frozen=True):
     """The message that was pressed, and the match that it tells of."""
 
     match: int
@@ -237,8 +236,7 @@ def _end(
     record(conn, now, [note])
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
+class Precision(Struct, frozen=True):
     """How many of a rule's messages people have not called useless, of how many."""
 
     useful: int
@@ -306,8 +304,7 @@ def _useful(conn: Connection, rule: str) -> str:
     return f" {rule} is {known.text}." if known else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(Struct, frozen=True):
     """Who acknowledged an alert, and when."""
 
     name: str

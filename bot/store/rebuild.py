@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Connection, select, text, update
 
 from bot.domain.limits import Limit, Posting, Reason, Window
@@ -18,8 +18,7 @@ AT_ONCE = 250
 """How many steps one transaction rebuilds, so that other work does not wait long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredStep:
+class StoredStep(Struct, frozen=True, kw_only=True):
     """A step as it is stored, with the `subject` of its match.
 
     `follows`: it came from another step. `siblings` are the parameters of the other steps of

@@ -1,10 +1,10 @@
 """Which recordings have been seen, which are still live, and how far each source has read."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -20,8 +20,7 @@ from bot.store.schema import moment, moment_or_none, ms, ms_or_none, recordings,
 from bot.store.statements import Value, execute, execute_for, execute_many
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(Struct, frozen=True):
     """What is known of one answer and of its window.
 
     `fingerprints` are those of the answer's known rows, by id; `closed` the ids among them
@@ -82,8 +81,7 @@ _LIVE_IDS = (
 """Left to itself SQLite prefers an index that holds every recording of the website."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenRecording:
+class SeenRecording(Struct, frozen=True, kw_only=True):
     """A recording as a poll saw it.
 
     `fingerprint` is opaque and changes when the recording does. `settled`: it has had
@@ -302,8 +300,7 @@ ON_HOLD = "on hold: "
 """How the watermark sources begin for filters that hold rules of a kind back."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnHold:
+class OnHold(Struct, frozen=True):
     """Rules for a kind of subject that are on hold on a website because of a filter."""
 
     website: str

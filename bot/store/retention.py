@@ -1,9 +1,9 @@
 """Delete what is older than anything the bot still needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.sql import ColumnElement
 
@@ -22,8 +22,7 @@ _OPEN = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """What may be deleted: all from before `before`.
 
     `lost` are the websites whose recordings could not be read for longer than `keep`, each with

@@ -3,11 +3,11 @@
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, text, update
 
 from bot.domain.alert_state import REMINDED, RESOLVED
@@ -34,8 +34,7 @@ from bot.store.schema import rule_states as _table
 from bot.store.statements import Value, execute, execute_many, upsert
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """The subjects that have this value in this field, as `once_per` and `count` group them."""
 
     field: str
@@ -140,8 +139,7 @@ def _tallied(rule: str, key: bytes, since: datetime) -> tuple[ColumnElement[bool
 LONGEST_WAIT = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleState:
+class RuleState(Struct, frozen=True, kw_only=True):
     """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it.
 
     `snoozed_at` is when the snooze began, None once its end is in the audit log. `released_at` is
@@ -239,8 +237,7 @@ def kept_rule_files(conn: Connection) -> RuleFiles:
 _Files = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRules:
+class RejectedRules(Struct, frozen=True):
     """Errors of rule files that are not active. `incomplete`: those of the other files are.
 
     Else the rules of before are active.
@@ -281,8 +278,7 @@ def rejected_rules(conn: Connection) -> RejectedRules | None:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenConfiguration:
+class BrokenConfiguration(Struct, frozen=True, kw_only=True):
     """Why the configuration could not be read again, and since when.
 
     `bot` names the one whose configuration it is, of several on the store. `removed`: it can be
@@ -468,8 +464,7 @@ def matches_since(conn: Connection, rule: str, since: datetime) -> int:
     return conn.execute(query).scalar_one()
 
 
-@dataclass(frozen=True, slots=True)
-class MatchCounts:
+class MatchCounts(Struct, frozen=True):
     """How many events a rule has matched, since a moment and in all, and how many alerts ended.
 
     Of an alert, its beginning counts; its reminders don't.

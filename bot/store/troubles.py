@@ -1,9 +1,9 @@
 """What makes the bot act less than its rules ask: lanes that fail, and dead letters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from bot.domain.backoff import CEILING, LONGEST_ASKED
@@ -28,8 +28,7 @@ AT_ONCE = 200
 """How many steps one transaction ends, so that other work does not wait long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailingLane:
+class FailingLane(Struct, frozen=True, kw_only=True):
     """A lane that fails, the number of its due steps, and the rules of some of them."""
 
     lane: str
@@ -41,8 +40,7 @@ class FailingLane:
     rules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(Struct, frozen=True, kw_only=True):
     """A trouble that lasts. `told`: people could be told when it began.
 
     `waiting` is the highest number of steps that waited, `dropped` how many were not kept.
@@ -61,8 +59,7 @@ class Trouble:
     worked: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Untold:
+class Untold(Struct, frozen=True, kw_only=True):
     """Dead letters with one action, cause and reason that nobody was told of yet."""
 
     action: str

@@ -1,12 +1,12 @@
 """Posts go out once, say what happened when that can't be known, and never lose a match."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 import pytest
 from action_world import NOW, Channel, World, again, reread, task
+from msgspec.structs import replace
 
 from bot.actions.notifier import AtMost, DigestItem
 from bot.actions.slack import Digest, Notice, Resolved, Slack

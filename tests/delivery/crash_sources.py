@@ -80,7 +80,7 @@ async def alert(job: Job, store: Store, mouseflow: AsyncMouseflow, now, checkpoi
     [subject], began = subjects(job), now - timedelta(hours=1)
     fired = match(job | {"actions": job["actions"][:1]}, subject, began)
     over = match(job | {"actions": job["actions"][1:], "rule": "rule/over"}, subject, now)
-    over = replace(over, rule=fired.rule, continues=began)
+    over = msgspec.structs.replace(over, rule=fired.rule, continues=began)
     outcome = PollOutcome(
         source="reports", website=job["website"], at=now, matches=[fired, over], watermark="{}"
     )

@@ -1,10 +1,10 @@
 """Writes of different recordings run side by side; those of one recording keep their order."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 from delivery_world import HOUR, MINUTE, SECOND, Bench, Delete, Post, Share, Write, match, until
+from msgspec.structs import replace
 
 from bot.delivery import Drained, Timing
 from bot.delivery.worker import BESIDE

@@ -4,7 +4,7 @@ import json
 import logging.handlers
 import socketserver
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 from delivery_world import HOUR, NOW, until
+from msgspec.structs import replace
 from test_edited_rules import Editing
 
 from bot.actions import ACTIONS

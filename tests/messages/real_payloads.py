@@ -6,9 +6,10 @@
 import asyncio
 import json
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 if __name__ == "__main__":
     tests = Path(__file__).parents[1]

@@ -1,12 +1,12 @@
 """The bot's own messages: what they say, and what they keep to themselves."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from slack_sdk.models.blocks import Block
 
 from bot import cli

@@ -1,8 +1,7 @@
 """Personal data leaves the bot only where a rule's own text names it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bot.actions.slack import Slack
 from bot.actions.webhook import body

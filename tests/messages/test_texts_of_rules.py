@@ -1,9 +1,8 @@
 """Texts that rule authors write: what they can say, and what is refused before it is used."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bot.domain.subjects import Band
 from bot.fields.catalogue import KINDS, text_fields

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import defaultdict, deque
-from dataclasses import replace
 
 import pytest
 from http_server import held, reply
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mouseflow import Priority, recordings, websites
 from mouseflow.call_queue import MAX_SKIPS, QueuedCall, QueueHistory

@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 from virtual_world import Prompt
 
 from bot.account import meaning

@@ -1,11 +1,11 @@
 """A filter that does not work holds only the rules that need it, and they catch up."""
 
 from contextlib import suppress
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from poll_world import Account
 
 from bot.errors import BadCredentials, Forbidden, GiveUp, TryLater, Unreachable

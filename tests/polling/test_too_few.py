@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from poll_world import Account, rules
 
@@ -453,7 +454,7 @@ async def test_a_kill_leaves_what_was_read_and_what_was_counted_alike(shop, afte
     shop.visit()
     shop.wait(minutes=10)
     context = shop.watcher.context
-    shop.watcher.context = replace(context, store=Dying(context.store, after))
+    shop.watcher.context = msgspec.structs.replace(context, store=Dying(context.store, after))
     with suppress(Killed):
         await shop.watcher.poll_recordings(shop.site)
 

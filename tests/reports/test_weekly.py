@@ -1,11 +1,11 @@
 """The weekly report: what it tells of a website, and that it comes once."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from posting_world import SITE, posting
 from structlog.testing import capture_logs
 from weekly_world import RULES, Weeks

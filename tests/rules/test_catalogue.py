@@ -4,6 +4,7 @@ import ast
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.domain.subjects import Site
@@ -18,7 +19,7 @@ COUNTRY = next(it for it in RECORDING_FIELDS if it.name == "country")
 
 def _contrast(**change):
     """The filter of the field country with something changed."""
-    return replace(COUNTRY.api_filter, **change)
+    return msgspec.structs.replace(COUNTRY.api_filter, **change)
 
 
 @pytest.mark.parametrize("left_out", ["meaning", "personal", "source", "sample", "name", "type"])

@@ -1,6 +1,5 @@
 """The index, the tree walk and a naive evaluator answer alike: yes, no or unknown."""
 
-from dataclasses import replace as with_changes
 from itertools import product
 
 import pytest
@@ -28,7 +27,7 @@ either_way = pytest.mark.parametrize("group_of", [RuleIndex, RuleList])
 
 def numbered(rules):
     """The rules, each with an id of its own."""
-    return [with_changes(rule, id=f"r{n}") for n, rule in enumerate(rules)]
+    return [replace(rule, id=f"r{n}") for n, rule in enumerate(rules)]
 
 
 def ids(rules):

@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from postgres_proxy import Proxy
 from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
 from sqlalchemy import Executable, TextClause, func, make_url, select

@@ -3,10 +3,10 @@
 import random
 import sqlite3
 import string
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, seen, step
 from structlog.testing import capture_logs
 

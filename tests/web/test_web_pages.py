@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from shutil import move
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import insert
 from web_world import NOW, RULES, TOKEN, WebWorld, logged_in
 

@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePath
+
+from msgspec.structs import replace
 
 from bot.actions.base import Allowed
 from bot.errors import Fault, RuleErrors, internal_error

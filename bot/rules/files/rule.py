@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from bot.actions.base import Action, Allowed
 from bot.actions.notifier import Notifier
 from bot.domain.step import OWN_RULE
@@ -103,7 +105,7 @@ def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault
     found: list[list[Fault]] = []
     for kind in KINDS:
         found.append([])
-        _values(keys, replace(place, faults=found[-1], warnings=[]), kind, allowed)
+        _values(keys, msgspec.structs.replace(place, faults=found[-1], warnings=[]), kind, allowed)
     return min(found, key=len)
 
 

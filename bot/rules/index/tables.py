@@ -8,10 +8,11 @@ They fill as values come by and are bounded in entries and in characters.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from bot.domain.subjects import RecordingSubject
 from bot.rules.value_tests import FigureTest
@@ -193,8 +194,7 @@ Mask = Callable[[RecordingSubject], int]
 """From a recording to the terms that a column does not refute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """A mask looked up by one attribute of the recording; `few`: the attribute has few values."""
 
     attribute: str
@@ -202,8 +202,7 @@ class Lookup:
     few: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """One field's masks. `terms` are those that hang on the field; it refutes no other.
 
     `sure` gives the terms that are surely not refuted, for every recording. `bare` is a shorter

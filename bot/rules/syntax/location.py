@@ -3,10 +3,12 @@
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.errors import Fault
 from bot.messages import duration
@@ -86,8 +88,7 @@ _FEW = 20
 """Most names that a message lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A place in a file. `faults` and `warnings` are shared by all places of all files."""
 
     file: str
