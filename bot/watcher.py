@@ -18,7 +18,6 @@ from typing import Literal, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from bot import weekly
 from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
@@ -508,6 +507,10 @@ class Watcher:
 
     async def post_reports(self) -> None:
         """Post the weekly reports that are due."""
+        if not self.rules.reports:
+            return
+        from bot import weekly
+
         if await weekly.post_reports(self.rules, self._sites, self.context, self._clock()):
             self._wake()
 

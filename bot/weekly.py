@@ -83,8 +83,6 @@ async def post_reports(
 
     One that fails is tried again later, and the others are posted; people are told once.
     """
-    if not rules.reports:
-        return 0
     asked, zone = _asked(rules.reports, sites), context.zone.key
     marks, failing = await context.store.read(
         lambda conn: (watermarks_below(conn, SOURCE), _failing(conn))

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_base_client import AsyncBaseClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
@@ -104,7 +104,7 @@ class SlackPoster:
         trust_env = trust_env and not loopback(base_url)
         self._connections = Connections(timeout=timeout, trust_env=trust_env)
         session: Any = _Session(self._connections, _content)
-        self._client = AsyncWebClient(
+        self._client = AsyncBaseClient(
             token.get_secret_value(),
             base_url=base_url,
             session=session,
@@ -343,6 +343,8 @@ class AppClient:
     """Slack's API with the app's own token, which opens connections of Socket Mode."""
 
     def __init__(self, token: Secret, base_url: str) -> None:
+        from slack_sdk.web.async_client import AsyncWebClient
+
         self._connections = Connections(trust_env=not loopback(base_url))
         session: Any = _Session(self._connections, _content)
         self.client = AsyncWebClient(

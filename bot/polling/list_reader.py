@@ -1,12 +1,12 @@
 """Reads the recordings list as deep as a poll needs it: the newest rows first, more on demand."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -238,7 +238,7 @@ def narrowed(
     search: str | None = None,
 ) -> SessionFilters:
     """The same window narrowed by these filters."""
-    return replace(
+    return dataclasses.replace(
         filters,
         frictionmin=friction,
         visitortype=visitor,

@@ -35,9 +35,10 @@ from bot.store.matches import (
     NewStep,
     PollOutcome,
     commit_poll,
+    count_page,
+    mark_counted,
     set_aside,
 )
-from bot.store.overview import count_page, mark_counted
 from bot.store.recordings import matched_rules
 from bot.store.rules import (
     Group,

@@ -12,10 +12,7 @@ from bot.store.audit import Note, record
 from bot.store.lanes import open_lanes
 from bot.store.rules import resume_rule
 from bot.store.schema import matches, moment, moment_or_none, ms, steps
-from bot.store.statements import execute_many
-
-_AT_ONCE = 500
-"""Keys in one query: SQLite limits the values in a statement."""
+from bot.store.statements import AT_ONCE, execute_many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +146,8 @@ def steps_of(conn: Connection, match_key: str) -> list[StepState]:
 def step_kinds(conn: Connection, match_keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The actions of many matches by their keys, in order; those without one are left out."""
     found: dict[str, tuple[str, ...]] = {}
-    for start in range(0, len(match_keys), _AT_ONCE):
-        some = match_keys[start : start + _AT_ONCE]
+    for start in range(0, len(match_keys), AT_ONCE):
+        some = match_keys[start : start + AT_ONCE]
         query = select(matches.c.key, steps.c.action).join(steps, steps.c.match_id == matches.c.id)
         for row in conn.execute(query.where(matches.c.key.in_(some)).order_by(steps.c.id)):
             found[row.key] = (*found.get(row.key, ()), row.action)

@@ -18,12 +18,13 @@ from bot.domain.many import Many
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Severity
 from bot.messages.text import lasting
+from bot.store.alert_states import grain
 from bot.store.audit import Note, record
 from bot.store.faults import is_trouble
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
 from bot.store.schema import lanes, matches, moment, ms, steps
-from bot.store.statements import execute, send_waiting, upsert
+from bot.store.statements import AT_ONCE, Value, execute, send_waiting, upsert
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""
@@ -431,3 +432,28 @@ def matches_of(
         )
         for row in conn.execute(query)
     ]
+
+
+def mark_counted(conn: Connection, key: str, members: Sequence[str]) -> None:
+    """The match with this key summarises the matches with those keys."""
+    chosen = select(matches.c.id).where(matches.c.key == key).scalar_subquery()
+    for start in range(0, len(members), AT_ONCE):
+        some = matches.c.key.in_(members[start : start + AT_ONCE])
+        conn.execute(update(matches).where(some).values(counted_in=chosen))
+
+
+PAGES = "matches"
+"""The kind of figures that count matches by page."""
+
+
+def count_page(conn: Connection, website: str, page: str, at: datetime) -> None:
+    """Count one more match on this page, for the quarter of an hour: days begin in every zone."""
+    where: dict[str, Value] = {"kind": PAGES, "website": website, "page": page, "at": ms(grain(at))}
+    execute(conn, _ONE_MORE, where)
+
+
+_ONE_MORE = (
+    "INSERT INTO figures (kind, website, subject, name, at, value)"
+    " VALUES (:kind, :website, :page, 'matches', :at, 1)"
+    " ON CONFLICT (kind, website, subject, name, at) DO UPDATE SET value = figures.value + 1"
+)

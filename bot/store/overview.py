@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, text, update
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select, text
 
 from bot.actions import DIGESTS
 from bot.actions.slack import EDITS
@@ -20,6 +20,7 @@ from bot.domain.limits import Reason
 from bot.domain.step import Rank, StepStatus
 from bot.store.alert_states import grain
 from bot.store.audit import Entry
+from bot.store.matches import PAGES
 from bot.store.schema import (
     audit,
     digests,
@@ -34,13 +35,10 @@ from bot.store.schema import (
     presses,
     steps,
 )
-from bot.store.statements import Value, execute
+from bot.store.statements import AT_ONCE, Value, execute
 
 MOST_LAGS = 10_000
 """How many posts a median is taken over at most."""
-
-_AT_ONCE = 500
-"""Keys in one query: SQLite limits the values in a statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,22 +218,6 @@ _LASTED = (
     f" AND matches.key LIKE '%{RESOLVED}'"
 )
 
-PAGES = "matches"
-"""The kind of figures that count matches by page."""
-
-
-def count_page(conn: Connection, website: str, page: str, at: datetime) -> None:
-    """Count one more match on this page, for the quarter of an hour: days begin in every zone."""
-    where: dict[str, Value] = {"kind": PAGES, "website": website, "page": page, "at": ms(grain(at))}
-    execute(conn, _ONE_MORE, where)
-
-
-_ONE_MORE = (
-    "INSERT INTO figures (kind, website, subject, name, at, value)"
-    " VALUES (:kind, :website, :page, 'matches', :at, 1)"
-    " ON CONFLICT (kind, website, subject, name, at) DO UPDATE SET value = figures.value + 1"
-)
-
 
 def pages_of(
     conn: Connection, website: str, start: datetime, end: datetime
@@ -402,14 +384,6 @@ def weekly_reports(conn: Connection, rule: str, limit: int) -> list[tuple[MatchN
     return [(each, params.get(each.id, "{}")) for each in found]
 
 
-def mark_counted(conn: Connection, key: str, members: Sequence[str]) -> None:
-    """The match with this key summarises the matches with those keys."""
-    chosen = select(matches.c.id).where(matches.c.key == key).scalar_subquery()
-    for start in range(0, len(members), _AT_ONCE):
-        some = matches.c.key.in_(members[start : start + _AT_ONCE])
-        conn.execute(update(matches).where(some).values(counted_in=chosen))
-
-
 def _as_now(conn: Connection, rows: Sequence[Any], *, whole: bool) -> list[MatchNow]:
     ids = [row.id for row in rows]
     done, stand_for, useless = _steps_of(conn, ids), _stand_for(conn, ids), _useless(conn, ids)
@@ -466,8 +440,8 @@ _STEPS_OF = (
 
 def _of_some(conn: Connection, query: Select[Any], ids: Sequence[int]) -> Iterator[Any]:
     """The rows of the matches with these ids."""
-    for start in range(0, len(ids), _AT_ONCE):
-        yield from conn.execute(query, {"some": ids[start : start + _AT_ONCE]})
+    for start in range(0, len(ids), AT_ONCE):
+        yield from conn.execute(query, {"some": ids[start : start + AT_ONCE]})
 
 
 def _stand_for(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
