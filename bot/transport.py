@@ -6,9 +6,11 @@ each call that is cancelled in flight.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from ssl import SSLContext
 
 import aiohttp
+import aiohttp.connector
 import httpx
 from yarl import URL
 
@@ -21,14 +23,37 @@ IDLE = 5.0
 LONGEST_LINE = 64 * 1024
 """The longest header, and the longest first line, that is read of an answer."""
 
+# aiohttp loads the certificates twice when it is imported: 2 MB. The bot's connections use `tls()`;
+# without these contexts, a connection that forgets it fails.
+for _name in ("_SSL_CONTEXT_VERIFIED", "_SSL_CONTEXT_UNVERIFIED"):
+    vars(aiohttp.connector).pop(_name, None)
 
-def new_session(tls: SSLContext | bool = True) -> aiohttp.ClientSession:
+
+@cache
+def tls() -> SSLContext:
+    """The TLS context of all connections, made when first needed: certificates take a while.
+
+    It trusts the system's authorities, and those of `SSL_CERT_FILE`, `SSL_CERT_DIR` or certifi.
+    """
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def tls_for(url: str, proxy: str | None) -> SSLContext | bool:
+    """aiohttp's `ssl` for a request: `tls()` if the URL or the proxy is https, else True."""
+    secure = any(each.lower().startswith("https:") for each in (url, proxy or ""))
+    return tls() if secure else True
+
+
+def new_session() -> aiohttp.ClientSession:
     """A session that repeats nothing by itself, keeps no cookies and unpacks nothing.
 
     It limits neither the number of connections nor the time: its users do.
     """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=IDLE),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=["Content-Type"],
         auto_decompress=False,
@@ -51,7 +76,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, url: str) -> None:
         self._proxy = proxy_for(url)
-        self._tls: SSLContext | bool = not url.startswith("https:")
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -67,6 +91,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 data=request.content or None,
                 allow_redirects=False,
                 proxy=self._proxy,
+                ssl=tls_for(str(request.url), self._proxy),
                 timeout=aiohttp.ClientTimeout(
                     connect=limits.get("connect"), sock_read=limits.get("read")
                 ),
@@ -80,10 +105,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        # Made when first needed: it belongs to the running loop, and certificates take a while.
+        # Made when first needed, since it belongs to the running loop.
         if self._session is None:
-            self._tls = self._tls or httpx.create_ssl_context()
-            self._session = new_session(self._tls)
+            self._session = new_session()
         return self._session
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from bot.errors import GiveUp, TryLater
 from bot.ports import may_act
-from bot.transport import new_session
+from bot.transport import new_session, tls_for
 from mouseflow.errors import ConfigurationError
 from mouseflow.proxies import from_environment
 from mouseflow.rate_limit import retry_after
@@ -62,6 +62,7 @@ class Connections:
             await may_act()
         sent = {"User-Agent": "mouseflow-bot", "Accept-Encoding": "identity", **headers}
         try:
+            proxy = self.proxy_of(url)
             async with self._open().request(
                 method,
                 url,
@@ -69,7 +70,8 @@ class Connections:
                 params=query,
                 headers=sent,
                 allow_redirects=False,
-                proxy=self.proxy_of(url),
+                proxy=proxy,
+                ssl=tls_for(url, proxy),
                 timeout=self._timeout,
             ) as answer:
                 start = await _start(answer.content, most)

@@ -26,6 +26,7 @@ from bot.delivery.http import TIMEOUT, Connections, Reply, loopback
 from bot.delivery.slack_errors import SlackRefused, failure
 from bot.errors import OddAnswer, Refused, TryLater
 from bot.ports import CannotLook, NoChannel, NotInChannel, SlackPost
+from bot.transport import tls
 from bot.written import Secret
 
 SLACK = "https://slack.com/api/"
@@ -350,6 +351,7 @@ class AppClient:
         self.client = AsyncWebClient(
             token.get_secret_value(),
             base_url=base_url,
+            ssl=tls(),  # of the WebSocket, which slack_sdk opens
             session=session,
             retry_handlers=[],
             logger=_QUIET,
