@@ -103,7 +103,7 @@ def table(rounds: list[tuple[float, ...]], before: list[tuple[float, ...]]) -> l
     lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 2) + "|---|"]
     for n, (what, goal) in enumerate(GOALS.items()):
         figures = [median(each[n] for each in them) for them in (rounds, before) if them]
-        shown = [f"{it:.0f}" if goal > 10 else f"{it:.2f}" for it in figures]
+        shown = [f"{it:.1f}" if goal > 10 else f"{it:.2f}" for it in figures]
         lines.append(f"| {what} | < {goal:g} | {' | '.join(shown)} | {met(figures[0] < goal)} |")
     return [f"Processor time; the median of {len(rounds)} rounds.", "", *lines]
 

@@ -125,7 +125,8 @@ def test_what_a_daemon_without_page_and_buttons_does_not_use_is_not_imported():
     watch = (
         "import sys, bot.logs, bot.daemon, bot.cli.run; "
         "print([name for name in ('starlette', 'uvicorn', 'bot.web', 'prometheus_client',"
-        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'alembic', 'ruamel', 'jinja2', 're2',"
+        " 'mouseflow.simulator', 'slack_sdk.socket_mode', 'slack_sdk.web.async_client',"
+        " 'bot.weekly', 'alembic', 'ruamel', 'jinja2', 're2',"
         " 'rich', 'click', 'apprise', 'psycopg', 'sqlalchemy.dialects.postgresql',"
         " 'bot.rules.files.load', 'bot.config.load', 'pydantic', 'pydantic_core',"
         " 'pydantic_settings')"
