@@ -195,13 +195,14 @@ def _elsewhere(row: Recording, views: Sequence[PageView]) -> bool:
 
 
 def without_untagged(rows: Iterable[Recording], own_tags: Set[str]) -> Iterator[Recording]:
-    """The rows, without the page views of those with a tag that is on none of their pages.
+    """The rows, without the page views of tagged sessions whose pages have no tag at all.
 
-    A person may have set it on the session, or the page views lack their tags: a detail tells.
+    The session alone may have the tags, or the page views lack theirs: a detail tells.
     """
     for row in rows:
-        on_pages = {tag for view in row.page_views or () for tag in view.tags}
-        odd = row.page_views is not None and set(row.tags) - on_pages - own_tags
+        views = row.page_views
+        bare = views is not None and not any(view.tags for view in views)
+        odd = bare and set(row.tags) - own_tags
         yield msgspec.structs.replace(row, page_views=None) if odd else row
 
 

@@ -228,7 +228,8 @@ def record_poll(
     new = commit_poll(conn, replace(outcome, matches=(*outcome.matches, *matches)))
     record(conn, outcome.at, notes)
     for key in new:
-        mark_counted(conn, key, counts.get(key, ()))
+        if members := counts.get(key):
+            mark_counted(conn, key, members)
     for each in found if routing.weekly else ():
         if each.key in new and each.key not in suppressed and (on := page_of_trouble(each.subject)):
             count_page(conn, each.subject.website.id, on, each.happened)
@@ -421,7 +422,7 @@ def _match(
         severity=rule.severity,
         runbook=rule.runbook,
         owner=rule.owner,
-        insight=insight(rule, subject, each.near) if rule.watch == "recordings" else None,
+        insight=insight(rule, subject, each.near) if subject.kind == "recordings" else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from math import inf
 from zoneinfo import ZoneInfo
 
@@ -188,7 +188,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         largest_limit=at.page,
         offset=at.offset,
     ):
-        rows = [row for row in part.recordings if history.span.holds(row)]
+        rows = history.span.held(part.recordings)
         ids = tuple(row.id for row in rows)
         here = replace(scope, places=_places(history, at, part.recordings, passed), others=ids)
         ended = partial(settled, now=history.now, settle=history.settle)
@@ -227,9 +227,8 @@ async def _undecided(
     known = await history.store.run(partial(coverage, website=site.id, ids=ids, start=now, end=now))
     fresh = [
         row
-        for row in rows
-        if history.span.holds(row)
-        and not (row.id in known.closed and known.fingerprints[row.id] == fingerprint(row))
+        for row in history.span.held(rows)
+        if not (row.id in known.closed and known.fingerprints[row.id] == fingerprint(row))
     ]
     older = (row for row in rows if row.id not in known.fingerprints and history.span.is_past(row))
     ended = {row.id: settled(row, now, history.settle) for row in fresh}
@@ -320,6 +319,9 @@ class DayFacts:
         self._website = website
         self._window = window
         self._thresholds = sorted(thresholds)
+        lows = (Band().low, *self._thresholds)
+        self._at_least = {low: Band(low) for low in lows}
+        self._below = {high: Band(low, high) for low, high in pairwise(lows)}
         self._page = page
         self._offset = offset
         self._live = live
@@ -344,10 +346,11 @@ class DayFacts:
             found = await self._members(filters, reached)
             if not self._lacking[filters]:
                 self._reached[threshold] = self._answers[filters]
-            bands.update(dict.fromkeys(reached - found.there - found.unknown, Band(low, threshold)))
-            bands.update(dict.fromkeys(found.unknown, Band(low)))
+            below = reached - found.there - found.unknown
+            bands.update(dict.fromkeys(below, self._below[threshold]))
+            bands.update(dict.fromkeys(found.unknown, self._at_least[low]))
             reached, low = found.there, threshold
-        return Told(bands | dict.fromkeys(reached, Band(low)))
+        return Told(bands | dict.fromkeys(reached, self._at_least[low]))
 
     def friction_told(self, key: str) -> Band | None:
         """The recording's friction by what was asked so far, without a call."""
@@ -356,9 +359,9 @@ class DayFacts:
             if threshold not in self._reached:
                 break
             if key not in self._reached[threshold]:
-                return Band(low, threshold)
+                return self._below[threshold]
             low = threshold
-        return Band(low) if self._reached else None
+        return self._at_least[low] if self._reached else None
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0

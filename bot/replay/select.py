@@ -25,9 +25,20 @@ class Span(Struct, frozen=True):
     since: datetime
     until: datetime
 
-    def holds(self, row: Recording) -> bool:
-        """Was the recording made within? One without a time is taken to be."""
-        return row.created is None or self.since <= aware(row.created) < self.until
+    def held(self, rows: Iterable[Recording]) -> list[Recording]:
+        """The recordings that were made within, and those without a time.
+
+        Most are so far from both ends that the day tells, whatever its offset from UTC.
+        """
+        first = self.since.astimezone(UTC).date() + _DAY
+        last = self.until.astimezone(UTC).date() - _DAY
+        return [
+            row
+            for row in rows
+            if (at := row.created) is None
+            or first < at.date() < last
+            or self.since <= aware(at) < self.until
+        ]
 
     def is_past(self, row: Recording) -> bool:
         """Was the recording made before the span?"""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from statistics import median
 from typing import Any, assert_never
@@ -96,13 +96,9 @@ def explain(
     past: Past = no_past,
     *,
     complete: bool = False,
-    personal: bool = True,
 ) -> Explanation:
-    """Every part of the rule with what the subject shows; `complete` as in `answer`.
-
-    Without `personal` values of personal data are left out, the visitor's as well as the rule's.
-    """
-    looked = _Seen(subject, past, complete, personal)
+    """Every part of the rule with what the subject shows; `complete` as in `answer`."""
+    looked = _Seen(subject, past, complete)
     watched = rule.watch == subject.kind
     here = applies(rule, subject.website)
     names = " or ".join(clean(name) for name in rule.websites) or "any"
@@ -317,13 +313,15 @@ def nearest(rules: Iterable[Rule], subject: Subject, *, settled: bool) -> tuple[
 
 
 def _near(rule: Rule, subject: Subject, *, waits: bool) -> Near:
-    told = explain(rule, subject, personal=False)
-    return Near(
-        rule=rule.id,
-        when=_clause(told.when),
-        excepts=_clause(told.excepts) if told.excepts else None,
-        waits=waits,
-    )
+    when, excepts = _clauses(rule, subject)
+    return Near(rule=rule.id, when=when, excepts=excepts, waits=waits)
+
+
+def _clauses(rule: Rule, subject: Subject) -> tuple[Clause, Clause | None]:
+    """`when` and `except` beside the subject, without personal data, the rule's included."""
+    looked = _Seen(subject, no_past, complete=False, personal=False)
+    excepts = None if rule.excepts is None else _clause(_part(rule.excepts, looked))
+    return _clause(_part(rule.when, looked)), excepts
 
 
 _FACTS = ("friction", "tags", "device", "browser", "os", "country", "referrer_type")
@@ -339,13 +337,13 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
 
 def insight(rule: Rule, subject: Subject, near: tuple[Near, ...] = ()) -> Insight:
     """The decision without personal data, as the store keeps it; `near` are other rules."""
-    told = explain(rule, subject, personal=False)
+    when, excepts = _clauses(rule, subject)
     stops = visit(subject)
     cut = len(stops) > MOST_STOPS
     half = MOST_STOPS // 2
     return Insight(
-        when=_clause(told.when),
-        excepts=_clause(told.excepts) if told.excepts else None,
+        when=when,
+        excepts=excepts,
         path=(*stops[:half], *stops[-half:]) if cut else stops,
         pages=len(stops),
         facts=tuple(_facts(subject)),
@@ -420,22 +418,26 @@ def why(
     """
     if rule.watch != subject.kind:
         return ()
-    found = dict.fromkeys(_reasons(rule.when, _Seen(subject, past, complete)))
-    return tuple(found)[:MOST_REASONS]
+    found = _reasons(rule.when, _Seen(subject, past, complete)) or ()
+    return tuple(dict.fromkeys(found))[:MOST_REASONS]
 
 
-def _reasons(condition: Condition, looked: _Seen) -> Iterator[str]:
-    if looked.answer(condition) is not True:
-        return
+def _reasons(condition: Condition, looked: _Seen) -> list[str] | None:
+    """Why the condition holds; None if it does not, or that is unknown."""
     match condition:
         case Not(part):
-            if isinstance(part, Test | Journey | OneItem):
-                yield f"not {_impersonal(part, field_of(part, looked.subject.kind))}"
+            if looked.answer(part) is not False:
+                return None
+            if not isinstance(part, Test | Journey | OneItem):
+                return []
+            return [f"not {_impersonal(part, field_of(part, looked.subject.kind))}"]
         case All(parts) | AnyOf(parts):
-            for part in parts:
-                yield from _reasons(part, looked)
+            each = [_reasons(part, looked) for part in parts]
+            known = [reasons for reasons in each if reasons is not None]
+            holds = len(known) == len(each) if isinstance(condition, All) else known
+            return list(chain.from_iterable(known)) if holds else None
         case Test() | OneItem() | Journey():
-            yield _reason(condition, looked)
+            return [_reason(condition, looked)] if looked.answer(condition) else None
         case _:
             assert_never(condition)
 

@@ -1,6 +1,6 @@
 """Lanes: one queue per Slack channel, website or webhook URL, and why and until when it waits."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from msgspec import Struct
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, text, update
 
 from bot.domain.causes import Cause, Stops, service, stops, trouble_key
 from bot.store.schema import lanes, moment, ms, troubles
-from bot.store.statements import execute, upsert
+from bot.store.statements import execute, execute_many, upsert
 
 
 class LaneState(Struct, frozen=True, kw_only=True):
@@ -108,6 +108,14 @@ def failures(conn: Connection, lane: str) -> int:
     return conn.execute(select(lanes.c.failures).where(lanes.c.lane == lane)).scalar() or 0
 
 
+_ADD = "INSERT INTO lanes (lane) VALUES (:lane) ON CONFLICT (lane) DO NOTHING"
+
+
+def add_lanes(conn: Connection, names: Iterable[str]) -> None:
+    """Have a row for each lane; known ones stay as they are."""
+    execute_many(conn, _ADD, [{"lane": lane} for lane in sorted(names)])
+
+
 def pause_lane(
     conn: Connection, lane: str, until: datetime, reason: str, fault: LaneFault | None = None
 ) -> None:
@@ -115,7 +123,7 @@ def pause_lane(
 
     `fault` is what people are told of; None for a lane that was only asked to wait.
     """
-    conn.execute(upsert(lanes).values(lane=lane).on_conflict_do_nothing())
+    add_lanes(conn, [lane])
     paused = update(lanes).where(lanes.c.lane == lane)
     paused = paused.values(paused_until=ms(until), reason=reason, failures=lanes.c.failures + 1)
     if fault is not None:
@@ -178,7 +186,7 @@ def set_apart(conn: Connection, lane: str, action: str) -> str:
     """Move the waiting steps of that kind to a lane of their own; returns that lane."""
     apart = lane_of_kind(lane, action)
     if apart != lane:
-        conn.execute(upsert(lanes).values(lane=apart).on_conflict_do_nothing())
+        add_lanes(conn, [apart])
         execute(conn, _SET_APART, {"lane": lane, "action": action, "apart": apart})
     return apart
 

@@ -125,8 +125,9 @@ def look_since(conn: Connection, happened: datetime, now: datetime) -> int | Non
     It must if what it is about happened before the store was restored, and for a while after,
     since an alert that fired in between is evaluated again.
     """
-    row = conn.execute(select(lineage.c.restored_from, lineage.c.restored_at)).first()
-    if row is None or row.restored_at is None:
+    row = execute(conn, "SELECT restored_from, restored_at FROM lineage", {}).fetchone()
+    if row is None or row[1] is None:
         return None
-    recent = ms(now) < row.restored_at + UNSURE // timedelta(milliseconds=1)
-    return int(row.restored_from) if recent or ms(happened) < row.restored_at else None
+    restored_from, restored_at = map(int, row)
+    recent = ms(now) < restored_at + UNSURE // timedelta(milliseconds=1)
+    return restored_from if recent or ms(happened) < restored_at else None

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 import structlog
 from msgspec import Struct
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from bot.domain.alert_state import RESOLVED
 from bot.domain.insight import Insight, packed
@@ -21,10 +21,11 @@ from bot.messages.text import lasting
 from bot.store.alert_states import grain
 from bot.store.audit import Note, record
 from bot.store.faults import is_trouble
+from bot.store.lanes import add_lanes
 from bot.store.lineage import look_since
 from bot.store.recordings import SeenRecording, mark_vanished, save_recordings, set_watermark
-from bot.store.schema import lanes, matches, moment, ms, steps
-from bot.store.statements import AT_ONCE, Value, execute, send_waiting, upsert
+from bot.store.schema import matches, moment, ms, steps
+from bot.store.statements import AT_ONCE, Value, execute, execute_many, send_waiting
 
 POSTS_WAIT_MS = 15 * 60_000
 """How long a post waits for its match's writes and share, to include the link."""
@@ -127,19 +128,21 @@ def set_aside(conn: Connection, about: Note, at: datetime) -> Iterator[None]:
 
     Raises what concerns the whole store.
     """
+    execute(conn, "SAVEPOINT aside", {})
     try:
-        with conn.begin_nested():
-            yield
-            send_waiting(conn)  # or it would fail with the end of the block, too late to undo it
+        yield
+        send_waiting(conn)  # or it would fail with the end of the block, too late to undo it
     except Exception as error:
         if is_trouble(error):
             raise
+        execute(conn, "ROLLBACK TO SAVEPOINT aside", {})
         why = f"can't be stored: internal error: {type(error).__name__}"
         note = replace(about, rule=_plain(about.rule), subject=_plain(about.subject), text=why)
         record(conn, at, [note])
         log.exception(
             "match.not_stored", rule=note.rule, website=note.website, subject=note.subject
         )
+    execute(conn, "RELEASE SAVEPOINT aside", {})
 
 
 def _plain(text: str) -> str:
@@ -149,28 +152,29 @@ def _plain(text: str) -> str:
 
 def add_match(conn: Connection, match: NewMatch) -> bool:
     """Save a match and its steps; False, and no change, if its key is known."""
-    add = upsert(matches).values(
-        key=match.match_key,
-        rule=match.rule,
-        kind=match.kind,
-        website=match.website,
-        subject_key=match.subject_key,
-        summary=match.summary,
-        subject=match.subject if match.steps else None,
-        why=msgspec.json.encode(match.why).decode(),
-        posting=msgspec.json.encode(match.posting).decode(),
-        many=msgspec.json.encode(match.many).decode() if match.many and match.steps else "",
-        matched=ms(match.matched),
-        happened=ms(match.happened or match.matched),
-        continues=_beginning(conn, match),
-        severity=match.severity,
-        runbook=match.runbook,
-        owner=match.owner,
-        insight=packed(match.insight) if match.insight else None,
-    )
-    match_id = conn.execute(add.on_conflict_do_nothing().returning(matches.c.id)).scalar()
-    if match_id is None:
+    values: dict[str, Value] = {
+        "key": match.match_key,
+        "rule": match.rule,
+        "kind": match.kind,
+        "website": match.website,
+        "subject_key": match.subject_key,
+        "summary": match.summary,
+        "subject": match.subject if match.steps else None,
+        "why": msgspec.json.encode(match.why).decode(),
+        "posting": msgspec.json.encode(match.posting).decode(),
+        "many": msgspec.json.encode(match.many).decode() if match.many and match.steps else "",
+        "matched": ms(match.matched),
+        "happened": ms(match.happened or match.matched),
+        "continues": _beginning(conn, match),
+        "severity": match.severity,
+        "runbook": match.runbook,
+        "owner": match.owner,
+        "insight": packed(match.insight) if match.insight else None,
+    }
+    added = execute(conn, _ADD, values).fetchall()
+    if not added:
         return False
+    match_id: int = added[0][0]
     add_steps(
         conn,
         match_id,
@@ -189,6 +193,15 @@ def add_match(conn: Connection, match: NewMatch) -> bool:
     )
     record(conn, match.matched, [note])
     return True
+
+
+_ADD = (
+    "INSERT INTO matches (key, rule, kind, website, subject_key, summary, subject, why, posting,"
+    " many, matched, happened, continues, severity, runbook, owner, insight)"
+    " VALUES (:key, :rule, :kind, :website, :subject_key, :summary, :subject, :why, :posting,"
+    " :many, :matched, :happened, :continues, :severity, :runbook, :owner, :insight)"
+    " ON CONFLICT (key) DO NOTHING RETURNING id"
+)
 
 
 def forget_insights(conn: Connection, website: str, subject_key: str) -> None:
@@ -295,7 +308,7 @@ def add_steps(
     A step waits until those of lower rank have ended; then `release_next` makes it due. With
     `waits` all wait for steps of other matches, until `release_awaiting` makes them due.
     """
-    rows = []
+    rows: list[dict[str, Value]] = []
     since = look_since(conn, happened or now, now) if new else None
     for step in sorted(new, key=lambda step: step.rank):
         due = ms(step.due)
@@ -314,9 +327,14 @@ def add_steps(
             }
         )
     if rows:
-        conn.execute(insert(steps), rows)
-        used = [{"lane": lane} for lane in sorted({step.lane for step in new})]
-        conn.execute(upsert(lanes).on_conflict_do_nothing(), used)
+        execute_many(conn, _ADD_STEP, rows)
+        add_lanes(conn, {step.lane for step in new})
+
+
+_ADD_STEP = (
+    "INSERT INTO steps (match_id, key, rank, lane, action, params, due, waits, created, look_since)"
+    " VALUES (:match_id, :key, :rank, :lane, :action, :params, :due, :waits, :created, :look_since)"
+)
 
 
 def _waiting(rank: int, due: int, *, waits: bool) -> dict[str, int | None]:

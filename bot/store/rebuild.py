@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, text, update
 
 from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import Note, record
+from bot.store.lanes import add_lanes
 from bot.store.schema import digests, matches, moment, ms, steps, windows
 from bot.store.statements import Value, execute_many
 
@@ -101,7 +102,6 @@ _SIBLINGS = select(steps.c.id, _OTHER.c.params).join(
     & (_OTHER.c.action == steps.c.action)
     & (_OTHER.c.id != steps.c.id),
 )
-_LANE = "INSERT INTO lanes (lane) VALUES (:lane) ON CONFLICT (lane) DO NOTHING"
 _ANEW = "UPDATE steps SET params = :params, lane = :lane WHERE id = :step"
 
 
@@ -109,7 +109,7 @@ def put_anew(conn: Connection, anew: Sequence[tuple[StoredStep, str, str]], now:
     """Save each step with the parameters and the lane that its rule now gives it."""
     if not anew:
         return
-    execute_many(conn, _LANE, [{"lane": lane} for lane in sorted({lane for *_, lane in anew})])
+    add_lanes(conn, {lane for *_, lane in anew})
     rows: list[dict[str, Value]] = [
         {"step": step.id, "params": params, "lane": lane} for step, params, lane in anew
     ]

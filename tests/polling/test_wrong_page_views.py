@@ -129,6 +129,20 @@ async def test_a_spot_check_costs_one_detail_an_hour(account):
     assert shop.matched() == await shop.truth(there)
 
 
+async def test_a_tag_of_the_session_alone_costs_no_detail_if_pages_show_theirs(account):
+    shop = account(RULES)
+    there = await traffic(shop, 60)
+    before = details(shop)
+    for _ in range(10):
+        script = session([("/", 20), ("/cart", 20)], [(30, "rage"), (35, "submit")])
+        there += [shop.sim.add("myshop.com", script, start=-180) for _ in range(3)]
+        shop.wait(minutes=3)
+        await shop.poll()
+    assert details(shop) - before <= 1  # the spot check
+    await over(shop)
+    assert shop.matched() == await shop.truth(there)
+
+
 async def test_the_ops_channel_hears_of_it_once(account):
     shop = account(RULES, ops="#ops")
     shop.sender = lying = Lying(shop.sender, list)

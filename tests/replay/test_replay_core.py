@@ -28,6 +28,7 @@ from mouseflow.models import Recording, Website
 
 SITE = Site("w1", "myshop.com")
 HOUR = timedelta(hours=1)
+MOMENT = timedelta.resolution
 ZONES = ("UTC", "Europe/Copenhagen", "Pacific/Kiritimati", "Pacific/Midway", "Asia/Kathmandu")
 moments = st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
@@ -45,8 +46,11 @@ def test_whatever_zone_the_account_has_each_moment_lies_in_exactly_one_day(
     assert each.count(local) == 1
     whole = window(span, ZoneInfo(configured))
     assert whole.fromdate <= local < whole.todate
-    assert span.holds(Recording(id="r", created=at))
-    assert not span.holds(Recording(id="r", created=span.until))
+    times = [span.since - MOMENT, span.since, at, span.until - MOMENT, span.until]
+    rows = [
+        Recording(id=str(n), created=it.astimezone(ZoneInfo(real))) for n, it in enumerate(times)
+    ]
+    assert [row.id for row in span.held(rows)] == ["1", "2", "3"]
 
 
 def test_a_day_of_all_websites_comes_before_the_next_day():

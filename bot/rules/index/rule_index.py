@@ -73,11 +73,11 @@ class _Step(NamedTuple):
     few: bool = False
     computed: bool = False
 
-    def rank(self) -> tuple[bool, int, bool]:
+    def rank(self) -> tuple[bool, bool, int]:
         """Its place among the steps: cheap ones first, then those likely to refute most. Of many
-        values one leaves fewer terms than of few. Between equals, table lookups come first."""
+        values one leaves fewer terms than of few."""
         likely = -self.terms.bit_count() * (1 if self.few else 2)
-        return self.slow, likely, self.computed
+        return self.slow, self.computed, likely
 
 
 class _Loop(NamedTuple):

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
@@ -37,6 +38,12 @@ MOST_COMPARED = 200
 """Texts of one value that an explanation puts in order."""
 
 
+@lru_cache(maxsize=1024)
+def _likeness(text: str, asked: str) -> float:
+    """How alike the texts are, from 0 to 1. Visitors see the same few pages again and again."""
+    return SequenceMatcher(None, text, asked).ratio()
+
+
 class TextOperator(Operator):
     """An operator of texts. `over_texts` says all that it means."""
 
@@ -60,7 +67,7 @@ class TextOperator(Operator):
 
         def distance(text: str) -> tuple[bool, float]:
             decides = any(one(text) for one in (*test.each, *test.none))
-            near = (SequenceMatcher(None, about.normal(text), it).ratio() for it in asked)
+            near = (_likeness(about.normal(text), it) for it in asked)
             return not decides, -max(near, default=0.0)
 
         return tuple(sorted(texts[:MOST_COMPARED], key=distance)) + texts[MOST_COMPARED:]
