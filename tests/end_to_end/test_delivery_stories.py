@@ -30,6 +30,8 @@ HASTY = """
 import sys
 from datetime import timedelta
 
+import msgspec
+
 from bot.actions import slack
 from bot.delivery import attempt, troubles, worker
 from bot.domain import backoff
@@ -43,7 +45,7 @@ troubles.QUIET = outages.QUIET = timedelta(seconds=3)
 backoff.PROBE = backoff.CEILING = backoff.LANE_CEILING = timedelta(seconds=1)
 slack.SETTLING = attempt.SETTLING = worker.SETTLING = timedelta(seconds=1)
 worker.TEND = timedelta(milliseconds=200)
-object.__setattr__(worker.DEFAULT_TIMING, "idle", timedelta(milliseconds=500))
+msgspec.structs.force_setattr(worker.DEFAULT_TIMING, "idle", timedelta(milliseconds=500))
 
 from bot.cli.main import main
 
