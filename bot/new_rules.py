@@ -26,7 +26,7 @@ from bot.store.lanes import probe_lanes
 from bot.store.rebuild import use_limits
 from bot.store.recordings import website_names
 from bot.store.renames import rename_rule
-from bot.store.rules import rule_states, rules_loaded, steps_rebuilt
+from bot.store.rules import on_their_way, rule_states, rules_loaded, steps_rebuilt
 from bot.watched_sites import AT_ONCE, in_turns
 
 
@@ -93,18 +93,25 @@ async def rebuild(
     postings = {rule.id: posting(rule, routing.zone) for rule in edited}
     limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
     book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
-    after: int | None = 0
-    while after is not None:
-        some = partial(rebuild_some, now=now, book=book, changed=changed, after=after)
-        after = await run(some)
 
-    def rest(conn: Connection) -> frozenset[str]:
+    def some(conn: Connection, after: int) -> tuple[int | None, frozenset[str]]:
+        last = rebuild_some(conn, now, book, changed, after)
+        return last, on_their_way(conn, changed)  # before the next transaction it may wait again
+
+    after: int | None = 0
+    left = frozenset[str]()
+    while after is not None:
+        after, sending = await run(partial(some, after=after))
+        left |= sending
+
+    def rest(conn: Connection) -> None:
         use_limits(conn, postings, limits, now)
         if probe:
             probe_lanes(conn)
-        return steps_rebuilt(conn, changed)
+        steps_rebuilt(conn, set(changed) - left)
 
-    return await run(rest)
+    await run(rest)
+    return left
 
 
 async def follow_edits(

@@ -197,17 +197,17 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     return frozenset(outdated).intersection(digests)
 
 
-def steps_rebuilt(conn: Connection, rules: Collection[str]) -> frozenset[str]:
-    """The waiting steps of these rules are as the rules are now; returns for which that may change.
-
-    A step that is on its way now is as its rule was, and may wait again.
-    """
+def on_their_way(conn: Connection, rules: Collection[str]) -> frozenset[str]:
+    """Of which of these rules a step is on its way: it is as its rule was, and may wait again."""
     sending = select(matches.c.rule).join(steps, steps.c.match_id == matches.c.id).distinct()
     query = sending.where(text("steps.state = 'sending'"), matches.c.rule.in_(rules))
-    left = frozenset(conn.execute(query).scalars())
-    done = update(_table).where(_table.c.rule.in_(set(rules) - left), _table.c.outdated == 1)
+    return frozenset(conn.execute(query).scalars())
+
+
+def steps_rebuilt(conn: Connection, rules: Collection[str]) -> None:
+    """All steps of these rules are as the rules are now."""
+    done = update(_table).where(_table.c.rule.in_(rules), _table.c.outdated == 1)
     conn.execute(done.values(outdated=0))
-    return left
 
 
 _DIGEST = (

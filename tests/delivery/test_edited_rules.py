@@ -1,5 +1,6 @@
 """What waits or failed follows its rule as it is now: its channel, texts, limits, and its end."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -120,6 +121,37 @@ async def test_what_is_on_its_way_when_its_rule_is_edited_follows_once_it_waits_
     world.slack.post = edited_meanwhile
     await world.delivery.drain()
     assert world.slack.messages == []
+    await world.watcher.follow_up()
+    await world.delivery.drain()
+    assert [it.channel for it in world.slack.messages] == ["#right"]
+
+
+async def test_what_waits_again_while_its_rule_is_being_applied_follows_too(world, monkeypatch):
+    await world.use('{slack: {channel: "#wrong"}}')
+    world.matched("r1")
+    post, going, answers = world.slack.post, asyncio.Event(), asyncio.Event()
+
+    async def slow(it):
+        going.set()
+        await answers.wait()
+        return await post(it)
+
+    world.slack.post = slow
+    attempt = asyncio.create_task(world.delivery.drain())
+    await going.wait()
+    run = world.store.run
+
+    async def answered_after_the_first_batch(work):
+        done = await run(work)
+        if getattr(getattr(work, "func", None), "__name__", "") == "some":
+            answers.set()
+            await attempt
+        return done
+
+    world.slack.post = post
+    monkeypatch.setattr(world.store, "run", answered_after_the_first_batch)
+    await world.use('{slack: {channel: "#right"}}')
+    assert answers.is_set()
     await world.watcher.follow_up()
     await world.delivery.drain()
     assert [it.channel for it in world.slack.messages] == ["#right"]
