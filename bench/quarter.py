@@ -21,12 +21,13 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 from msgspec.structs import replace
 
 ROOT = Path(__file__).parents[1]
@@ -182,12 +183,11 @@ def arrivals(plan: Plan, seed: int, day: date) -> Day:
     return Day(usual.starts, array("H", kinds), usual.draws)
 
 
-@dataclass(frozen=True, slots=True)
-class Reader(DrySlack):
+class Reader(DrySlack, frozen=True):
     """Slack, as people read it: each post with its moment."""
 
-    dry_run_log: DryRunLog = field(default_factory=DryRunLog)
-    read: list[tuple[datetime, SlackPost, bool]] = field(default_factory=list)
+    dry_run_log: DryRunLog = msgspec.field(default_factory=DryRunLog)
+    read: list[tuple[datetime, SlackPost, bool]] = msgspec.field(default_factory=list)
 
     async def post(self, post: SlackPost) -> str:
         self.read.append((datetime.now(UTC), post, False))

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
@@ -158,6 +159,8 @@ def as_plain(
     `website` or `websites`, written as id or name, becomes `{"id": …, "name": …}`; `names` has the
     names by id.
     """
+    from msgspec import Struct, structs
+
     ids = {name: key for key, name in names.items()}
 
     def website(text: str) -> Mapping[str, str] | None:
@@ -177,6 +180,10 @@ def as_plain(
             )
         if isinstance(value, Mapping):
             return {str(name): plain(each, str(name)) for name, each in value.items()}
+        if isinstance(value, Struct):
+            return plain(structs.asdict(value))
+        if is_dataclass(value) and not isinstance(value, type):
+            return plain(asdict(value))
         if isinstance(value, Iterable):
             return [plain(each, key) for each in value]
         return value
