@@ -171,14 +171,9 @@ class _Look:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs."""
-        import msgspec
-
         from bot.cli import budget, output
 
         value = asdict(self.status) | {
-            "failing": [
-                msgspec.to_builtins(it, builtin_types=(datetime,)) for it in self.status.failing
-            ],
             "replicas": [asdict(each) for each in self.replicas],
             "polling": plan_json(self.plan),
             "budgets": [budget.as_json(each) for each in self.budgets],
