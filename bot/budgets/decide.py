@@ -446,7 +446,7 @@ def _better_rates(status: BudgetStatus) -> dict[str, int]:
     ]
     left = status.budget.recordings * forecast.FULL - status.used
     left -= forecast.coming(others, context.now, status.end)
-    traffic = [status.traffic[site.id] for site in pacing]
+    traffic = [context.traffic[site.id] for site in pacing]
     low = max(pace.low, core.LEAST_RATE)
     rate = forecast.paced_rate(traffic, left, context.now, status.end, low, pace.high)
     return {} if rate is None else {site.id: rate for site in pacing}

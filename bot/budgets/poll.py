@@ -22,6 +22,7 @@ from bot.budgets.state import (
     BudgetContext,
     SiteMark,
     budget_mark,
+    learned,
     period_of,
     set_site_mark,
     site_mark,
@@ -39,6 +40,7 @@ from bot.domain.budget import (
     is_jump,
     midnight,
 )
+from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, Gone, TryLater
 from bot.polling.record_matches import Routing
@@ -57,7 +59,6 @@ from bot.store.budgets import (
     newest_day,
     owned,
     used,
-    visitors,
 )
 from bot.store.recordings import missing_websites, website_names
 from mouseflow import recordings, websites
@@ -68,11 +69,20 @@ AT_ONCE = 8
 """Websites requested side by side, as many as are polled at once: so they get half of the rate."""
 
 
+class Learned(Struct, frozen=True):
+    """The traffic of each website, learned from the whole hours before `hour`."""
+
+    hour: datetime
+    zone: ZoneInfo
+    traffic: Mapping[str, Traffic]
+
+
 @dataclass(slots=True)
 class BudgetMemory:
-    """What may be lost at a restart: whether the API applies dates, by website."""
+    """What may be lost at a restart: by website, whether the API applies dates, and its traffic."""
 
     dates_work: dict[str, bool] = field(default_factory=dict)
+    learned: Learned | None = None
 
 
 class BudgetsPolled(Struct, frozen=True):
@@ -126,8 +136,12 @@ async def poll_budgets(
     work = partial(
         settle, budgets=budgets, planned=planned, counts=[counts for counts, _error in fetched],
         routing=context.routing, zone=context.zone, now=now, ops=ops,
+        earlier=memory.learned,
     )  # fmt: skip
     decided = await context.store.run(work)
+    # The next poll adds to the whole hours of a website whose state this one does not know.
+    complete = {site: each for site, each in decided.traffic.items() if site in decided.states}
+    memory.learned = Learned(forecast.full_hour(now), context.zone, complete)
     for website in decided.doubted:
         memory.dates_work.pop(website, None)  # ask again whether dates work
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
@@ -362,29 +376,36 @@ def settle(
     zone: ZoneInfo,
     now: datetime,
     ops: str | None,
+    earlier: Learned | None,
 ) -> BudgetContext:
-    """Write the counts down, see what became of the switches, and decide for each budget."""
+    """Write the counts down, see what became of the switches, and decide for each budget.
+
+    `earlier` was learned at the last poll.
+    """
+    known = earlier.traffic if earlier and earlier.zone == zone else {}
+    fresh = known if earlier and earlier.hour == forecast.full_hour(now) else {}
     context = BudgetContext(
         zone=zone, now=now, today=planned.today, ops=ops, routing=routing, budgets=budgets,
-        counted=_found_again(planned, counts), gone=_gone(conn, counts, now),
+        counted=_found_again(planned, counts), gone=_gone(conn, counts, now), traffic={**fresh},
     )  # fmt: skip
     for each in (each for each in counts if not each.gone):
         website = each.site.id
         mark = site_mark(conn, website)
-        counting = None
-        if each.days is not None:
-            counting = count_up(conn, website, each.days, mark, now, zone)
-            learn_visitors(conn, website, counting, mark, each.state, now, zone)
-            keep_highest(conn, website, counting.used, now)
-            if counting.doubted:
-                context.doubted.add(website)
-        if website not in planned.missing or each.state is not None:
-            context.sites[website] = each.site
         context.before[website] = mark
         context.switched[website] = switched(conn, website, mark, now)
         # Switched during the request: the answer may be of before or after. Wait for a poll.
         certain = context.switched[website] == each.switched
         state = each.state if certain else None
+        counting = None
+        if each.days is not None:
+            counting = count_up(conn, website, each.days, mark, now, zone, known.get(website))
+            if mark or state:  # else the next poll is the first one again
+                learn_visitors(conn, website, counting, mark, each.state, now, zone)
+            keep_highest(conn, website, counting.used, now)
+            if counting.doubted:
+                context.doubted.add(website)
+        if website not in planned.missing or each.state is not None:
+            context.sites[website] = each.site
         left, context.settled[website] = settled_switches(conn, website, mark, state, now)
         if counting:
             left = replace(left, days=counting.days, doubted=counting.doubted)
@@ -452,14 +473,6 @@ class Counting(Struct, frozen=True):
     fresh: int = 0
 
 
-def _expected(
-    conn: Connection, website: str, since: datetime, now: datetime, zone: ZoneInfo
-) -> float:
-    """Recordings expected since then if all visitors were recorded."""
-    learned = forecast.traffic(visitors(conn, website, now - forecast.LOOK_BACK), now, zone)
-    return forecast.coming([(learned, 100.0)], min(since, now), now)
-
-
 def count_up(
     conn: Connection,
     website: str,
@@ -467,10 +480,12 @@ def count_up(
     mark: SiteMark | None,
     now: datetime,
     zone: ZoneInfo,
+    traffic: Traffic | None,
 ) -> Counting:
     """Add what the answer has more than the last one to what is used.
 
     Used never falls: recordings that are deleted stay used, and those made after that count.
+    `traffic` is what the last poll expected, None if that is not known any more.
     """
     recent = now.astimezone(zone).date() - 3 * DAY
     if mark is None:
@@ -481,8 +496,10 @@ def count_up(
     # Other days are counted for the first time, after a downtime or an edit.
     watched = [day for day in days if day in before or day >= last]
     grown = sum(max(0, days[day] - before.get(day, DayCount(0)).count) for day in watched)
-    # The forecast is the costly part, and few websites need it.
-    jumped = is_jump(grown, 0) and is_jump(grown, _expected(conn, website, mark.at, now, zone))
+    jumped = is_jump(grown, 0)
+    if jumped:  # learning is the costly part, and few websites need it
+        traffic = traffic or learned(conn, website, now, zone)
+        jumped = is_jump(grown, forecast.coming([(traffic, 100.0)], min(mark.at, now), now))
     accepted = confirmed(days, before, mark.doubted) if jumped else days
     after = {day: before.get(day, DayCount(0)).then(count) for day, count in accepted.items()}
     kept = {day: each for day, each in mark.days.items() if day >= recent}

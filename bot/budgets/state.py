@@ -282,6 +282,7 @@ class BudgetContext:
     counts, by its id; `gone` are the websites that two lists in a row lack, `paused` those that
     Mouseflow itself had set to a status (such as Paused) and then started. `doubted` are the
     websites whose counts have jumped, `settled` what became of switches that were under way.
+    `traffic` are the visitors that each website may expect.
     """
 
     zone: ZoneInfo
@@ -302,6 +303,7 @@ class BudgetContext:
     settled: dict[str, tuple[Settled, ...]] = field(default_factory=dict)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
+    traffic: dict[str, Traffic] = field(default_factory=dict)
     matches: list[str] = field(default_factory=list)
 
     def busy(self, website: str, switch: Switch) -> bool:
@@ -346,7 +348,6 @@ class BudgetStatus:
     used: int
     done: dict[str, datetime]
     mark: BudgetMark | None
-    histories: dict[str, dict[datetime, float]]
 
     @property
     def owner(self) -> str:
@@ -364,18 +365,9 @@ class BudgetStatus:
     def steps(self) -> tuple[Step, ...]:
         return tuple(map(step_of, self.budget.steps))
 
-    @cached_property
-    def traffic(self) -> dict[str, Traffic]:
-        """The expected visitors of each website."""
-        context = self.context
-        return {
-            site: forecast.traffic(history, context.now, context.zone)
-            for site, history in self.histories.items()
-        }
-
     def rates(self) -> list[tuple[Traffic, float]]:
         """Each website's traffic with the percentage of it that is recorded now."""
-        return [(self.traffic[site.id], self._rate(site)) for site in self.sites]
+        return [(self.context.traffic[site.id], self._rate(site)) for site in self.sites]
 
     def _rate(self, site: Site) -> float:
         state = self.context.states.get(site.id)
@@ -468,7 +460,8 @@ def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> B
         for each in counted.left
     )  # fmt: skip
     sums = {website: ledger[website] for website in counted.ids if website in ledger}
-    since = context.now - forecast.LOOK_BACK
+    for site in (site.id for site in counted.sites if site.id not in context.traffic):
+        context.traffic[site] = learned(conn, site, context.now, context.zone)
     return BudgetStatus(
         budget=budget,
         context=context,
@@ -482,5 +475,10 @@ def budget_status(conn: Connection, context: BudgetContext, budget: Budget) -> B
             (period.begins(context.zone), period.ends(context.zone)),
         ),
         mark=budget_mark(conn, budget.id),
-        histories={site: visitors(conn, site, since) for site in counted.ids},
     )
+
+
+def learned(conn: Connection, website: str, now: datetime, zone: ZoneInfo) -> Traffic:
+    """The visitors that the website may expect, learned from its history in the store."""
+    since = forecast.full_hour(now) - forecast.LOOK_BACK
+    return forecast.traffic(visitors(conn, website, since), now, zone)

@@ -63,10 +63,18 @@ def _local(hour: datetime, zone: ZoneInfo) -> tuple[int, int]:
     return local.weekday(), local.hour
 
 
+def full_hour(now: datetime) -> datetime:
+    """The start of the hour, in UTC."""
+    return now.replace(minute=0, second=0, microsecond=0)
+
+
 def traffic(history: Hours, now: datetime, zone: ZoneInfo) -> Traffic:
-    """Learn from the history: hours of the day at once, weekdays after a week."""
-    first, last = now - LOOK_BACK, now - HOUR
-    known = {at: count for at, count in history.items() if first <= at <= last}
+    """Learn from the history: hours of the day at once, weekdays after a week.
+
+    From whole hours alone, so what is learned stays the same until the next full hour.
+    """
+    this = full_hour(now)
+    known = {at: count for at, count in history.items() if this - LOOK_BACK <= at < this}
     mean = sum(known.values()) / len(known) if known else 0.0
     flat = Traffic(zone, mean, (1.0,) * 7, (1.0,) * 24, 1.0)
     if mean <= 0:
@@ -115,7 +123,7 @@ def _recorded(
     websites = list(websites)
     zones = tuple({traffic.zone for traffic, _ in websites})
     known: dict[Alike, float] = {}
-    hours = _hours(now.replace(minute=0, second=0, microsecond=0), end, zones)
+    hours = _hours(full_hour(now), end, zones)
     for place, (hour, alike) in enumerate(hours, 1):
         expected = known.get(alike)
         if expected is None:

@@ -27,7 +27,7 @@ from bot.store.audit import history
 from bot.store.budgets import owned, who_stopped
 
 ZONE = ZoneInfo("Europe/Copenhagen")
-HOUR = timedelta(hours=1)
+QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
 START = datetime(2026, 1, 15, 8, tzinfo=UTC)
 
 
@@ -238,9 +238,10 @@ class World:
         await self.delivery.drain()
         return looked
 
-    async def run(self, *, every=HOUR, until=lambda: False, **time: float) -> None:
-        """Let time pass, with polls."""
+    async def run(self, *, every=None, until=lambda: False, **time: float) -> None:
+        """Let time pass, with polls: each hour, or in longer times every three hours."""
         end = self.now + timedelta(**time)
+        every = every or (HOUR if end - self.now <= timedelta(days=1) else 3 * HOUR)
         while self.now < end and not until():
             self.wait(seconds=every.total_seconds())
             await self.poll()

@@ -4,7 +4,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from budget_world import Shop, World, budgets
+from budget_world import QUARTER, Shop, World, budgets
 from sqlalchemy import delete
 
 from bot.store.schema import ledger
@@ -17,7 +17,6 @@ credits:
   steps: {100%%: {recording: stop, slack: {channel: "#ops"}}}
   resume: true
 """
-QUARTER = timedelta(minutes=15)
 
 
 @pytest.fixture

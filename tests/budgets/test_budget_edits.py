@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from budget_world import Shop, World, budgets
+from budget_world import QUARTER, Shop, World, budgets
 
 DOCS = Path(__file__).parents[2] / "docs" / "explanation" / "budgets.md"
 BUDGET = """
@@ -18,7 +18,6 @@ credits:
     100%: {recording: stop, slack: {channel: "#ops"}}
   resume: true
 """
-QUARTER = timedelta(minutes=15)
 STOPPED = [("Stopped", 25), ("Stopped", 25)]
 UNDONE = [("Recording", 100), ("Recording", 100)]
 

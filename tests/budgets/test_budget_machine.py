@@ -8,7 +8,7 @@ import asyncio
 from datetime import timedelta
 
 import hypothesis.strategies as st
-from budget_world import Shop, World, budgets
+from budget_world import QUARTER, Shop, World, budgets
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -24,7 +24,6 @@ BUDGET = """
     100%%: {recording: stop, slack: {channel: "#ops"}}
   resume: true
 """
-QUARTER = timedelta(minutes=15)
 BOTH = '["one*", "two*"]'
 LIMIT = 100
 one_of_two = st.integers(0, 1)

@@ -1,9 +1,7 @@
 """What is used stays used, and a stop stays a stop, whatever becomes of a budget's websites."""
 
-from datetime import timedelta
-
 import pytest
-from budget_world import Shop, World, budgets
+from budget_world import QUARTER, Shop, World, budgets
 
 from bot.errors import RuleErrors
 from bot.rules.files.load import read
@@ -16,7 +14,6 @@ credits:
   steps: {100%: {recording: stop, slack: {channel: "#ops"}}}
   resume: true
 """
-QUARTER = timedelta(minutes=15)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """Done means seen done: posts say what became of a switch, and what failed is tried again."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from budget_world import Shop, World, budgets
+from budget_world import QUARTER, Shop, World, budgets
 
 from bot.budgets.texts import forecast
 from bot.domain.budget import period
@@ -21,7 +21,6 @@ credits:
   steps: {100%: {recording: stop, slack: {channel: "#ops"}}}
   resume: true
 """
-QUARTER = timedelta(minutes=15)
 REFUSED = GiveUp("Mouseflow takes no such change")
 
 

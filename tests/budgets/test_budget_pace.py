@@ -1,10 +1,13 @@
 """Pacing: the budget lasts to the end of the period and is used, whatever the visitors do."""
 
 import itertools
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from budget_world import ZONE, Shop, World
+from budget_world import QUARTER, ZONE, Shop, World
+
+from bot.budgets.poll import BudgetMemory
 
 PACED = """
 credits:
@@ -47,10 +50,38 @@ async def test_a_month_is_used_to_97_to_100_percent_without_stopping(surge):
         used = sum(shop.true_count(day) for day in shop.made if day.month == 3)
         assert 97 <= 100 * used / 30_000 <= 100
         assert "Stopped" not in [what for _at, _who, what in shop.log]
+    finally:
+        bot.close()
+
+
+async def test_a_rate_changes_once_an_hour_at_most():
+    shop = Shop("myshop.com", 1500, shape=seasonal(SURGES["early"]), delay=timedelta(minutes=30))
+    bot = World(PACED, shop, start=datetime(2026, 3, 3, 23, tzinfo=UTC))
+    try:
+        await bot.run(every=QUARTER, days=3)
         rates = [at for at, who, what in shop.log if who == "bot" and what.endswith("%")]
         gaps = [later - earlier for earlier, later in itertools.pairwise(rates)]
-        assert min(gaps) >= timedelta(hours=1)
+        assert timedelta(hours=1) <= min(gaps) < timedelta(hours=2)
     finally:
+        bot.close()
+
+
+async def test_what_is_remembered_from_poll_to_poll_changes_no_forecast():
+    chance = random.Random(5)
+    weekly = PACED.replace("30000", "7000").replace("month", "week")
+    shops = [Shop("myshop.com", 1500, shape=seasonal()) for _ in range(2)]
+    start = datetime(2026, 3, 9, 22, 7, tzinfo=UTC)
+    remembering, forgetful = bots = [World(weekly, shop, start=start) for shop in shops]
+    for turn in range(300):
+        forgetful.memory = BudgetMemory()
+        minutes, broken = chance.choice([5, 15, 40, 90]), turn == 0 or chance.random() < 0.1
+        for bot in bots:
+            bot.wait(minutes=minutes)
+            bot.account.broken = broken
+            await bot.poll()
+        assert remembering.mark() == forgetful.mark()
+    assert remembering.mark().expected > 0
+    for bot in bots:
         bot.close()
 
 
