@@ -26,6 +26,7 @@ from bot.polling.record_matches import Recorded, Routing
 from bot.polling.recordings import stop_reading
 from bot.polling.server_facts import own_tags
 from bot.polling.site_rules import SiteRules, Traits, traits_of
+from bot.replay.backfill import Attempts
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import uncovered, website_gone
 from bot.rules.model import Rule, RuleSet, applies, names_site, rules_by_website
@@ -45,7 +46,7 @@ T = TypeVar("T")
 class WatchedSite:
     """A website under watch: its rules, prepared, and what is kept between its polls.
 
-    `reported` are the doubts about its API that people were told; `backfill_attempts` counts
+    `reported` are the doubts about its API that people were told; `backfill_attempts` tells
     by day how often a backfill lacked details. `begun` is since when rules watch its recordings,
     in seconds of the event loop's clock; `first`: they were never polled before. `shaky` is when
     a filter was last said to work again, or failed again soon after that.
@@ -57,7 +58,7 @@ class WatchedSite:
     levels: LevelMemory = field(default_factory=LevelMemory)
     reported: set[str] = field(default_factory=set)
     shaky: dict[str, datetime] = field(default_factory=dict)
-    backfill_attempts: dict[str, int] = field(default_factory=dict)
+    backfill_attempts: dict[str, Attempts] = field(default_factory=dict)
     begun: float | None = None
     first: bool | None = None
 

@@ -17,7 +17,8 @@ from bot.domain.subjects import Site
 from bot.errors import TryLater
 from bot.polling.evaluate import FEW, Knowledge
 from bot.polling.filter_checks import FilterChecks
-from bot.polling.list_reader import Watermark
+from bot.polling.list_reader import Watermark, of_days, read
+from bot.polling.live_sessions import LONGEST_WAIT
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
 from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
 from bot.polling.session import AHEAD
@@ -48,6 +49,13 @@ AT_ONCE = 200
 
 MOST_ATTEMPTS = 2
 """How often to read a day again because of details that can't be read though others can."""
+
+
+class Attempts(Struct, frozen=True):
+    """When a day was first read without some details, and how often while others could be read."""
+
+    since: datetime
+    tries: int = 0
 
 
 class Backfilled(Struct, frozen=True):
@@ -87,7 +95,7 @@ async def backfill(
     site: Site,
     in_force: Callable[[], Sequence[Rule]],
     context: PollContext,
-    attempts: dict[str, int],
+    attempts: dict[str, Attempts],
     now: datetime,
     began: datetime | None = None,
 ) -> Backfilled | None:
@@ -95,7 +103,7 @@ async def backfill(
 
     `in_force` returns the current rules: when they change meanwhile, the day under way is
     evaluated again, and if none watches recordings any more, the result is None. `attempts`
-    counts how often a day was read without some details; after a few it is done without them,
+    tells how often a day was read without some details; after a few it is done without them,
     also if it is read again for a later day.
     `began` is since when this process watches, if no earlier one did.
     Raises the errors of the calls and of the store; the days done so far stay done.
@@ -142,7 +150,7 @@ async def backfill(
                 return None
         days.append(day)
         at = dataclasses.replace(at, knowledge=day.knowledge)
-        await _wait_for_details(day, each, context, attempts)
+        await _wait_for_details(day, each, context, attempts, now)
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
         waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
@@ -180,7 +188,7 @@ async def catch_up(
     rules: Sequence[Rule],
     context: PollContext,
     behind: Mapping[str, datetime],
-    attempts: dict[str, int],
+    attempts: dict[str, Attempts],
     now: datetime,
 ) -> CaughtUp:
     """Evaluate the rules that a filter had suspended over the time since then, by their ids.
@@ -232,7 +240,7 @@ async def catch_up(
         except FilterLost as lost:  # nothing else fails, and they go on waiting
             return replace(caught_up.beside(day), filters=lost.filters)
         day = await _write(day, site, context, held, (), now)
-        await _wait_for_details(day, each, context, attempts)
+        await _wait_for_details(day, each, context, attempts, now)
         caught_up = caught_up.beside(day)
     mark = await _mark(site, context)
     if mark is not None:
@@ -285,22 +293,34 @@ async def _day(
 
 
 async def _wait_for_details(
-    day: _Day, each: Slice, context: PollContext, attempts: dict[str, int]
+    day: _Day, each: Slice, context: PollContext, attempts: dict[str, Attempts], now: datetime
 ) -> None:
     """Raise TryLater if the day has recordings without the detail that they need.
 
-    While no detail can be read, always. Else they may be broken alone: a few times.
+    While no detail can be read, always. If others can be, these may be broken alone: a few times.
+    If there are no others to ask for, nobody knows: for a day.
     """
     if not day.open:
         return
-    others, read = [key for key in day.ids if key not in day.open][:FEW], False
-    for key in others:  # one or two may be broken, too
-        read = read or await detail_is_read(context.mouseflow, each.site.id, key)
-    away = bool(others) and not read
-    tried = attempts.get(each.name, 0)
-    if away or tried < MOST_ATTEMPTS:
-        attempts[each.name] = tried if away else tried + 1
+    others: Sequence[str] = [key for key in day.ids if key not in day.open]
+    others, some_read = others or await _later_ones(day, each, context, now), False
+    for key in others[:FEW]:  # one or two may be broken, too
+        some_read = some_read or await detail_is_read(context.mouseflow, each.site.id, key)
+    before = attempts.get(each.name, Attempts(now))
+    attempts[each.name] = replace(before, tries=before.tries + some_read)
+    if some_read:
+        waits = before.tries < MOST_ATTEMPTS
+    else:
+        waits = bool(others) or now - before.since < LONGEST_WAIT
+    if waits:
         raise TryLater(f"details of {len(day.open)} recordings of {each.day} could not be read")
+
+
+async def _later_ones(day: _Day, each: Slice, context: PollContext, now: datetime) -> Sequence[str]:
+    """Recordings of the website since that day that don't wait for their detail."""
+    window = of_days(each.day, now.date() + 2 * DAY)
+    found = await read(context.mouseflow, each.site.id, window, min(len(day.open), AT_ONCE) + FEW)
+    return [row.id for row in found.rows if row.id not in day.open]
 
 
 def _in_order(rule: Rule) -> bool:

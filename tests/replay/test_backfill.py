@@ -207,7 +207,7 @@ async def test_many_broken_details_of_a_day_hold_up_nobody_else(tmp_path, broken
     shop.close()
 
 
-@pytest.mark.parametrize("many", [2, 20], ids=["one page", "a page of its own"])
+@pytest.mark.parametrize("many", [0, 2, 20], ids=["alone", "one page", "a page of its own"])
 async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path, many):
     shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False, quirks=Quirks(row_cap=20))
     await shop.poll()
@@ -226,4 +226,20 @@ async def test_a_day_waits_for_its_details_as_long_as_none_can_be_read(tmp_path,
     shop.sim.faults.clear()
     await caught_up(shop, attempts=attempts)
     assert shop.matched() == {("pages", who)}
+    shop.close()
+
+
+async def test_a_day_whose_only_detail_stays_broken_holds_up_the_others_for_a_day(tmp_path):
+    shop = Account(tmp_path, TWO_PAGES, start=timedelta(), expand=False)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/thanks", 5)]), start=60)
+    shop.wait(days=3)
+    shop.sim.fail("status", status=500, times=1000, path=who)
+    attempts = {}
+    for _ in range(4):
+        with pytest.raises(TryLater, match="details of 1"):
+            await caught_up(shop, attempts=attempts)
+        shop.wait(hours=6, minutes=1)
+    assert await caught_up(shop, attempts=attempts)
+    assert shop.matched() == set()
     shop.close()
