@@ -56,7 +56,7 @@ from bot.messages.message import (
 from bot.messages.pages import PAGE, Page, middle_cut, pages, where
 from bot.messages.several import unlisted, without_websites, worst_few
 from bot.messages.template_variables import values
-from bot.messages.text import clean, cut, lasting, number, size
+from bot.messages.text import capital, clean, cut, lasting, number, size
 from bot.ports import Addresses, Task
 
 _MOST_LINES, _MOST_PAGES = 20, 8
@@ -340,7 +340,7 @@ def _sentences(why: Sequence[str], *, joined: bool) -> tuple[Line, ...]:
 def _begin(sentence: str) -> str:
     """The sentence with a capital, unless it begins with a name, as of a website."""
     is_name = "." in sentence.partition(" ")[0].rstrip(".")
-    return sentence if is_name else f"{sentence[:1].upper()}{sentence[1:]}"
+    return sentence if is_name else capital(sentence)
 
 
 def _stop(sentence: str) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from bot.domain.causes import Cause
 from bot.domain.press import Offer
-from bot.messages.text import counted, lasting, number
+from bot.messages.text import counted, lasting, number, sentence
 
 
 class Notice(Struct, frozen=True):
@@ -156,12 +156,12 @@ def began(fault: Fault, patience: timedelta) -> Notice:
     """Something fails that many steps need; what waits is kept for `patience`."""
     icon = "🛑" if fault.cause in _STOPS_ALL else "🔶"
     waits = "1 action waits" if fault.waiting == 1 else f"{number(fault.waiting)} actions wait"
-    remedy = f"{_sentence(fault.remedy)} " if fault.remedy else ""
+    remedy = f"{sentence(fault.remedy)} " if fault.remedy else ""
     rules = f" · {_rules(fault.rules)}" if fault.rules else ""
     return Notice(
         f"{icon} {what(fault.cause, fault.place)}: {waits}",
         (
-            *(() if fault.cause in _SAID else (_sentence(fault.reason),)),
+            *(() if fault.cause in _SAID else (sentence(fault.reason),)),
             f"{remedy}What waits goes out by itself when it works again.",
         ),
         grey=f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",
@@ -218,7 +218,7 @@ def dead_letters(
     names = f" {' '.join(rules)}" if len(rules) <= 3 else ""
     return Notice(
         f"🔶 {failed} for good: {reason}",
-        (_sentence(remedy),) if remedy else (),
+        (sentence(remedy),) if remedy else (),
         Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
         grey=f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
     )
@@ -255,7 +255,7 @@ def store_fails(since: datetime, reason: str) -> Notice:
     """The store can't be written, so the bot does nothing; told without the store."""
     return Notice(
         f"🛑 The store can't be written since {instant(since)}",
-        (_sentence(reason), "Nothing is lost, but the bot can't act on anything new."),
+        (sentence(reason), "Nothing is lost, but the bot can't act on anything new."),
     )
 
 
@@ -287,8 +287,3 @@ def _websites(names: Sequence[str]) -> str:
 def _rules(rules: Sequence[str]) -> str:
     more = f" and {len(rules) - 5} more" if len(rules) > 5 else ""
     return f"rule{'s' if len(rules) != 1 else ''} {', '.join(rules[:5])}{more}"
-
-
-def _sentence(text: str) -> str:
-    """The text as a sentence."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', ')', '`')) else '.'}"

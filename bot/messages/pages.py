@@ -9,7 +9,7 @@ from bot.domain.many import OTHERS, Spread
 from bot.domain.subjects import RecordingSubject, Subject
 from bot.fields.normal import path
 from bot.fields.recordings import FRICTION_TAGS
-from bot.messages.text import clean, number
+from bot.messages.text import capital, clean, number
 from mouseflow.models import PageView, Recording
 
 PAGE = 60
@@ -110,7 +110,7 @@ def where(spread: Spread, total: int) -> tuple[str, ...]:
             device = f"all on {share[0].lower()}s"
     pages = _most(spread.pages, total)
     second = ", ".join(part for part in (pages, device) if part)
-    return tuple(f"{line[:1].upper()}{line[1:]}." for line in (sites, second) if line)
+    return tuple(f"{capital(line)}." for line in (sites, second) if line)
 
 
 def _most(counts: Mapping[str, int], total: int) -> str:

@@ -8,6 +8,8 @@ text is cut: cutting later could leave half an entity.
 import math
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -300,6 +302,31 @@ def number(value: float) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """`1 rule`, `12 rules`, `3 matches`."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """The names of things by their ids; those that share a name get the beginning of the id.
+
+    `{"8fc2ace2-75bc": "shop.com", "1b2c…": "shop.com"}` makes `shop.com (8fc2ace2)` of the first.
+    """
+    many = Counter(names.values())
+    short = Counter((name, key[:8]) for key, name in names.items())
+    return {
+        key: name if many[name] == 1
+        else f"{name} ({key[:8] if short[name, key[:8]] == 1 else key})"
+        for key, name in names.items()
+    }  # fmt: skip
+
+
+def capital(text: str) -> str:
+    """The same beginning with a capital letter."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def sentence(text: str) -> str:
+    """The same with a capital letter and a full stop; empty text stays so."""
+    end = "" if not text or text.endswith((".", ")", "`")) else "."
+    return f"{capital(text)}{end}"
 
 
 def _band(band: Band) -> str:
