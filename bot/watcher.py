@@ -24,6 +24,7 @@ from bot.budgets.state import share_used
 from bot.domain.subjects import Kind, Site
 from bot.errors import BotError, StoreTaken
 from bot.fields.catalogue import KINDS
+from bot.messages.text import told_apart
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices, some
 from bot.polling import recordings
@@ -296,10 +297,14 @@ class Watcher:
         await self.keep_troubles()
         self._watching = rules, sites
 
+    def _name(self, site: Site) -> str:
+        """The website in names of polls: two of one name are told apart, as one may fail alone."""
+        return told_apart({each.id: each.name for each in self._sites}).get(site.id, site.name)
+
     async def keep_troubles(self) -> None:
         """Forget the troubles of polls that this bot no longer makes."""
         polls = self._sharing.polls
-        names = {each.site.name for key, each in self.watched.items() if polls(key)}
+        names = {self._name(each.site) for key, each in self.watched.items() if polls(key)}
         kinds = ("recordings", "feedback", *REPORTS)
         looks = {SITES, *(f"{kind} of {name}" for kind in kinds for name in names)}
         looks |= {
@@ -342,7 +347,9 @@ class Watcher:
         if before is None:
             return True
         poll = self._poll_recordings if before.rules.final.rules else self._stop_recordings
-        return await self._guarded(f"recordings of {before.site.name}", partial(poll, before))
+        return await self._guarded(
+            f"recordings of {self._name(before.site)}", partial(poll, before)
+        )
 
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
@@ -564,7 +571,7 @@ class Watcher:
                 raise polled.failed
             return polled.recorded
 
-        return await self._guarded(f"{kind} of {site.name}", poll)
+        return await self._guarded(f"{kind} of {self._name(site)}", poll)
 
     async def _budget_used(self, site: Site) -> float | Literal["unknown"] | None:
         today = self._clock().astimezone(self.context.zone).date()
@@ -575,12 +582,16 @@ class Watcher:
         """Report each form whose report can't be read, and the end of that."""
         if failed is None:
             return
-        now = {f"{FORM}{name} of {site.name}": error for name, error in failed.items()}
+        now = {f"{FORM}{form} of {self._name(site)}": error for form, error in failed.items()}
         for name, error in now.items():
             # Not as an outage of the API: all else works.
             await self.troubles.failed(name, BotError(f"its report can't be read: {error}"))
         for name in self.troubles.failing:
-            if name.startswith(FORM) and name.endswith(f" of {site.name}") and name not in now:
+            if (
+                name.startswith(FORM)
+                and name.endswith(f" of {self._name(site)}")
+                and name not in now
+            ):
                 await self.succeeded(name)
 
     async def _guarded(self, name: str, poll: Callable[[], Awaitable[Recorded]]) -> bool:

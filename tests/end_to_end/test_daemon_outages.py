@@ -184,3 +184,24 @@ def test_a_day_of_web_pages_from_mouseflow_is_told_twice_and_logged_little(tmp_p
     assert len(logs) < 20, [line["event"] for line in logs]
     assert len(world.told()) == 2, world.told()
     assert "reachable again" in world.told()[1]
+
+
+def test_one_of_two_websites_of_one_name_that_fails_is_told(tmp_path):
+    world = World(tmp_path, RULES, websites=2)
+    for key in ("site-000", "site-001"):
+        world.sim.intervene(key, name="shop.com")
+
+    async def work():
+        async with world.daemon():
+            await asyncio.sleep(200)
+            world.sim.fail("status", status=403, times=10_000, path="site-001/recordings")
+            await asyncio.sleep(1800)
+            (told,) = world.told_whole()
+            assert "recordings of shop.com (site-001)" in told
+            assert [what for what, _, _ in failing(world)] == ["recordings of shop.com (site-001)"]
+            world.sim.faults.clear()
+            await asyncio.sleep(1800)
+        assert failing(world) == []
+
+    virtually(work)
+    assert "All polls work again" in world.told()[-1]
