@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.errors import ConfigError, StoreError
+from bot.messages.text import capital
 from bot.store.audit import newest_entry
 from bot.web import changes, doors, hooks, routes
 from bot.web.facts import Facts, Reader
@@ -83,7 +84,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code
     heading, text = _WORDS.get(status, ("This can’t be done", "The request was not understood."))
     if error.detail and error.detail not in _DEFAULT_DETAILS:
-        text = f"{error.detail[:1].upper()}{error.detail[1:]}."
+        text = f"{capital(error.detail)}."
     return _error(request, status, f"http.{status}", heading, text, error.headers)
 
 
@@ -104,9 +105,8 @@ _DEFAULT_DETAILS = frozenset(
 async def on_store_error(request: Request, error: Exception) -> Response:
     """The store can't be read: the daemon may work all the same."""
     log.warning("web.store_unreadable", path=_shape(request), reason=str(error))
-    why = str(error)
     text = (
-        f"{why[:1].upper()}{why[1:]}. The daemon may still be working: `mouseflow-bot healthcheck` "
+        f"{capital(str(error))}. The daemon may still be working: `mouseflow-bot healthcheck` "
         "on its machine tells."
     )
     headers = {"retry-after": "10", "refresh": "10"}

@@ -49,8 +49,8 @@ RULE_SIZES = (Size("plot-wide", 720, 210, 28, 7), Size("plot-phone", 340, 180, 2
 BUDGET_SIZES = (Size("plot-wide", 1020, 300, 52, 7), Size("plot-phone", 340, 240, 52, 14))
 
 
-LABEL = 44
-"""How wide a day's name is at most."""
+LABEL, WORDS = 44, 80
+"""How wide a day's name is at most, without and with the weekday."""
 
 
 def nice(top: float) -> int:
@@ -138,7 +138,7 @@ def burn_down(budget: Budget, now: datetime) -> Markup:
     """What is left day by day, even use, the forecast, and the steps."""
     left = budget.total - budget.used
     ends = budget.runs_out_on
-    out = f"it runs out on {day_name(ends.date())}" if ends else "it lasts to the end"
+    out = f"it runs out on {day_name(_day(ends, now))}" if ends else "it lasts to the end"
     label = (
         f"Recordings left, {day_name(budget.starts_on)} to {day_name(budget.ends_on)}. "
         f"{number(left)} left today; at this pace {out}."
@@ -179,7 +179,7 @@ def _burn_down(budget: Budget, now: datetime, label: str, size: Size) -> Markup:
             parts.append(_line("step", size.left, at, right, at))
             parts.append(_text(size.left + 6, at - 5, f"{step.share:g} %", "start"))
     now_x, now_y = points[-1]
-    parts += _ahead(budget, (now_x, now_y), x, bottom)
+    parts += _ahead(budget, now, (now_x, now_y), x, bottom)
     parts.append(
         Markup('<circle class="point" cx="{}" cy="{}" r="4.5"/>').format(
             f"{now_x:.1f}", f"{now_y:.1f}"
@@ -209,8 +209,17 @@ def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
     )
 
 
+def _day(at: datetime, now: datetime) -> date:
+    """Its day in the zone of `now`, the account's."""
+    return at.astimezone(now.tzinfo).date()
+
+
 def _ahead(
-    budget: Budget, now: tuple[float, float], x: Callable[[float], float], bottom: float
+    budget: Budget,
+    now: datetime,
+    point: tuple[float, float],
+    x: Callable[[float], float],
+    bottom: float,
 ) -> list[Markup]:
     """The forecast: to the day on which it runs out, or to the end of the period."""
     days = (budget.ends_on - budget.starts_on).days + 1
@@ -218,18 +227,20 @@ def _ahead(
         return []
     if budget.runs_out_on is None:
         left = max(0.0, 1 - budget.expected / max(budget.total, 1))
-        return [_line("ahead", *now, x(days), bottom - (bottom - 14) * left)]
+        return [_line("ahead", *point, x(days), bottom - (bottom - 14) * left)]
     likely: list[Markup] = []
     if budget.runs_out_from:
-        early = x((budget.runs_out_from.date() - budget.starts_on).days + 0.5)
+        early = x((_day(budget.runs_out_from, now) - budget.starts_on).days + 0.5)
         to = budget.runs_out_to
-        late = x((to.date() - budget.starts_on).days + 0.5 if to else days)
-        shape = f"{now[0]:.1f},{now[1]:.1f} {early:.1f},{bottom:.1f} {late:.1f},{bottom:.1f}"
+        late = x((_day(to, now) - budget.starts_on).days + 0.5 if to else days)
+        shape = f"{point[0]:.1f},{point[1]:.1f} {early:.1f},{bottom:.1f} {late:.1f},{bottom:.1f}"
         likely = [Markup('<polygon class="band" points="{}"/>').format(shape)]
-    out = budget.runs_out_on.date()
+    out = _day(budget.runs_out_on, now)
     at = x(min((out - budget.starts_on).days + 0.5, days))
     circle = Markup('<circle class="runout" cx="{}" cy="{}" r="4"/>').format(
         f"{at:.1f}", f"{bottom:.1f}"
     )
-    word = _text(at, bottom - 10, f"{out:%a} {day_name(out)}", "end", "late")
-    return [*likely, _line("ahead", *now, at, bottom), circle, word]
+    # Beside the line if there is room for the words before the end of the period.
+    place, anchor = (at + 6, "start") if x(days) - at > WORDS else (at, "end")
+    word = _text(place, bottom - 10, f"{out:%a} {day_name(out)}", anchor, "late")
+    return [*likely, _line("ahead", *point, at, bottom), circle, word]

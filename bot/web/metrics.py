@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from bot.actions import ACTIONS
 from bot.actions import slack as slack_actions
 from bot.budgets.state import SITES, SiteMark, budget_marks
+from bot.messages.text import told_apart
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import QueueFigures, queue_figures
@@ -67,7 +68,7 @@ class Stored:
 
 def read_stored(conn: Connection, now: datetime) -> Stored:
     """Read it."""
-    names = website_names(conn)
+    names = told_apart(website_names(conn))
     marks = {
         names.get(website, website): msgspec.json.decode(text, type=SiteMark)
         for (source, website), (text, _at) in all_watermarks(conn).items()

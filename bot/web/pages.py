@@ -70,9 +70,13 @@ class Clock:
         """The time of day with seconds."""
         return self._time(at, f"{at.astimezone(self.zone):%H:%M:%S}")
 
+    def on(self, at: datetime) -> date:
+        """The day of this moment."""
+        return at.astimezone(self.zone).date()
+
     def days(self, moments: Iterable[datetime]) -> frozenset[date]:
         """The days of these moments."""
-        return frozenset(at.astimezone(self.zone).date() for at in moments)
+        return frozenset(map(self.on, moments))
 
     def day(self, at: datetime) -> str:
         """`Today, Thursday 26 November`."""

@@ -48,7 +48,7 @@ The first number if that is cheap (`SHARE`), the second in any case.
 SHARE = 0.02
 """Part of the bot's own processor time that pages without news may cost."""
 
-KEEP_ALIVE = 6
+KEEP_ALIVE = 8
 """After so many looks without an event a comment keeps the connection open."""
 
 COST = 0.0025

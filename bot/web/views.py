@@ -433,7 +433,7 @@ class DeadItem(Struct, frozen=True, kw_only=True):
 
 
 class DeadGroup(Struct, frozen=True, kw_only=True):
-    """Actions that failed for good, for one cause."""
+    """Actions of one kind that failed for good, for one rule and cause."""
 
     group: str
     rule_id: str

@@ -1,13 +1,14 @@
 """The page of a recording shows path and condition after the visitor's data is erased."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from sqlalchemy import select, update
 from web_world import NOW, WebWorld
 
 from bot.actions import IRREVERSIBLE
+from bot.budgets.state import BudgetMark, StepLine, set_budget_mark
 from bot.cli.history import KINDS
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
@@ -177,6 +178,59 @@ def test_a_budgets_range_is_wider_where_days_differ_more():
     assert (early < end, late) == (True, None)
     assert range_of_end([100, 100], 1_000, None, now, end) == (None, None)
     assert range_of_end([0, 0, 0], 1_000, None, now, end) == (None, None)
+
+
+BUDGET = """
+version: 1
+budgets:
+  credits:
+    websites: ["*"]
+    recordings: 50000
+    period: month
+    steps: {80%: {slack: {}}, 100%: {recording: stop}, 110%: {recording_rate: 10}}
+"""
+
+
+def with_budget(world, **figures):
+    """The budget, polled now, 21,000 of 50,000 used."""
+    steps = tuple(StepLine(at, "acts", None) for at in (80, 100, 110))
+    mark = BudgetMark(
+        at=NOW, period="month", first="2026-11-15", end="2026-12-15", recordings=50_000,
+        used=21_000, steps=steps, **figures,
+    )  # fmt: skip
+    world.write(set_budget_mark, "credits", mark)
+
+
+async def days_of_steps(world):
+    async with world.ask() as asking:
+        [budget] = (await asking.get("/api/v1/budgets")).json()["budgets"]
+        page = (await asking.get("/budgets")).text
+    return [step["expected_on"] for step in budget["steps"]], page
+
+
+async def test_steps_are_expected_when_the_forecast_says(tmp_path):
+    world = WebWorld(tmp_path, BUDGET)
+    out = datetime(2026, 12, 11, 23, 30, tzinfo=UTC)  # half past midnight in Copenhagen
+    with_budget(world, expected=55_500.0, ends=out)
+    days, page = await days_of_steps(world)
+    assert days == ["2026-12-06", "2026-12-12", "2026-12-14"]
+    world.now = NOW + timedelta(days=12)  # nobody has counted for so long
+    assert (await days_of_steps(world))[0][0] == "2026-12-08"
+    world.now = NOW
+    assert "<dd>12 Dec" in page
+    assert ">Sat 12 Dec</text>" in page
+    with_budget(world, expected=51_000.0, ends=out)
+    assert (await days_of_steps(world))[0] == ["2026-12-06", "2026-12-12", None]
+
+
+async def test_steps_are_expected_in_a_budget_that_lasts(tmp_path):
+    world = WebWorld(tmp_path, BUDGET)
+    with_budget(world, expected=45_000.0)
+    days, page = await days_of_steps(world)
+    assert (days[0], days[1:]) == ("2026-12-11", [None, None])
+    assert "<dd>Lasts" in page
+    with_budget(world, expected=21_000.0)
+    assert (await days_of_steps(world))[0] == [None, None, None]
 
 
 NEAR = """

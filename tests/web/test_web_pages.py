@@ -11,14 +11,18 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import insert
 from web_world import NOW, RULES, TOKEN, WebWorld, logged_in
 
+from bot.budgets.state import SiteMark, set_site_mark
 from bot.domain.causes import Cause
 from bot.domain.press import Press
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import RecordingSubject, Site, written
+from bot.messages.text import told_apart
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.lanes import LaneFault, pause_lane
@@ -663,3 +667,47 @@ def test_the_name_of_the_last_day_stays_within_its_chart():
     labels = re.findall(r'<text x="([0-9.]+)" y="175.0" text-anchor="([a-z]+)"', phone)
     assert [anchor for _, anchor in labels] == ["middle", "middle", "end"]
     assert float(labels[-1][0]) <= 340
+
+
+def two_of_one_name(world):
+    world.sites = {"8fc2ace2-75bc": False, "1b2c3d4e-55aa": False, "other": False}
+    names = {"8fc2ace2-75bc": "shop.com", "1b2c3d4e-55aa": "shop.com", "other": "other.com"}
+    world.write(set_websites, names, {}, NOW)
+    statuses = {"8fc2ace2-75bc": "Stopped", "1b2c3d4e-55aa": "Recording", "other": "Recording"}
+    for key, status in statuses.items():
+        world.write(set_site_mark, key, SiteMark(NOW, status, 100))
+    world.write(record, NOW, [
+        Note(kind="notice", website=key, text=f"news of {key}") for key in names
+    ])  # fmt: skip
+
+
+async def test_two_websites_of_one_name_are_told_apart(world):
+    two_of_one_name(world)
+    first, second = "shop.com (8fc2ace2)", "shop.com (1b2c3d4e)"
+    async with world.ask() as asking:
+        rows = (await view(asking, "overview"))["websites"]
+        assert {row["name"] for row in rows} == {first, second, "other.com"}
+        page = await html(asking, "/activity")
+        assert f"<option>{first}</option>" in page
+        found = text_of(await html(asking, f"/activity?website={first}"))
+        assert "news of 8fc2ace2-75bc" in found
+        assert "news of 1b2c3d4e-55aa" not in found
+        for asked in ("8fc2ace2-75bc", "shop.com"):  # links from when there was one
+            assert "news of 8fc2ace2-75bc" in await html(asking, f"/activity?website={asked}")
+        metrics = (await asking.get("/metrics")).text
+    assert 'recording_enabled{website="shop.com (8fc2ace2)"} 0.0' in metrics
+    assert 'recording_enabled{website="shop.com (1b2c3d4e)"} 1.0' in metrics
+    assert 'recording_enabled{website="other.com"} 1.0' in metrics
+
+
+NAMES = st.dictionaries(
+    st.text("ab", min_size=1, max_size=12), st.sampled_from(["shop.com", "other.com"])
+)
+
+
+@given(NAMES)
+def test_names_told_apart_are_never_the_same(names):
+    shown = told_apart(names)
+    assert shown.keys() == names.keys()
+    assert len(set(shown.values())) == len(names)
+    assert all(shown[key].startswith(name) for key, name in names.items())

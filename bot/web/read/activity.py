@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from bot.domain.budget import BUDGET, midnight
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
-from bot.messages.text import clean
+from bot.messages.text import capital, clean
 from bot.store.audit import Entry as Written
 from bot.store.audit import history
 from bot.store.overview import became_of
@@ -58,9 +58,13 @@ def activity(
     limit: int = PAGE,
     whole: bool = False,
 ) -> Activity:
-    """Read the entries that meet all filters; `website` is a name. `whole`: leave nothing out."""
+    """Read the entries that meet all filters; `whole`: leave nothing out.
+
+    `website` is a name or an id; of several websites of the name it is the first.
+    """
     conn, facts = seen.conn, seen.facts
-    ids = [key for key, name in seen.names.items() if name == website]
+    ids = [key for key in seen.names if website == seen.name(key)]
+    ids += [key for key, name in seen.names.items() if website in (key, clean(name))]
     start = midnight(since, facts.zone) if since else None
     found: list[Written] = []
     if not website or ids:
@@ -80,7 +84,7 @@ def activity(
         older=page[-1].id if len(found) > limit else None,
         keep_days=facts.settings.store.keep.days,
         rules=tuple(sorted(seen.rules)),
-        websites=tuple(sorted(clean(name) for name in seen.names.values())),
+        websites=tuple(sorted(map(seen.name, seen.names))),
     )
 
 
@@ -165,7 +169,7 @@ def entry_of(entry: Written, seen: World) -> Entry:
         state=state,
         subject=subject,
         text=text,
-        reason=f"{reason[:1].upper()}{reason[1:]}",
+        reason=capital(reason),
         rule_id=entry.rule if entry.rule in seen.rules else "",
         website=seen.name(entry.website),
         recording_id=recording or None,
@@ -200,4 +204,4 @@ def _with_outcome(why: str, entry: Written, seen: World) -> str:
         )
     )
     then = f"Held back: {held[-1]}" if held and not done else ", ".join(done)
-    return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in (why, then) if part)
+    return ". ".join(capital(part) for part in (why, then) if part)

@@ -67,14 +67,14 @@ def budget_of(conn: Connection, key: str, mark: BudgetMark, seen: World) -> Budg
                 share=step.at,
                 does=does.get(step.at) or clean(step.does),
                 passed_at=step.acted,
-                expected_on=None if step.acted else _expected(mark, step.at, pace, today, end),
+                expected_on=None if step.acted else _expected(mark, step.at, seen),
             )
             for step in mark.steps
         ),
         websites=tuple(
             BudgetSite(
                 id=site.id,
-                website=clean(site.name),
+                website=seen.name(site.id) if site.id in seen.names else clean(site.name),
                 status=site.status,
                 rate=site.rate,
                 by=site.owner,
@@ -110,14 +110,22 @@ def _pace(whole: Sequence[int]) -> float | None:
     return sum(lately) / len(lately) if lately else None
 
 
-def _expected(
-    mark: BudgetMark, share: float, pace: float | None, today: date, end: date
-) -> date | None:
-    """On which day the step will be passed at this pace; None if not in this period."""
+def _expected(mark: BudgetMark, share: float, seen: World) -> date | None:
+    """On which day the step will be passed, by the forecast; None if not in this period."""
+    zone, now, after = seen.facts.zone, mark.at, date.fromisoformat(mark.end)
+    end = midnight(after, zone)
+    today = seen.now.astimezone(zone).date()
     left = mark.recordings * share / 100 - mark.used
     if left <= 0:
         return today
-    if not pace:
+    coming, until = mark.expected - mark.used, end
+    if mark.ends and mark.ends > now:
+        beyond = left - (mark.recordings - mark.used)
+        if beyond > 0:  # when it is used up, and so much more
+            left, coming, now = beyond, mark.expected - mark.recordings, mark.ends
+        else:
+            coming, until = mark.recordings - mark.used, mark.ends
+    if coming <= 0 or left > coming:
         return None
-    day = today + timedelta(days=min(int(left // pace), 10_000))
-    return day if day < end else None
+    day = (now + (until - now) * (left / coming)).astimezone(zone).date()
+    return max(day, today) if day < after else None

@@ -134,7 +134,7 @@ def _websites(
     today = recordings_between(conn, midnight_here, seen.now + INSTANT)
 
     def worst_first(site: str) -> tuple[bool, int, str]:
-        name = seen.names.get(site, site)
+        name = seen.shown.get(site, site)
         return name not in failing, -today.get(site, 0), name
 
     shown, paging = span.of(sorted(known, key=worst_first))
@@ -155,7 +155,7 @@ def _websites(
                 per_hour=tuple(per_hour),
                 today=sum(per_hour),
                 requests_per_hour=seen.facts.meter.per_hour(website),
-                error=failing.get(seen.names.get(website, ""), ""),
+                error=failing.get(seen.shown.get(website, ""), ""),
             )
         )
     return tuple(found), paging

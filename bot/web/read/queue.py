@@ -6,7 +6,7 @@ from hashlib import blake2b
 from bot.domain.causes import Cause, place, service
 from bot.domain.limits import Reason
 from bot.messages.ops import what
-from bot.messages.text import clean
+from bot.messages.text import clean, sentence
 from bot.store import Connection
 from bot.store.dead_letters import dead_groups, queue_figures
 from bot.store.overview import HeldBack, LaneNow, dead_steps, held_back_now, lanes_now, sent_by_lane
@@ -83,7 +83,7 @@ _WAITS_FOR = {
 def _state(found: LaneNow, seen: World) -> tuple[State, str]:
     if found.cause:
         where = place(found.lane)
-        return "warn", plain(what(Cause(found.cause), seen.names.get(where, where)))
+        return "warn", plain(what(Cause(found.cause), seen.shown.get(where, where)))
     if found.paused_until:
         return "wait", "Asked to wait"
     if found.failures:
@@ -115,7 +115,7 @@ def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
             rule_id=each.rule,
             action=each.action.replace("_", " "),
             cause=plain(each.reason),
-            remedy=plain(each.remedy),
+            remedy=sentence(plain(each.remedy)),
             count=each.count,
             first_at=each.first,
             items=tuple(items.get(key, ()))[:MOST_SHOWN],

@@ -321,7 +321,7 @@ def _too_few(rule: WrittenRule, seen: World) -> Iterable[TooFew]:
     for site in _sites(rule, seen)[:MOST_SITES]:
         last = last_count(seen.conn, rule, few, site, seen.facts.settings.poll.settle)
         yield TooFew(
-            website=clean(site.name),
+            website=seen.name(site.id),
             sessions=last.sessions if last else None,
             at_most=few.at_most,
             within=few.within.total_seconds(),

@@ -10,7 +10,7 @@ from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
 from bot.logs import scrubber
 from bot.messages.ops import what
-from bot.messages.text import clean, counted, lasting, number, without_answer
+from bot.messages.text import clean, counted, lasting, number, sentence, told_apart, without_answer
 from bot.polling import outages
 from bot.polling.recordings import SOURCE
 from bot.rules.model import Rule
@@ -46,12 +46,16 @@ INSTANT = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One consistent state of the store, and what the daemon has in memory, at one moment."""
+    """One consistent state of the store, and what the daemon has in memory, at one moment.
+
+    `names` are the websites' by id, `shown` the same for people: no two are alike.
+    """
 
     conn: Connection
     facts: Facts
     now: datetime
     names: Mapping[str, str]
+    shown: Mapping[str, str]
     states: Mapping[str, RuleState]
     rejected: RejectedRules | None
     troubles: tuple[Trouble, ...]
@@ -65,22 +69,23 @@ class World:
 
     def name(self, website: str) -> str:
         """The website's name; "" for none, "a website" for one that is not known any more."""
-        return clean(self.names.get(website, "a website")) if website else ""
+        return clean(self.shown.get(website, "a website")) if website else ""
 
 
 def world(conn: Connection, facts: Facts) -> World:
     """Read what all pages share."""
     now = facts.clock()
     names = missing_websites(conn) | website_names(conn)
+    shown = told_apart(names)
     states, rejected, lasting_troubles = rule_states(conn), rejected_rules(conn), troubles(conn)
     queue = queue_figures(conn, now)
     found = (
         *_store_problems(facts, now),
         *_poll_problems(conn),
         *_rule_problems(facts, broken_configuration(conn), rejected, states),
-        *_lane_problems(conn, lasting_troubles, names, facts, now),
+        *_lane_problems(conn, lasting_troubles, shown, facts, now),
         *_dead_problem(queue.dead),
-        *_held_problems(conn, names),
+        *_held_problems(conn, shown),
     )
     severe = sorted(found, key=lambda problem: problem.severity != "critical")
     loaded = history(conn, kind="rules.loaded", limit=1)
@@ -96,8 +101,9 @@ def world(conn: Connection, facts: Facts) -> World:
         needs_hand=len(lasting_troubles) + bool(queue.dead),
     )
     return World(
-        conn, facts, now, names, states, rejected, tuple(lasting_troubles), tuple(severe), frame
-    )
+        conn, facts, now, names, shown, states, rejected, tuple(lasting_troubles), tuple(severe),
+        frame,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +249,7 @@ def _lane_problems(
         dropped = f" {number(each.dropped)} more were not kept: the queue was full." * bool(
             each.dropped
         )
+        remedy = sentence(plain(each.remedy))
         ids = tuple(sorted(rules.get(each.key, frozenset()) & active.keys()))[:5]
         waits = counted(waiting[each.key] or each.waiting, "action waits", "actions wait")
         problems.append(
@@ -250,7 +257,7 @@ def _lane_problems(
                 key=each.key,
                 severity="critical" if stops(each.cause) is Stops.SERVICE else "warning",
                 title=f"{plain(what(each.cause, place))}: {waits}",
-                remedy=f"{_sentence(plain(each.remedy))}What waits goes out by itself.{dropped}",
+                remedy=f"{remedy} What waits goes out by itself.{dropped}".lstrip(),
                 since=each.since,
                 kept_until=each.since + PATIENCE,
                 rule_ids=ids,
@@ -267,12 +274,6 @@ def _lane_problems(
 def place_of(rule: Rule) -> str:
     """Where the rule is written: its file with the folder, and the line."""
     return f"{'/'.join(rule.file.split('/')[-2:])}:{rule.line}"
-
-
-def _sentence(text: str) -> str:
-    if not text:
-        return ""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', ')')) else '.'} "
 
 
 def _dead_problem(dead: int) -> list[Problem]:
