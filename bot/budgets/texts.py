@@ -41,7 +41,7 @@ def percent(used: float, recordings: int) -> float:
 def figure(used: int, budget: Budget) -> str:
     """`47,600 of 50,000 recordings (95.2 %)`."""
     share = percent(used, budget.recordings)
-    return f"{used:,} of {budget.recordings:,} recordings ({share:.1f} %)"
+    return f"{used:,} of {budget.recordings:,} recordings ({share:,.1f} %)"
 
 
 def step_title(budget: Budget, used: int, at: float) -> str:

@@ -37,8 +37,8 @@ def run(args: Namespace) -> int:
     if args.json:
         output.document({"file": str(file), "bytes": size})
         return 0
-    print(f"wrote {file} ({size / 1024:.0f} KiB)")
-    print(f"to restore: stop the bot, run mouseflow-bot restore {file}, start the bot")
+    output.line(f"wrote {file} ({size / 1024:.0f} KiB)")
+    output.line(f"to restore: stop the bot, run mouseflow-bot restore {file}, start the bot")
     return 0
 
 

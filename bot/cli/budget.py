@@ -105,7 +105,7 @@ def bar(percent: float, width: int = WIDTH) -> str:
 
 def headline(name: str, mark: "BudgetMark") -> str:
     """The budget on one line."""
-    figure = f"{mark.used:,} of {mark.recordings:,} ({share(mark):.1f} %)"
+    figure = f"{mark.used:,} of {mark.recordings:,} ({share(mark):,.1f} %)"
     return f"{name}  {bar(share(mark))}  {figure}, {mark.first} to {mark.end}"
 
 

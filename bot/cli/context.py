@@ -56,6 +56,9 @@ def chosen(args: Namespace, accounts: "Mapping[str, Settings]") -> "Settings":
     if "" in accounts:
         raise ConfigError(f"there is no account {named}: the configuration has no [accounts]")
     if named in accounts:
+        from bot.cli import output
+
+        output.about(named)
         return accounts[named]
     from bot.cli.main import suggest
 
@@ -81,8 +84,10 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
     "" is the account of a configuration without `[accounts]`. A command that contacts nobody
     (`offline`) needs no API key. Raises ConfigError with every problem.
     """
+    from bot.cli import output
     from bot.config.load import load_accounts
 
+    output.about("")
     path = config_path(args)
     with _explained(path):
         return _redacted(load_accounts(path, os.environ, secrets_dirs(), offline=offline))

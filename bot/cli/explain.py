@@ -81,9 +81,9 @@ def run(args: Namespace) -> int:
             _show_plans(rule, plans)
         return 0
     if rule.watch != "recordings":
+        shows = output.named(f"`mouseflow-bot history --rule {rule.id}`")
         args.usage_error(
-            f"{rule.id} watches {rule.watch}, not recordings; "
-            f"`mouseflow-bot history --rule {rule.id}` shows when it fired and why"
+            f"{rule.id} watches {rule.watch}, not recordings; {shows} shows when it fired and why"
         )
     with output.busy(f"asking Mouseflow about {args.recording}"):
         found = asyncio.run(_explain(args, settings, rules, rule))

@@ -153,7 +153,7 @@ def _troubles(url: str) -> list[str]:
 
 
 def _held(cause: str, place: str, waiting: int) -> str:
-    waits = "1 action waits" if waiting == 1 else f"{waiting} actions wait"
+    waits = "1 action waits" if waiting == 1 else f"{waiting:,} actions wait"
     return f"{' '.join(filter(None, (cause, place)))} ({waits})"
 
 

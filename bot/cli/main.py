@@ -196,9 +196,10 @@ def _drop_output() -> None:
 
 
 def _print_error(text: str) -> None:
+    from bot.cli.output import named
     from bot.logs import presentable
 
-    print(presentable(text), file=sys.stderr)
+    print(presentable(named(text)), file=sys.stderr)
 
 
 def _report_internal_error(arguments: list[str]) -> None:

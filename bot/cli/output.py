@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
+from bot.domain.accounts import commands_of
 from bot.domain.step import StepStatus
 from bot.logs import neutral, scrubber
 from bot.messages.text import instant
@@ -38,8 +40,20 @@ NARROWEST = 24
 BUSY_AFTER = 1.0
 """Seconds after which a command shows that it works."""
 
+_account = ContextVar("account", default="")
+
 _PAUSE = 0.05
 """Seconds between two batches, so that the daemon can write."""
+
+
+def about(account: str) -> None:
+    """Set the account that suggested commands name; empty: there are not several."""
+    _account.set(account)
+
+
+def named(text: str) -> str:
+    """The text with `--account NAME` in the commands that it suggests."""
+    return commands_of(_account.get(), text)
 
 
 def line(text: str = "", start: str = "") -> None:
@@ -48,7 +62,7 @@ def line(text: str = "", start: str = "") -> None:
     On a terminal a long line wraps at words, and its other lines begin as it does: indented alike,
     with `start` again.
     """
-    safe = neutral(scrubber.text(text), WIDEST * 4)
+    safe = neutral(scrubber.text(named(text)), WIDEST * 4)
     indent = len(safe) - len(safe.lstrip(" "))
     _print(start + safe, start + " " * indent)
 
@@ -58,7 +72,7 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
 
     On a terminal the last column wraps at words; rows that leave it no room wrap as a whole.
     """
-    cells = [[neutral(scrubber.text(cell), WIDEST) for cell in row] for row in rows]
+    cells = [[neutral(scrubber.text(named(cell)), WIDEST) for cell in row] for row in rows]
     if not cells:
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]

@@ -138,6 +138,7 @@ def run(args: Namespace) -> int:
     documents: dict[str, dict[str, Any]] = {}
     code = 0
     for name, settings in accounts.items():
+        output.about(name)
         if not args.json:
             if documents:
                 output.line()
@@ -390,8 +391,8 @@ def show(status: Status) -> None:
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
     for kind, count in status.odd.items():
-        named = counted(count, "recording")
-        output.line(f"  {named} {ODD[kind]} in the last 24 h: `history --kind {kind}`")
+        shows = f"`mouseflow-bot history --kind {kind}`"
+        output.line(f"  {counted(count, 'recording')} {ODD[kind]} in the last 24 h: {shows}")
     output.line()
     show_rules(status)
     if status.on_hold:
@@ -408,7 +409,8 @@ def show(status: Status) -> None:
     queue = status.queue
     late = f", oldest {output.ago(queue.oldest, now)}" if queue.oldest else ""
     output.line()
-    output.line(f"queue: {queue.pending} waiting ({queue.due} due{late}), {queue.sending} running")
+    due = f"{queue.due:,} due{late}"
+    output.line(f"queue: {queue.pending:,} waiting ({due}), {queue.sending:,} running")
     output.table(
         (lane.lane, f"on hold until {output.moment(lane.paused_until)}", lane.reason)
         if lane.paused_until
@@ -569,7 +571,7 @@ def show_dead_letters(status: Status) -> None:
     output.table(
         (str(step.id), step.rule, step.action, step.subject_key, _reason(step)) for step in latest
     )
-    output.line("requeue with `mouseflow-bot retry`, `retry NUMBER` or `retry RULE`")
+    output.line("requeue all with `mouseflow-bot retry`, some with their numbers or their rule")
 
 
 def _reason(step: "StepState") -> str:

@@ -46,7 +46,7 @@ OF_ONE = (
 )
 """The commands that are about one account, and refuse to guess which."""
 
-_OF_ONE = re.compile(rf"\bmouseflow-bot (?:{'|'.join(OF_ONE)})\b")
+_OF_ONE = re.compile(rf"\bmouseflow-bot (?:{'|'.join(OF_ONE)})\b(?! --account\b)")
 
 
 def commands_of(account: str, text: str) -> str:

@@ -2,13 +2,17 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from postgres_server import connected
 
+from bot.cli import output
 from bot.cli.main import main
-from bot.store import open_store
+from bot.store import open_store, outbox
 from bot.store.audit import Note, record
+from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
+from bot.store.recordings import set_websites
 from bot.store.rules import rules_loaded, snoozed_until
 
 CONFIG = """\
@@ -41,6 +45,20 @@ rules:
     do: {star: true}
     tests: [{given: {tags: [b]}, expect: match}]
 """
+
+
+def failed_for_good(conn):
+    """A star that the API refused."""
+    now = datetime.now(UTC)
+    key = "everywhere/w1/r1/star-1"
+    star = NewStep(key=key, rank=0, lane="mouseflow:w1", kind="star", params="{}", due=now)
+    match = NewMatch(
+        rule="everywhere", kind="recordings", website="w1", subject_key="r1",
+        match_key="everywhere/w1/r1", subject=b"{}", matched=now, why=(), steps=[star],
+    )  # fmt: skip
+    commit_poll(conn, PollOutcome(source="recordings", website="w1", at=now, matches=[match]))
+    claimed = outbox.claim(conn, "mouseflow:w1", now, "token")
+    outbox.give_up(conn, claimed, now, reason="403 refused", remedy="give it write access")
 
 
 @pytest.fixture
@@ -110,6 +128,34 @@ def test_status_shows_all_accounts_also_one_without_a_store(folder, said):
     assert "no store at" in found["shop"]["error"]
     assert found["outlet"]["daemon"]
     assert "account" not in said("status", "--account", "outlet").splitlines()[0]
+
+
+def test_suggested_commands_are_about_the_same_account(folder, said):
+    store_of(folder, "shop").close()
+    done = said("backup", "--account", "shop", "copy.db")
+    assert "mouseflow-bot restore --account shop copy.db, start the bot" in done
+    one = CONFIG.partition("[accounts")[0].replace("[slack]", 'api_key = "k"\n[slack]')
+    (folder / "config.toml").write_text(one)
+    open_store("sqlite:///data/bot.db").close()
+    assert "mouseflow-bot restore other.db, start the bot" in said("backup", "other.db")
+
+
+def test_commands_are_given_their_account_once():
+    output.about("shop")
+    for text in ("mouseflow-bot retry 3", "mouseflow-bot retry --account shop 3"):
+        assert output.named(text) == "mouseflow-bot retry --account shop 3"
+    output.about("")
+    assert output.named("mouseflow-bot retry 3") == "mouseflow-bot retry 3"
+
+
+def test_status_of_all_accounts_suggests_commands_for_each(folder, said):
+    for name in ("shop", "outlet"):
+        with store_of(folder, name) as store:
+            store.do(failed_for_good)
+    shown = said("status")
+    for name in ("shop", "outlet"):
+        assert f"`mouseflow-bot retry --account {name}`" in shown
+    assert "`mouseflow-bot retry`" not in shown
 
 
 def test_check_lists_each_account_and_an_error_of_the_rules_once(folder, said):
@@ -182,3 +228,20 @@ def test_healthcheck_is_well_while_one_account_runs(folder, said):
         assert said("healthcheck", "--account", "shop") == "alive\n"
         said("healthcheck", "--account", "outlet", code=1)
     said("healthcheck", "--account", "nobody", code=1)
+
+
+def test_a_name_that_two_websites_have_is_not_guessed(folder, said):
+    with store_of(folder, "shop") as store:
+        names = {"8fc2ace2-75bc": "shop.com", "1b2c3d4e-55aa": "shop.com"}
+        now = datetime.now(UTC)
+        store.do(lambda conn: set_websites(conn, names, {}, now))
+        notes = [Note(kind="notice", website=key, text=f"news of {key}") for key in names]
+        store.do(lambda conn: record(conn, now, notes))
+    history = partial(said, "history", "--account", "shop", "--website")
+    assert history("shop.com", code=1) == (
+        "shop.com: 2 websites have this name; write an id instead: 8fc2ace2-75bc, 1b2c3d4e-55aa\n"
+    )
+    for which in ("8fc2ace2-75bc", "shop.com (8fc2ace2)"):
+        shown = history(which)
+        assert "news of 8fc2ace2-75bc" in shown
+        assert "news of 1b2c3d4e-55aa" not in shown

@@ -251,9 +251,7 @@ def test_once_and_status_say_what_could_not_be_read_and_act_on_the_rest(place: P
     assert "matched" in out
     assert "can't be read as documented: city: expected text, got an object; lat: expected" in out
     status, _ = place.run("status")
-    assert (
-        "with values that can't be read in the last 24 h: `history --kind poll.bad_value`" in status
-    )
+    assert "with values that can't be read in the last 24 h: `mouseflow-bot history" in status
     assert (
         "city: expected text, got an object" in place.run("history", "--kind", "poll.bad_value")[0]
     )
