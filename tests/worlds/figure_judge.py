@@ -49,8 +49,13 @@ class Look:
 
     at: float
     rule: dict[str, Any]
+    zone: ZoneInfo
     subjects: dict[str, View]
     weeks: tuple[dict[str, View], ...] = ()
+
+    def day(self, at: float) -> date:
+        """The account's day then."""
+        return datetime.fromtimestamp(at, self.zone).date()
 
     @property
     def visitors(self) -> int:
@@ -160,7 +165,7 @@ def looks(told: FigureHistory, name: str) -> list[Look]:
         rule, weeks = span.what, tuple[dict[str, View], ...]()
         if [*comparisons(rule["when"], USUAL), *comparisons(rule.get("except", {}), USUAL)]:
             weeks = tuple(week(told, rule, answer.at, number) for number in range(1, 5))
-        found.append(Look(answer.at, rule, subjects(told, answer, rule), weeks))
+        found.append(Look(answer.at, rule, zone, subjects(told, answer, rule), weeks))
     return found
 
 
@@ -259,7 +264,8 @@ def against(
     value, back = look.subjects[who][key], look.at - (figure(test["against"]) or 0)
     if value is None:
         return UNKNOWN
-    near = [it for it in seen if abs(it.at - back) <= 1.5 * POLL]
+    day = look.day(back)  # figures begin at midnight
+    near = [it for it in seen if abs(it.at - back) <= 1.5 * POLL and look.day(it.at) == day]
     before = [it for it in seen if it.at < back - 1.5 * POLL]
     found: set[Verdict] = set()
     for it in near:
@@ -443,7 +449,8 @@ def walked(told: FigureHistory, name: str) -> dict[str, Walk]:
             holds = UNKNOWN
             if there:
                 same = [it for it in seen[:n] if query(it.rule) == query(rule)
-                        and it.rule.get("over_last") == rule.get("over_last")]  # fmt: skip
+                        and it.rule.get("over_last") == rule.get("over_last")
+                        and keeps(it.rule, rule)]  # fmt: skip
                 past, api = shared_past(told, look, same), told_by_api(told, look)
                 holds = possible(rule, who, look, same, earlier=past, api=api)
             filtered = "visitors" in rule or "over_last" in rule
@@ -475,6 +482,15 @@ def walked(told: FigureHistory, name: str) -> dict[str, Walk]:
         for k, each in enumerate(said) if k not in heard
     ]  # fmt: skip
     return walks | {"nobody": lost}
+
+
+def keeps(earlier: dict[str, Any], rule: dict[str, Any]) -> bool:
+    """Whether the history has what the rule compares: of pages only what some rule compared."""
+
+    def compared(one: dict[str, Any]) -> set[str]:
+        return {key for part in ("when", "except") for key, _ in comparisons(one.get(part, {}))}
+
+    return rule["watch"] != "pages" or compared(rule) <= compared(earlier)
 
 
 def changed(told: FigureHistory, name: str, walk: Walk, look: Look) -> None:

@@ -75,8 +75,8 @@ def _posts(
         if own:
             yield "all matches come in the digest", _line(next(iter(own.values()))[0])
         due = _digests(told, rule, post["digest"])
-        # A post comes after what the rule writes, and variables can't be set without details.
-        waits = "variables" in rule["do"] and "detail" in told.broken
+        # A post comes after what the rule writes, and these read the detail first.
+        waits = {"variables", "share", "untag"} & rule["do"].keys() and "detail" in told.broken
         least = sum(it.at < due - 2 * MINUTE for it in made) if due and not waits else 0
         last = many[-1][0].at if many else told.end
         most = sum(it.at < last + MINUTE for it in made)
@@ -148,18 +148,18 @@ def _too_few(told: History, name: str, span: Span, said: list[Said]) -> Iterator
         names = [each.what for each in spans]
         posts = [each for each in said if any(_about(each, its) for its in names)]
         matched = [
-            told.recordings[it.recording]
+            (told.recordings[it.recording], it.at)
             for it in told.matches
             if it.rule == name and it.recording in told.recordings
             and told.recordings[it.recording].site == site
         ]  # fmt: skip
-        came = sorted(rec.last for rec in matched)
+        came = sorted(rec.last for rec, _ in matched)
         for at in (it.at for it in told.matches if it.rule == name and it.recording == site):
             bot = f"an alert at {_time(at)}"
             sure = [
                 rec
-                for rec in matched
-                if at - within <= rec.last
+                for rec, counted in matched  # at that moment, if it was still going on
+                if at - within <= min(rec.last, counted)
                 and max(rec.last, rec.appeared, *rec.moments) <= at - wait - MINUTE
             ]
             if len(sure) > most:

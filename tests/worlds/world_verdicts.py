@@ -113,7 +113,7 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
 def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
     """When people marked the recording, in time, with something that the rule reads.
 
-    The bot's own tags are no marks of people.
+    The bot's own tags are no marks of people, and what was there before is no new mark.
     """
     asked = reads(rule)
     return [
@@ -122,6 +122,7 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
         if at <= rec.last + told.marks
         and MARKS.get(act, act) in asked
         and (at, act, what) not in rec.by_bot
+        and told.view(rec, at - 0.001, rule) != told.view(rec, at, rule)
     ]
 
 
