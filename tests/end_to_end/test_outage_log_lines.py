@@ -7,6 +7,7 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
+from msgspec.structs import replace
 from postgres_proxy import Proxy
 from structlog.testing import capture_logs
 from virtual_world import World, virtually
@@ -32,6 +33,9 @@ budgets:
 WEBSITES, DAY = 5, 24
 HOURS = int(os.environ.get("HOURS", "4"))
 """Without PostgreSQL: each failed attempt to connect takes real time."""
+SELDOM = replace(
+    worker.DEFAULT_TIMING, idle=timedelta(minutes=2), store_retry=timedelta(seconds=20)
+)
 WORK = ("poll.decided", "poll.backfilled", "deliver.done")
 
 
@@ -91,7 +95,7 @@ def test_hours_without_postgresql_write_few_lines(tmp_path, monkeypatch, postgre
 
 def lasts(hours, folder, monkeypatch, outage, store=None):
     """Work before it, during it and after it; all is done once, and little is logged."""
-    # Nothing here needs files, queue and heartbeat to be looked at sooner.
+    # Nothing here needs files, queue, heartbeat and store to be looked at sooner.
     for module, name in ((reload, "CHECK_FILES"), (health, "BEAT"), (worker, "TEND")):
         monkeypatch.setattr(module, name, timedelta(minutes=5))
     world = World(
@@ -107,7 +111,7 @@ def lasts(hours, folder, monkeypatch, outage, store=None):
         planted.append(world.sim.add(site, "checkout-friction", start=-79.5, calm_for=80))
 
     async def work():
-        async with world.daemon():
+        async with world.daemon(timing=SELDOM):
             visit(0)
             await asyncio.sleep(1200)
             with capture_logs() as logged, outage(world):
