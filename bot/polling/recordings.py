@@ -20,7 +20,7 @@ from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
-from bot.polling.filter_checks import Filter, SecondTry, check_filter
+from bot.polling.filter_checks import FILTERS, Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
@@ -74,6 +74,7 @@ from bot.store.database import Store
 from bot.store.matches import PollOutcome
 from bot.store.recordings import (
     close_older,
+    deleted_by_steps,
     forget_watermark,
     known_recordings,
     matched_rules,
@@ -248,6 +249,9 @@ async def poll(
         outage=result.outage or late.outage,
         failure=result.failure or late.failure,
         details_read=result.details_read or late.details_read,
+    )
+    result = replace(
+        result, evaluations=await _unless_deleted(result.evaluations, rules, site, context.store)
     )
     vanished = await _vanished(seen, site, context.store)
     others = result.details_read or (
@@ -519,6 +523,28 @@ def _late(
             newest = sorted(older.items(), key=lambda it: it[1])[-MOST_LATE:]
             found[rule.id] = dict(newest)
     return found
+
+
+async def _unless_deleted(
+    evaluations: Sequence[Evaluation], rules: SiteRules, site: Site, store: Store
+) -> tuple[Evaluation, ...]:
+    """Without matches by filters of recordings that the bot deletes at the same time.
+
+    Filters leave out what is gone. These wait for their detail, which tells whether they are.
+    """
+    asking = rules.needing(FILTERS)
+    doubtful = [
+        it.candidate.row.id for it in evaluations if any(rule.id in asking for rule in it.rules)
+    ]
+    if not doubtful:
+        return tuple(evaluations)
+    gone = await store.read(partial(deleted_by_steps, website=site.id, ids=doubtful))
+    return tuple(
+        replace(it, rules=tuple(each for each in it.rules if each.id not in asking), open=True)
+        if it.candidate.row.id in gone
+        else it
+        for it in evaluations
+    )
 
 
 async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[str]:

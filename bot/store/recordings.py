@@ -194,6 +194,19 @@ _MATCHED = (
 )
 
 
+def deleted_by_steps(conn: Connection, website: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the recordings that the bot itself has deleted, or is deleting just now."""
+    found = execute_for(conn, _DELETED, {"website": website}, ids)
+    return frozenset(key for (key,) in found)
+
+
+_DELETED = (
+    "SELECT DISTINCT m.subject_key FROM matches m JOIN steps s ON s.match_id = m.id"
+    " WHERE m.website = :website AND m.subject_key IN (:ids) AND s.action = 'delete'"
+    " AND (s.state = 'done' OR s.state = 'sending' OR s.unknown_since IS NOT NULL)"
+)
+
+
 def decided_marks(conn: Connection, website: str, ids: Sequence[str]) -> dict[str, str]:
     """The marks that each of these had when it was decided; those still live are left out."""
     return dict(execute_for(conn, _DECIDED, {"website": website}, ids))

@@ -12,12 +12,13 @@ from bot.polling.recordings import PollContext
 from bot.polling.server_facts import FrictionQuestion, PollFacts
 from bot.rules.model import RuleSet
 from bot.store.audit import history
+from bot.store.outbox import claim
 from bot.watcher import Watcher
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.recordings import star, tag, watch
 from mouseflow.simulator.quirks import Quirks
-from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.scenarios import REGULAR, session
 from mouseflow.simulator.sessions import Visitor
 
 BY_ACTIVITY = Quirks(sort="last_activity")
@@ -324,3 +325,38 @@ async def test_a_filter_says_nothing_of_a_deleted_recording_of_the_list(account,
     await pass_time(shop, 9)
     assert len(shop.matched("calm")) == 20 * before
     assert not {("calm", each) for each in planted} & shop.matched("calm")
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_recording_that_is_deleted_during_the_poll_is_no_first_visit(account, deleted):
+    shop = account(
+        """
+sent: {watch: recordings, when: {country: at}, do: {delete: true}}
+new: {watch: recordings, when: {visitor_type: first, country: at}, do: {tag: new}}
+""",
+        quirks=BY_ACTIVITY,
+    )
+    await shop.poll()
+    await pass_time(shop, 3, visitors=2)
+    who = shop.sim.add("myshop.com", session([("/", 600)], visitor=REGULAR), start=0)
+    await pass_time(shop, 2)
+    assert ("sent", who) in shop.matched()
+    shop.restart()  # so that its visitor is asked for again
+    send, waiting = shop.sender.send, [who]
+
+    async def delete_first(request):
+        """The bot deletes it between the list and the filtered list, if it may."""
+        if "visitortype" in request.target and waiting:
+            lane = f"mouseflow:{shop.site.id}"
+            claimed = shop.store.do(lambda conn: claim(conn, lane, shop.now, "token"))
+            assert claimed.action == "delete"
+            if deleted:
+                shop.sim.delete(waiting[0])
+            waiting.clear()
+        return await send(request)
+
+    shop.sender.send = delete_first
+    await pass_time(shop, 3)
+    assert not waiting
+    await pass_time(shop, 50)
+    assert ("new", who) not in shop.matched()
