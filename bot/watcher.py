@@ -115,6 +115,7 @@ class Watcher:
         self._started: float | None = None
         self._listed = False
         self._sites: Sequence[Site] = ()
+        self._names: Mapping[str, str] = {}
         self._watching: tuple[RuleSet, Sequence[Site]] | None = None
         self._last_rules = rules.rules
         self._left_out: Sequence[Site] = ()
@@ -139,6 +140,7 @@ class Watcher:
         if self._sharing.leads:
             await self._save_sites(sites, found)
         self._sites = sites
+        self._names = told_apart({each.id: each.name for each in sites})
         known = {site.id for site in sites}
         self._left_out = [site_of(row) for row in found if row.id not in known]
         await self._watch_sites()
@@ -299,7 +301,7 @@ class Watcher:
 
     def _name(self, site: Site) -> str:
         """The website in names of polls: two of one name are told apart, as one may fail alone."""
-        return told_apart({each.id: each.name for each in self._sites}).get(site.id, site.name)
+        return self._names.get(site.id, site.name)
 
     async def keep_troubles(self) -> None:
         """Forget the troubles of polls that this bot no longer makes."""
