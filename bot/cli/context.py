@@ -84,10 +84,8 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
     "" is the account of a configuration without `[accounts]`. A command that contacts nobody
     (`offline`) needs no API key. Raises ConfigError with every problem.
     """
-    from bot.cli import output
     from bot.config.load import load_accounts
 
-    output.about("")
     path = config_path(args)
     with _explained(path):
         return _redacted(load_accounts(path, os.environ, secrets_dirs(), offline=offline))

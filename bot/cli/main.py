@@ -12,6 +12,7 @@ import signal
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Sequence
+from contextvars import copy_context
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
@@ -82,6 +83,10 @@ SUCCESS, PROBLEM, USAGE, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of that command line (default: this process's)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return copy_context().run(_main, arguments)  # what one command is about ends with it
+
+
+def _main(arguments: list[str]) -> int:
     _exit_on_sigterm()
     _open_closed_streams()
     _print_any_text()

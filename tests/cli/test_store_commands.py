@@ -190,7 +190,9 @@ def test_status_groups_dead_letters_by_cause_and_shows_the_latest(
     assert lines[2].endswith("  no such recording; nothing to do")
     assert lines[3] == "the latest, by number"
     [end] = [
-        n for n, line in enumerate(lines) if line.startswith("requeue with `mouseflow-bot retry`")
+        n
+        for n, line in enumerate(lines)
+        if line.startswith("requeue all with `mouseflow-bot retry`")
     ]
     assert [line.split()[1:4] for line in lines[4:end]] == [
         ["checkout", "star", "r1"], *(["checkout", "slack", f"g{n}"] for n in range(11, 2, -1)),
