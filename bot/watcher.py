@@ -300,7 +300,7 @@ class Watcher:
         self._watching = rules, sites
 
     def _name(self, site: Site) -> str:
-        """The website in names of polls: two of one name are told apart, as one may fail alone."""
+        """The website's name in messages about its polls; no two websites have the same."""
         return self._names.get(site.id, site.name)
 
     async def keep_troubles(self) -> None:
