@@ -190,7 +190,12 @@ class Process:
         self.reader.written.append(disk.signature(self.reader.paths))
         self.in_force(
             {
-                self.first_name(name): {key: one for key, one in rule.items() if key != "was"}
+                self.first_name(name): {
+                    # One website is written either way, which is no edit.
+                    key: [one] if key == "websites" and isinstance(one, str) else one
+                    for key, one in rule.items()
+                    if key != "was"
+                }
                 for name, rule in rules_in(text, toml=toml).items()
             }
         )
