@@ -26,7 +26,9 @@ from bot.config.settings import PollSection
 from bot.domain.subjects import Site
 from bot.errors import StoreError
 from bot.messages.text import lasting
+from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
+from bot.rules.model import Rule
 from bot.store.recordings import ROUNDS, set_watermark, watermark
 from bot.watcher import Watcher
 from mouseflow.request import Request
@@ -378,6 +380,11 @@ class Marked:
                 progress.at = self._clock()
 
 
+def _has_new(rules: Iterable[Rule], before: Iterable[Rule]) -> bool:
+    """Whether there are others than before; one that has not changed is the same object."""
+    return not {*map(id, rules)} <= {*map(id, before)}
+
+
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
@@ -407,6 +414,7 @@ class Polls:
         self._ticks: dict[str, asyncio.Event] = {}
         self._running: dict[Progress, str] = {}
         self._phases: dict[str, dict[str, float]] = {}
+        self._rules: dict[str, SiteRules] = {}
         self._rounds = PollTimes()
         self._announce_after = watcher.notices.announce_after
         self._checked = False
@@ -444,6 +452,19 @@ class Polls:
                 soon += APART
             self._ticks[name] = tick
             self._tasks[name] = asyncio.create_task(self._at_each(tick, poll))
+        self._poll_for_new_rules()
+
+    def _poll_for_new_rules(self) -> None:
+        """Poll at once where a rule has come that reads what people mark on finished sessions.
+
+        What is marked at its first poll is no news for it; what is marked later is.
+        """
+        rules = {website: it.rules for website, it in self._watcher.watched.items()}
+        for website, now in rules.items():
+            before, tick = self._rules.get(website, now), self._ticks.get(f"recordings/{website}")
+            if tick and before is not now and _has_new(now.marked, before.marked):
+                tick.set()
+        self._rules = rules
 
     def poll_now(self, kind: str = "") -> int:
         """Begin all polls, or those of one kind, without waiting for their ticks; how many."""

@@ -15,6 +15,7 @@ import base64
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -200,16 +201,16 @@ class Transport:
         response.request = message
         try:
             unpack = _unpacker(response.headers.get("Content-Encoding", ""))
-            body = bytearray()
+            body = BytesIO()  # hands out its bytes without a copy
             async for chunk in response.aiter_raw():
-                body += unpack(chunk)
+                body.write(unpack(chunk))
                 if self._monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer arrives too slowly")
-                if len(body) > MAX_BODY:
+                if body.tell() > MAX_BODY:
                     raise _TooLarge(f"the answer has more than {MAX_BODY >> 20} MB")
         finally:
             await response.aclose()
-        return Reply(response.status_code, response.headers, bytes(body))
+        return Reply(response.status_code, response.headers, body.getvalue())
 
     def _connect(self) -> HttpxTransport:
         if self._transport is not None:

@@ -91,6 +91,10 @@ class Listing(Struct, frozen=True):
         """Every recording that was read."""
         return self.passed.union(row.id for row in self.rows)
 
+    def without_rows(self) -> "Listing":
+        """The same, but its rows are not kept any longer."""
+        return replace(self, rows=(), passed=self.ids)
+
     @property
     def _read(self) -> int:
         return len(self.rows) + len(self.passed) + len(self.unreadable)

@@ -218,6 +218,17 @@ _DECIDED = (
 )
 
 
+def marks_decided_since(conn: Connection, website: str, since: datetime) -> dict[str, str]:
+    """The same of all the website's recordings that were made at `since` or later."""
+    return dict(execute(conn, _DECIDED_SINCE, {"website": website, "since": ms(since)}).fetchall())
+
+
+_DECIDED_SINCE = (
+    "SELECT id, marks FROM recordings"
+    " WHERE website = :website AND created >= :since AND closed = 1 AND vanished = 0"
+)
+
+
 def _by_id(
     conn: Connection, website: str, which: ColumnElement[bool] | TextClause
 ) -> dict[str, SeenRecording]:

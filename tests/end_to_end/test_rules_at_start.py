@@ -303,3 +303,28 @@ async def test_once_uses_the_rules_of_before_and_fails(tmp_path):
         assert "star" in sim.effect(who).calls
         found = json.loads(bot.run("once", "--json").stdout)
         assert len(found["rule_errors"]) == 1
+
+
+def test_a_rule_about_stars_hears_of_one_that_is_set_right_after_it_came(tmp_path):
+    """People try out a rule as soon as it is loaded, not after the next poll."""
+    folder, world = world_with(tmp_path, BOT_POLL__RECORDINGS="15m")
+    starred = PHONE.replace("on-the-phone", "starred").replace("device: phone", "starred: true")
+
+    def star(who):
+        site, visitor, _ = world.sim.world.inspect(who)
+        world.sim.world.marks(site, visitor).starred.add(world.sim.email)
+
+    async def work():
+        async with world.daemon():
+            before, after = (world.sim.add("site-000", "phone-bounce", start=n) for n in (10, 20))
+            await asyncio.sleep(7200)
+            star(before)
+            (folder / "starred.yaml").write_text(starred.replace("tag: phone", "tag: starred"))
+            world.reload.set()
+            await asyncio.sleep(60)
+            star(after)
+            await asyncio.sleep(1800)
+            tagged = [it.path.split("/")[4] for it in world.sim.calls if it.query == "tag=starred"]
+            assert tagged == [after]
+
+    virtually(work)

@@ -105,7 +105,7 @@ def must(told: History, spans: list[Span], rec: Recording) -> tuple[Any, float, 
         must_from(told, spans, rec, at, late)
         for span in spans
         for at in marks(told, rec, span.what)
-        if over < at and span.at(at)
+        if over < at and noted(told, span) < at and span.at(at)
     )
     return first or next(filter(None, found), None)
 
@@ -124,6 +124,16 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
         and (at, act, what) not in rec.by_bot
         and told.view(rec, at - 0.001, rule) != told.view(rec, at, rule)
     ]
+
+
+def noted(told: History, span: Span) -> float:
+    """By when the rule's first poll has noted what is marked: right away, unless calls fail."""
+    at, again = span.start, 3 * told.poll + 3 * MINUTE
+    for each in sorted((it for some in told.broken.values() for it in some), key=lambda it: it.start):
+        if each.start <= at <= (each.end or told.end):
+            at = (each.end or told.end) + again
+    fails = told.longest_poll > 2
+    return at + told.longest_poll + (told.poll if fails else 0)
 
 
 def must_from(
