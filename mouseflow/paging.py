@@ -79,6 +79,7 @@ async def read(
     reader = _Reader(api, website, min(limit, largest_limit), largest_limit, offset, rows)
     async for part in reader.query(filters):
         yield part
+        del part  # the caller may drop it before the next one arrives
     if reader.short <= 0:
         return
     todo = [(filters, reader.count)]
@@ -89,6 +90,7 @@ async def read(
             for smaller in split(window):
                 async for part in reader.query(smaller):
                     yield msgspec.structs.replace(part, piece=True)
+                    del part
                 found.append((smaller, reader.count, reader.short))
                 if sum(size for _, size, _ in found) > count + count // 5 + 5:
                     # Together larger than the whole: the server ignores a filter of this split.
@@ -102,6 +104,7 @@ async def read(
     # Sessions that are new, or grew out of the range that was read, are at the top now.
     async for part in reader.query(filters):
         yield part
+        del part
     if reader.missed:
         yield Part(missed=reader.missed, why=_why(reader))
 

@@ -20,6 +20,7 @@ from bot.polling.session import (
     aware,
     days_to_ask,
     fingerprint,
+    in_brief,
     order_of,
     sort_key,
 )
@@ -217,6 +218,7 @@ async def _by_parts(
         if until is not None and not part.piece and reaches(part.recordings, order, until):
             left_out = max(0, before.count - len(rows) - len(passed) - len(unreadable))
             break
+        del part  # before the next one arrives
     return Listing(
         rows=tuple(rows.values()),
         count=len(rows) + len(passed) + len(unreadable) + missed + left_out,
@@ -473,8 +475,13 @@ class ListReading(Struct, frozen=True):
 
     def concerns(self, row: Recording) -> bool:
         """Whether the session has been active since the bot began to watch."""
-        at = row.last_activity or row.created
-        return at is None or aware(at) >= self.since
+        return concerns(row, self.since)
+
+
+def concerns(row: Recording, since: datetime) -> bool:
+    """Whether the session has been active since then, as far as it says."""
+    at = row.last_activity or row.created
+    return at is None or aware(at) >= since
 
 
 def poll_window(now: datetime, back_to: datetime, zone: ZoneInfo) -> PollWindow:
@@ -513,11 +520,11 @@ async def read_list(
         )
 
     async def sift(rows: Sequence[Recording]) -> list[Recording]:
-        """What is new, has changed, or is live and not at hand."""
+        """What is new, has changed, or is live and not at hand; in brief if it is too old."""
         known = await known_of(rows)
         live = known.live - at_hand
         return [
-            row
+            row if row.id in live or concerns(row, since) else in_brief(row)
             for row in rows
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]

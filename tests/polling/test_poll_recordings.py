@@ -1,16 +1,20 @@
 """What a poll of recordings promises: nothing missed, nothing twice, few calls."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from urllib.parse import parse_qsl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from poll_world import CHECKOUT, Account
 
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials
+from bot.polling.session import in_brief, seen_recording
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
+from mouseflow.models import Recording
 from mouseflow.recordings import tag
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
@@ -257,3 +261,28 @@ more:
     assert len(asked(shop, "frictionmin")) > 3
     # The check of the filter, then the question.
     assert asked(shop, "visitortype") == ["returning", "first", "returning"]
+
+
+MOMENTS = st.none() | st.integers(0, 10**9).map(lambda it: datetime.fromtimestamp(it, UTC))
+
+
+@given(
+    row=st.builds(
+        Recording,
+        id=st.just("a"),
+        created=MOMENTS,
+        last_activity=MOMENTS,
+        duration=st.none() | st.integers(0, 99),
+        pages=st.none() | st.integers(0, 9),
+        country=st.sampled_from(["de", None]),
+        tags=st.tuples() | st.tuples(st.sampled_from(["vip", "bug"])),
+        variables=st.tuples() | st.just(("plan=pro", "plan=free")),
+        watched=st.none() | st.booleans(),
+        starred=st.none() | st.booleans(),
+        token=st.sampled_from(["t", None]),
+        visitor_name=st.sampled_from(["Ada", None]),
+    ),
+    settled=st.booleans(),
+)
+def test_a_row_in_brief_is_stored_like_the_whole_row(row, settled):
+    assert seen_recording(in_brief(row), settled) == seen_recording(row, settled)

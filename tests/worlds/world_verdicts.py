@@ -129,7 +129,9 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
 def noted(told: History, span: Span) -> float:
     """By when the rule's first poll has noted what is marked: right away, unless calls fail."""
     at, again = span.start, 3 * told.poll + 3 * MINUTE
-    for each in sorted((it for some in told.broken.values() for it in some), key=lambda it: it.start):
+    for each in sorted(
+        (it for some in told.broken.values() for it in some), key=lambda it: it.start
+    ):
         if each.start <= at <= (each.end or told.end):
             at = (each.end or told.end) + again
     fails = told.longest_poll > 2
