@@ -44,9 +44,11 @@ RUN python -m compileall -q -x '/(idlelib|lib2to3|tkinter|turtledemo|ensurepip|c
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
 RUN mkdir /data && chown 65532:65532 /data
+# A fixed threshold gives the memory of a long answer back once it has been read.
 ENV PATH=/opt/mouseflow-bot/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_MMAP_THRESHOLD_=131072 \
     HOME=/tmp
 # The defaults of the configuration are relative: config.toml, rules and data/bot.db are
 # /config.toml, /rules and /data/bot.db here. They count from the configuration's folder: one

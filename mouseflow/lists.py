@@ -65,14 +65,24 @@ class AccountLists(ABC):
         """The API's answer, decoded by the request."""
 
     async def website(self, name_or_id: str) -> Website:
-        """The website with that name or id; raises LookupError if there is none.
+        """The website with that name or id.
+
+        Raises LookupError if there is none, or if several have the name.
 
         >>> site = api.website("myshop.com")
         """
+        named = []
         async for site in self.websites():
-            if name_or_id in (site.id, site.name):
+            if site.id == name_or_id:
                 return site
-        raise LookupError(f"no website {name_or_id!r} for this API user")
+            if site.name == name_or_id:
+                named.append(site)
+        if len(named) > 1:
+            ids = ", ".join(site.id for site in named)
+            raise LookupError(f"{len(named)} websites are called {name_or_id!r}: {ids}")
+        if not named:
+            raise LookupError(f"no website {name_or_id!r} for this API user")
+        return named[0]
 
     async def websites(self) -> AsyncIterator[Website]:
         """All websites that the API user can see.

@@ -111,17 +111,16 @@ async def _send(args: Namespace, settings: "Settings", body: bytes | None) -> tu
 
 async def _with_id(client: "CountingClient", where: str) -> str:
     """The path with the website's id, if it has a name: an id has no dot."""
+    from bot.replay.select import website_named
     from mouseflow import websites
 
     parts = where.split("/")
     name = unquote(parts[2].partition("?")[0]) if parts[1] == "websites" and parts[2:] else ""
     if "." not in name:
         return where
-    for site in await client.send(websites.list()):
-        if site.name == name:
-            parts[2] = site.id + parts[2].removeprefix(parts[2].partition("?")[0])
-            return "/".join(parts)
-    raise ConfigError(f"no website {name} in the account")
+    names = {it.id: it.name or it.id for it in await client.send(websites.list())}
+    parts[2] = website_named(names, name) + parts[2].removeprefix(parts[2].partition("?")[0])
+    return "/".join(parts)
 
 
 def _request(

@@ -103,19 +103,12 @@ async def _export(args: Namespace, settings: "Settings") -> int:
 
 
 async def _sites(lists: "AccountLists", wanted: list[str]) -> AsyncIterator["Website"]:
-    from difflib import get_close_matches
+    from bot.replay.select import website_named
 
     found = {site.id: site async for site in lists.websites()}
-    names = {site.name or site.id: site for site in found.values()}
-    if not wanted:
-        for site in found.values():
-            yield site
-    for each in dict.fromkeys(wanted):
-        if each not in found and each not in names:
-            close = get_close_matches(each, names, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"no website {each} in the account{hint}")
-        yield found.get(each) or names[each]
+    names = {key: site.name or key for key, site in found.items()}
+    for key in dict.fromkeys(website_named(names, each) for each in wanted) if wanted else found:
+        yield found[key]
 
 
 def _id(site: "Website") -> str:

@@ -186,12 +186,27 @@ def site(row: Website) -> Site:
 
 
 def _named(sites: Iterable[Site], wanted: str) -> Site:
-    known = tuple(sites)
-    for each in known:
-        if wanted.casefold() in (each.id.casefold(), each.name.casefold()):
-            return each
-    names = sorted(each.name for each in known)
-    raise ConfigError(f"{wanted}: the account has no such website{_hint(wanted, names)}")
+    by_id = {each.id: each for each in sites}
+    return by_id[website_named({key: each.name for key, each in by_id.items()}, wanted)]
+
+
+def website_named(names: Mapping[str, str], wanted: str) -> str:
+    """The id of the website with that id or name, of these names by id.
+
+    Raises ConfigError if there is none, and if several have the name.
+    """
+    folded = wanted.casefold()
+    ids = [key for key in names if key.casefold() == folded]
+    found = ids or [key for key, name in names.items() if name.casefold() == folded]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"{len(found)} websites are called {wanted}; name one by its id: {', '.join(found)}"
+        )
+    raise ConfigError(
+        f"{wanted}: the account has no such website{_hint(wanted, sorted({*names.values()}))}"
+    )
 
 
 def _hint(wanted: str, names: Sequence[str]) -> str:

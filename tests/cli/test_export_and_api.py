@@ -204,10 +204,29 @@ def test_a_request_by_hand_prints_the_json_as_it_came(bot: Run) -> None:
     path = f"/websites/{MYSHOP}/recordings"
     by_name = json.loads(bot("api", "GET", "/websites/myshop.com/recordings?limit=1")[0])
     assert len(by_name["recordings"]) == 1
-    assert "no website shop.example" in bot("api", "GET", "/websites/shop.example", code=1)[1]
+    told = bot("api", "GET", "/websites/shop.example", code=1)[1]
+    assert "shop.example: the account has no such website" in told
     some = json.loads(bot("api", "GET", f"{path}?limit=3", "--field", "device=desktop")[0])
     assert len(some["recordings"]) == 3
     assert {row["device"] for row in some["recordings"]} == {"Desktop"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("api", "GET", "/websites/twin.example"),
+        ("export", "recordings", "--since", "1d", "--website", "Twin.example"),
+    ],
+)
+def test_of_two_websites_of_one_name_neither_is_picked(
+    bot: Run, sim: Simulator, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    for key in ("twin-a", "twin-b"):
+        twin = website(key, "twin.example", plan=Plan(per_day=0))
+        monkeypatch.setitem(sim.world.sites, key, twin)
+    name = command[-1].rpartition("/")[2]
+    told = f"2 websites are called {name}; name one by its id: twin-a, twin-b"
+    assert told in " ".join(bot(*command, code=1)[1].split())
 
 
 def test_all_of_a_list_comes_or_the_exit_code_says_no(bot: Run, sim: Simulator) -> None:

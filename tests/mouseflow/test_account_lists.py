@@ -9,6 +9,7 @@ from mouseflow import AsyncMouseflow, Mouseflow, PageFilters, SessionFilters, er
 from mouseflow.simulator.in_process import InProcess
 from mouseflow.simulator.scenarios import MYSHOP
 from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.site import website
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -88,6 +89,14 @@ def test_friction_is_not_told_if_the_api_ignores_the_filter(sim, api):
     sim.behave(ignored_filters=frozenset({"frictionmin"}))
     with pytest.raises(errors.IgnoredFilter, match="frictionmin"):
         api.friction_bands(MYSHOP, **WEEK)
+
+
+def test_of_two_websites_of_one_name_neither_is_picked(sim, api, monkeypatch):
+    for key in ("twin-a", "twin-b"):
+        monkeypatch.setitem(sim.world.sites, key, website(key, "twin.example"))
+    with pytest.raises(LookupError, match=r"2 websites are called 'twin\.example': twin-a, twin-b"):
+        api.website("twin.example")
+    assert api.website("twin-b").id == "twin-b"
 
 
 def test_the_other_lists_are_whole_too(sim, api):
