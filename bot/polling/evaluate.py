@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import BadCredentials, BotError, GiveUp, Gone, TryLater
 from bot.polling.filter_checks import FILTERS, Filter, FilterChecks, check_filter, concerns_all
-from bot.polling.list_filters import Filters, is_answered, learn, pages_of, probe, untried
+from bot.polling.list_filters import Filters, is_answered, learn, probe, still_works, untried
 from bot.polling.page_views import ExpandedLists, Expansion
 from bot.polling.server_facts import (
     FrictionQuestion,
@@ -558,7 +558,8 @@ class _Evaluator:
                 self._narrowing = learn(
                     self._narrowing, subjects[key].recording, detail, self._rules.questions
                 )
-            self._compare(had)
+            if self._compare(had):
+                rest = _without(wanted, found)
             before = self._expansion.trusted(self._now)
             self._expansion = await self._lists.compare(had, self._expansion)
             if self._expansion.trusted(self._now) and not before:
@@ -666,6 +667,7 @@ class _Evaluator:
         if spared <= sum(map(facts.calls_for, asked)):
             return {}  # the details themselves are no more calls
         found: dict[str, dict[Question, bool]] = {}
+        counts: dict[Narrowing, list[int]] = {}
         for question in sorted(asked):
             keys, before, (name, value) = asked[question], client.calls, question
             known = self._narrowing[name]
@@ -677,6 +679,7 @@ class _Evaluator:
                     rows = [subjects[key].recording for key in keys]
                     answers = await facts.answers(question, rows, depths[question])
                     known = known.answered(value, answers.depth)
+                    counts.setdefault(name, []).append(answers.count)
                     for key in set(keys) - answers.unknown:
                         found.setdefault(key, {})[question] = key in answers.there
             except (GiveUp, TryLater) as error:
@@ -688,33 +691,93 @@ class _Evaluator:
                 ([it for it in wanted[key] if question in askable(it)] for key in keys),
                 client.calls - before,
             )
-        return found
+        before = client.calls
+        unproved = await self._unproved(found, counts, subjects, wanted)
+        self._charge((wanted[key] for key in found), client.calls - before)
+        return {
+            key: {
+                question: said
+                for question, said in answers.items()
+                if question.name not in unproved
+            }
+            for key, answers in found.items()
+        }
+
+    async def _unproved(
+        self,
+        told: Mapping[str, Mapping[Question, bool]],
+        counts: Mapping[Narrowing, Sequence[int]],
+        subjects: Mapping[str, RecordingSubject],
+        wanted: Mapping[str, Sequence[Rule]],
+    ) -> frozenset[Narrowing]:
+        """The filters that don't work any more, or can't prove it though a match depends on it.
+
+        A filter that returned some of the window and left out some works. Else a value that no
+        recording has must find none, or one that is there must find some: before a rule matches by
+        what the filter told, and once an hour.
+        """
+        scope, window = self._scope, self._scope.window
+        matching = {
+            question.name
+            for key, answers in told.items()
+            if any(self._verdict(rule, subjects[key], answers) for rule in wanted[key])
+            for question in answers
+        }
+        unproved = set()
+        for name, some in counts.items():
+            known = self._narrowing[name]
+            if any(0 < count < scope.total for count in some):
+                works: bool | None = True
+            elif known.proof_is_due(self._now, matters=name in matching):
+                rows = [subject.recording for subject in subjects.values()]
+                finds = any(some)
+                works = await still_works(scope.mouseflow, scope.site.id, window, name, rows, finds)
+            else:
+                continue
+            if works:
+                known = replace(known, honoured=self._now)
+            else:
+                unproved.add(name)
+            if works is False:
+                known = known.failed("", self._now)
+                log.warning("poll.filter_broken", website=scope.site.name, filter=name.value)
+            self._narrowing = {**self._narrowing, name: known}
+        return frozenset(unproved)
 
     def _to_compare(self, spared: Iterable[str]) -> set[str]:
-        """A finished recording whose detail is read all the same, if a comparison is due."""
-        if not self._narrowing[Narrowing.PAGES].check_is_due(self._now):
-            return set()
-        some = (
-            key
-            for key in sorted(spared)
-            if key in self._settled and any(it.name is Narrowing.PAGES for it in self._answers[key])
-        )
-        return set(islice(some, 1))
+        """Finished recordings whose details are read all the same, where a comparison is due."""
+        some = [key for key in sorted(spared) if key in self._settled]
+        found: set[str] = set()
+        for name, known in self._narrowing.items():
+            if known.check_is_due(self._now):
+                told = (key for key in some if any(it.name is name for it in self._answers[key]))
+                found.update(islice(told, 1))
+        return found
 
-    def _compare(self, details: Mapping[str, Recording]) -> None:
-        """Compare what the filter for pages told about finished sessions with their details."""
-        pages = self._narrowing[Narrowing.PAGES]
+    def _compare(self, details: Mapping[str, Recording]) -> bool:
+        """Compare what filters told about finished sessions with their details.
+
+        Returns whether some filter was wrong: then nothing that it told of others counts.
+        """
+        wrong: set[Narrowing] = set()
         for key in details.keys() & self._answers.keys() & self._settled:
-            seen = pages_of(details[key])
-            told = {q: said for q, said in self._answers[key].items() if q.name is Narrowing.PAGES}
-            wrong = {q.value for q, said in told.items() if said is not (q.value in seen)}
-            if told:
-                pages = replace(pages, checked=self._now, otherwise=pages.otherwise | wrong)
-            if wrong:
-                log.warning(
-                    "poll.filter_contradicted", website=self._scope.site.name, recording=key
-                )
-        self._narrowing = {**self._narrowing, Narrowing.PAGES: pages}
+            subject = self._scope.subject_of(details[key], None)
+            for question, said in self._answers[key].items():
+                name, value = question
+                known = replace(self._narrowing[name], checked=self._now)
+                if said is not is_answered(question, subject):
+                    known = known.failed(value, self._now)
+                    if name is Narrowing.PAGES:  # a tag may just have been set
+                        known = replace(known, otherwise=known.otherwise | {value})
+                    wrong.add(name)
+                    log.warning("poll.filter_contradicted", website=self._scope.site.name,
+                                filter=name.value, recording=key)  # fmt: skip
+                self._narrowing = {**self._narrowing, name: known}
+        for key, answers in self._answers.items():
+            if not wrong.isdisjoint(it.name for it in answers):
+                self._answers[key] = {}
+                self._verdicts = {it: said for it, said in self._verdicts.items() if it[0] != key}
+        return bool(wrong)
 
     async def _fetch(self, subjects: Sequence[RecordingSubject]) -> dict[str, Recording | BotError]:
         self._fetched += len(subjects)

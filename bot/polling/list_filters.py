@@ -5,7 +5,7 @@ Each is used only after it has shown on this website that it works, and a record
 out is a no only while the list could be read that deep.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -13,10 +13,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bot.domain.subjects import RecordingSubject
+from bot.errors import GiveUp, TryLater
 from bot.fields.field import Field, TextKind
-from bot.fields.recordings import SAW_PAGE, TAGS, page_of
+from bot.fields.recordings import SAW_PAGE, TAGS
+from bot.polling.filter_checks import concerns_all
 from bot.polling.list_reader import read
-from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
+from bot.polling.server_facts import IMPOSSIBLE, TRACKER_TAGS, Narrowing, Question, members
 from bot.ports import Mouseflow
 from bot.rules.evaluate import answer, field_of
 from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
@@ -48,7 +50,8 @@ class ListFilter(Struct, frozen=True):
     for a beginning of that value. Rules ignore case and the API may not: a value is asked for only
     after the API has counted it as the rule spells it, and never if a detail has shown it
     `otherwise` spelled. `asked` has when what was tried, `depths` how deep the answers were,
-    `checked` when an answer was last compared with a detail.
+    `checked` when an answer was last compared with a detail, `honoured` when it last
+    showed that it still works.
     """
 
     works: bool = False
@@ -58,6 +61,7 @@ class ListFilter(Struct, frozen=True):
     depths: Mapping[str, int] = field(default_factory=dict)
     witness: Witness | None = None
     checked: datetime | None = None
+    honoured: datetime | None = None
 
     def trusted(self, value: str) -> bool:
         """Whether the filter tells the truth about this value."""
@@ -71,6 +75,12 @@ class ListFilter(Struct, frozen=True):
     def check_is_due(self, now: datetime) -> bool:
         """Whether to compare one of its answers with a detail."""
         return self.checked is None or now - self.checked >= ASK_AGAIN
+
+    def proof_is_due(self, now: datetime, *, matters: bool) -> bool:
+        """Whether to have it show that it still works; if it matters, at this very moment."""
+        if self.honoured is None or matters:
+            return self.honoured != now
+        return now - self.honoured >= ASK_AGAIN
 
     def failed(self, value: str, now: datetime) -> "ListFilter":
         """The same after a query failed: do without the filter for a while."""
@@ -161,6 +171,48 @@ async def probe(
     return known
 
 
+async def still_works(
+    mouseflow: Mouseflow,
+    website: str,
+    window: SessionFilters,
+    name: Narrowing,
+    rows: Iterable[Recording],
+    finds: bool,
+) -> bool | None:
+    """Whether the filter still tells recordings apart; None if the rows show no value to ask for.
+
+    If it `finds` recordings, it must find none by a value that none has; if not, some by a value
+    that a row shows.
+    """
+    if finds:
+        value: str | None = IMPOSSIBLE
+    else:
+        value = next(filter(None, (_shown(name, row) for row in rows)), None)
+    if value is None:
+        return None
+    try:
+        count = (await read(mouseflow, website, Question(name, value).of(window), 1)).count
+    except (GiveUp, TryLater) as error:
+        if concerns_all(error):
+            raise
+        return False
+    return (count > 0) is not finds
+
+
+def _shown(name: Narrowing, row: Recording) -> str | None:
+    """A value that the filter must find, as the recording's row shows it."""
+    match name:
+        case Narrowing.TAGS:
+            return next((tag for tag in row.tags if TAGS.served.take(tag) == tag), None)
+        case Narrowing.PAGES:
+            first: str | None = SAW_PAGE.served.take(
+                SAW_PAGE.normal(row.entry_page or row.entry or "")
+            )
+            return first
+        case _:
+            assert_never(name)
+
+
 # What rules ask
 
 
@@ -234,9 +286,3 @@ def _tests(leaf: Leaf) -> Iterator[tuple[Field, Operator]]:
                 yield about, operator
         case _:
             assert_never(leaf)
-
-
-def pages_of(detail: Recording) -> frozenset[str]:
-    """The pages that were seen, in normal form."""
-    found = (page_of(view) for view in detail.page_views or ())
-    return frozenset(SAW_PAGE.normal(page) for page in found if page)

@@ -212,19 +212,21 @@ def found_by(found: Mapping[str, Membership], ids: Collection[str]) -> Told[tupl
     return Told(told, tuple(it.count for it in found.values()))
 
 
-IMPOSSIBLE_SEARCH = "mouseflow-bot finds nobody"
-"""No session has this text: a server that finds one ignores the filter."""
+IMPOSSIBLE = "mouseflow-bot finds nobody"
+"""No session has this text, tag or page: a server that finds one ignores the filter."""
 
 
 async def search_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:
     """Whether the server finds recordings by a text that none has, so ignores the filter."""
-    filters = narrowed(window, search=IMPOSSIBLE_SEARCH)
-    return (await read(mouseflow, website, filters, limit=1)).count > 0
+    return await _finds_some(mouseflow, website, narrowed(window, search=IMPOSSIBLE))
 
 
 async def friction_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:
     """Whether the server counts recordings of an impossible friction, so ignores the filter."""
-    filters = narrowed(window, friction=IMPOSSIBLE_FRICTION)
+    return await _finds_some(mouseflow, website, narrowed(window, friction=IMPOSSIBLE_FRICTION))
+
+
+async def _finds_some(mouseflow: Mouseflow, website: str, filters: SessionFilters) -> bool:
     return (await read(mouseflow, website, filters, limit=1)).count > 0
 
 

@@ -407,7 +407,8 @@ class DayFacts:
         if filters not in self._answers:
             self._answers[filters], self._lacking[filters] = await self._ask(filters)
         there = self._answers[filters].intersection(ids)
-        return Membership(there, frozenset(ids) - there if self._lacking[filters] else frozenset())
+        unknown = frozenset(ids) - there if self._lacking[filters] else frozenset[str]()
+        return Membership(there, unknown, len(self._answers[filters]))
 
     async def _ask(self, filters: SessionFilters) -> tuple[frozenset[str], int]:
         found: set[str] = set()

@@ -7,8 +7,8 @@ import pytest
 from test_filter_checks import Failing
 
 from bot.errors import GiveUp
-from mouseflow.decode import BadValue
-from mouseflow.models import Recording
+from mouseflow.decode import BadValue, Rows
+from mouseflow.models import Recording, RecordingPage
 from mouseflow.recordings import tag
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
@@ -148,6 +148,53 @@ async def test_without_that_filter_the_matches_are_the_same(account, trouble):
         shop.sender = Failing(shop.sender, "tags", GiveUp("no such filter"))
     there = await busy(shop)
     assert shop.matched() == await shop.truth(there)
+
+
+class FindingNothing:
+    """Answers each query that has this filter with an empty list."""
+
+    def __init__(self, real, name: str) -> None:
+        self.real, self.name = real, name
+
+    async def send(self, request):
+        if any(name == self.name for name, _value in request.query):
+            return RecordingPage(recordings=Rows(), count=0, chart={})
+        return await self.real.send(request)
+
+
+@pytest.mark.parametrize("stops", ["is ignored", "finds nothing"])
+@pytest.mark.parametrize("about", ["tags", "funnel"])
+async def test_a_filter_that_stops_working_decides_no_match(account, about, stops):
+    """It has proved that it works; then it answers wrong, without an error."""
+    rules, visits = (ADDED, ADDING) if about == "tags" else (SAW, ROADS)
+    decided_by_filters = rules.partition("in-cart:" if about == "tags" else "went:")[0]
+    shop = account(decided_by_filters, expand=False)
+
+    async def visited(hours):
+        there = []
+        for _ in range(hours * 4):
+            for n in range(12):
+                one = visits[n % len(visits)]
+                script = session(TWO, one) if about == "tags" else session(one)
+                there.append(shop.sim.add("myshop.com", script, start=n - 60))
+            shop.wait(minutes=15)
+            await shop.poll()
+        return there
+
+    await shop.poll()
+    before = await visited(2)
+    assert any(f"{about}=" in call.query for call in shop.sim.calls)
+    if stops == "is ignored":
+        shop.sim.behave(ignored_filters=frozenset({about}))
+    else:
+        shop.sender = FindingNothing(shop.sender, about)
+    there = before + await visited(2)
+    shop.wait(minutes=40)
+    await shop.poll()
+    found, right = shop.matched(), await shop.truth(there)
+    assert found <= right
+    missed = {who for _, who in right - found}
+    assert len(missed) <= (0 if stops == "is ignored" else 12 * 5)  # compared once an hour
 
 
 SAW = """
