@@ -44,7 +44,7 @@ RUN python -m compileall -q -x '/(idlelib|lib2to3|tkinter|turtledemo|ensurepip|c
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/mouseflow-bot /opt/mouseflow-bot
 RUN mkdir /data && chown 65532:65532 /data
-# A fixed threshold gives the memory of a long answer back once it has been read.
+# With a fixed threshold glibc returns the memory of a long answer to the system.
 ENV PATH=/opt/mouseflow-bot/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -445,7 +445,7 @@ def simulated(days: int, websites: int, per_day: int, every: str, folder: Path) 
     """So many days on the virtual clock."""
     account = Account(websites, per_day)
     begin = account.now + timedelta(minutes=30)
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # as in the container
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "131072")  # as in the container
     ours, theirs = Pipe()
     daemon = get_context("spawn").Process(
         target=on_virtual_clock, args=(theirs, folder, days, every)

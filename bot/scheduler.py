@@ -28,7 +28,6 @@ from bot.errors import StoreError
 from bot.messages.text import lasting
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
-from bot.rules.model import Rule
 from bot.store.recordings import ROUNDS, set_watermark, watermark
 from bot.watcher import Watcher
 from mouseflow.request import Request
@@ -380,11 +379,6 @@ class Marked:
                 progress.at = self._clock()
 
 
-def _has_new(rules: Iterable[Rule], before: Iterable[Rule]) -> bool:
-    """Whether there are others than before; one that has not changed is the same object."""
-    return not {*map(id, rules)} <= {*map(id, before)}
-
-
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
@@ -455,16 +449,23 @@ class Polls:
         self._poll_for_new_rules()
 
     def _poll_for_new_rules(self) -> None:
-        """Poll at once where a rule has come that reads what people mark on finished sessions.
+        """Poll soon where a rule was added that reads what people mark on finished sessions.
 
-        What is marked at its first poll is no news for it; what is marked later is.
+        Marks that are there at its first poll are no news for it, later ones are.
         """
-        rules = {website: it.rules for website, it in self._watcher.watched.items()}
-        for website, now in rules.items():
-            before, tick = self._rules.get(website, now), self._ticks.get(f"recordings/{website}")
-            if tick and before is not now and _has_new(now.marked, before.marked):
-                tick.set()
-        self._rules = rules
+        before, self._rules = (
+            self._rules,
+            {website: it.rules for website, it in self._watcher.watched.items()},
+        )
+        new: dict[tuple[SiteRules, SiteRules], bool] = {}  # most websites have the same rules
+        wait = timedelta()
+        for website, now in self._rules.items() if self._poll.marks else ():
+            known, tick = before.get(website, now), self._ticks.get(f"recordings/{website}")
+            if (known, now) not in new:
+                new[known, now] = known is not now and now.has_new_marked(known.marked)
+            if tick and new[known, now]:
+                asyncio.get_running_loop().call_later(wait.total_seconds(), tick.set)
+                wait += APART
 
     def poll_now(self, kind: str = "") -> int:
         """Begin all polls, or those of one kind, without waiting for their ticks; how many."""

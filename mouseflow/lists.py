@@ -79,7 +79,7 @@ class AccountLists(ABC):
                 named.append(site)
         if len(named) > 1:
             ids = ", ".join(site.id for site in named)
-            raise LookupError(f"{len(named)} websites are called {name_or_id!r}: {ids}")
+            raise LookupError(f"{len(named)} websites are called {name_or_id!r}; use an id: {ids}")
         if not named:
             raise LookupError(f"no website {name_or_id!r} for this API user")
         return named[0]

@@ -201,20 +201,16 @@ def _recording(conn: "Connection", recording: str) -> str:
 def _website(conn: "Connection", website: str) -> str:
     """The website's id; raises ConfigError for an unknown one."""
     from bot.cli.main import known_name
-    from bot.errors import ConfigError
     from bot.messages.text import told_apart
+    from bot.replay.select import website_named
     from bot.store.audit import history
     from bot.store.recordings import website_names
 
     names = website_names(conn)
     if not website or website in names or history(conn, website=website, limit=1):
         return website
-    alike = [key for key, name in names.items() if name == website]
-    if len(alike) > 1:
-        which = ", ".join(alike)
-        raise ConfigError(
-            f"{website}: {len(alike)} websites have this name; write an id instead: {which}"
-        )
+    if website in names.values():
+        return website_named(names, website)
     ids = {name: key for key, name in told_apart(names).items()}
     seen = f"the daemon knows {', '.join(sorted(ids)[:10])}" if ids else ""
     name: str = known_name(website, sorted(ids), "unknown website", seen)

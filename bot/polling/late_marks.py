@@ -7,7 +7,7 @@ the API can filter by (stars, watched marks, a site's own tags) are asked for ev
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from bot.errors import GiveUp, TryLater
@@ -69,6 +69,7 @@ async def marked(
     found: dict[str, Recording] = {}
 
     async def sift(known: Mapping[str, str] | None, rows: Sequence[Recording]) -> list[Recording]:
+        """Keep the rows whose marks differ from the known ones, which else the store tells."""
         ended = [row for row in rows if _has_ended(row, since, settle, now)]
         if known is None:
             ids = [row.id for row in ended]
@@ -77,33 +78,32 @@ async def marked(
         found.update((row.id, row) for row in changed)
         return []
 
-    days = days_to_ask(now, since)
-    window = of_days(*days)
+    async def ask(filters: SessionFilters, limit: int, known: Mapping[str, str] | None) -> None:
+        listing = await read(mouseflow, website, filters, limit)
+        await sift(known, listing.rows)
+        del known
+        while not listing.whole and not reaches(listing.rows, listing.order, since):
+            before = listing = listing.without_rows()
+            listing = await deeper(mouseflow, website, filters, before, partial(sift, None), since)
+            if listing is before or listing.exhausted:
+                return
+            await sift(None, listing.rows)
+
+    window = of_days(*days_to_ask(now, since))
+    decided = partial(marks_decided_since, website=website, since=since)
     for each in asked:
-        # 10,000 rows take 20 MB: what they are compared with is read before, so that nothing is
-        # waited for while they are there, and those of several websites are not there at once.
-        all_known = partial(marks_decided_since, website=website, since=_before(days[0]))
-        compare = partial(sift, await store.read(all_known) if each == ALL else None)
         filters = replace(each, fromdate=window.fromdate, todate=window.todate)
         try:
-            listing = await read(mouseflow, website, filters, ROW_CAP if each == ALL else LEAST)
-            await compare(listing.rows)
-            while not listing.whole and not reaches(listing.rows, listing.order, since):
-                listing = listing.without_rows()
-                further = await deeper(mouseflow, website, filters, listing, compare, since)
-                if further is listing or further.exhausted:
-                    break
-                listing = further
-                await compare(listing.rows)
+            if each == ALL:
+                # 10,000 rows take 20 MB. What they are compared with is read before, so that
+                # nothing is waited for, and no other poll reads as many, while they are there.
+                await ask(filters, ROW_CAP, await store.read(decided))
+            else:
+                await ask(filters, LEAST, None)
         except (GiveUp, TryLater) as error:
             if each == ALL or concerns_all(error):
                 raise
     return list(found.values())
-
-
-def _before(day: date) -> datetime:
-    """An instant at which that day has begun in no time zone."""
-    return datetime.combine(day, time(), UTC) - timedelta(days=1)
 
 
 def _has_ended(row: Recording, since: datetime, settle: timedelta, now: datetime) -> bool:

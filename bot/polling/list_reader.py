@@ -524,7 +524,7 @@ async def read_list(
         known = await known_of(rows)
         live = known.live - at_hand
         return [
-            row if row.id in live or concerns(row, since) else in_brief(row)
+            row if row.id in known.live or concerns(row, since) else in_brief(row)
             for row in rows
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]

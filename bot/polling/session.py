@@ -120,7 +120,7 @@ def marks(recording: Recording) -> str:
 
 
 def in_brief(row: Recording) -> Recording:
-    """As much of the row as the store keeps and faults are told by: half the memory."""
+    """The row with only what `seen_recording` reads, in half the memory."""
     return Recording(
         id=row.id,
         created=row.created,
@@ -133,7 +133,6 @@ def in_brief(row: Recording) -> Recording:
         token=row.token,
         variables=row.variables,
         visitor_name=row.visitor_name,
-        bad_values=row.bad_values,
     )
 
 

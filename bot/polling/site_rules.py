@@ -244,13 +244,20 @@ class SiteRules:
 
     def marked_among(self, known: Collection[Rule]) -> "SiteRules":
         """Those of them that are among these, whatever they do now."""
+        rules = self._marked_in(known)
+        return SiteRules(rules, self._site, self._everything, self.own_tags, self._by_id)
+
+    def has_new_marked(self, known: Collection[Rule]) -> bool:
+        """Whether some rule that reads such marks, or its condition, is not among these."""
+        return len(self._marked_in(known)) < len(self.marked)
+
+    def _marked_in(self, known: Collection[Rule]) -> list[Rule]:
         before = {(it.id, it.condition) for it in known}
-        rules = [
+        return [
             rule
             for rule in self.marked
             if any((name, rule.condition) in before for name in (rule.id, *rule.was))
         ]
-        return SiteRules(rules, self._site, self._everything, self.own_tags, self._by_id)
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:
         """The ids of the rules that need one of these filters."""

@@ -141,13 +141,14 @@ def watched_sites(
     """The websites that some rule watches, or those of them that are named (by name or id).
 
     Demo websites are left out unless a rule or the call names them. Raises ConfigError for a
-    name that no website has.
+    name that no website has, or several.
     """
     rows = tuple(websites)
     sites = {row.id: site(row) for row in rows}
     names = tuple(wanted)
     if names:
-        picked = [_named(sites.values(), name) for name in names]
+        known = {key: each.name for key, each in sites.items()}
+        picked = [sites[website_named(known, name)] for name in names]
         return tuple(dict.fromkeys(picked))
     demo = {row.id for row in rows if row.is_demo}
     return tuple(
@@ -185,19 +186,19 @@ def site(row: Website) -> Site:
     return Site(id=row.id, name=row.name or row.id, read_only=bool(row.read_only))
 
 
-def _named(sites: Iterable[Site], wanted: str) -> Site:
-    by_id = {each.id: each for each in sites}
-    return by_id[website_named({key: each.name for key, each in by_id.items()}, wanted)]
-
-
 def website_named(names: Mapping[str, str], wanted: str) -> str:
     """The id of the website with that id or name, of these names by id.
 
     Raises ConfigError if there is none, and if several have the name.
     """
+    if wanted in names:
+        return wanted
     folded = wanted.casefold()
-    ids = [key for key in names if key.casefold() == folded]
-    found = ids or [key for key, name in names.items() if name.casefold() == folded]
+    found = (
+        [key for key, name in names.items() if name == wanted]
+        or [key for key in names if key.casefold() == folded]
+        or [key for key, name in names.items() if name.casefold() == folded]
+    )
     if len(found) == 1:
         return found[0]
     if found:

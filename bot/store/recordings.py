@@ -1,7 +1,7 @@
 """Which recordings have been seen, which are still live, and how far each source has read."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
@@ -219,13 +219,18 @@ _DECIDED = (
 
 
 def marks_decided_since(conn: Connection, website: str, since: datetime) -> dict[str, str]:
-    """The same of all the website's recordings that were made at `since` or later."""
-    return dict(execute(conn, _DECIDED_SINCE, {"website": website, "since": ms(since)}).fetchall())
+    """The marks at their decision of recordings that were active at `since` or later, by id.
+
+    No session lasts longer than a day.
+    """
+    early = since - timedelta(days=1)
+    times: dict[str, Value] = {"early": ms(early), "at": ms(since)}
+    return dict(execute(conn, _DECIDED_SINCE, {"website": website, **times}))
 
 
 _DECIDED_SINCE = (
-    "SELECT id, marks FROM recordings"
-    " WHERE website = :website AND created >= :since AND closed = 1 AND vanished = 0"
+    "SELECT id, marks FROM recordings WHERE website = :website AND created >= :early"
+    " AND coalesce(last_activity, created) >= :at AND closed = 1 AND vanished = 0"
 )
 
 

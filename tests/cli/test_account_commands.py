@@ -239,7 +239,7 @@ def test_a_name_that_two_websites_have_is_not_guessed(folder, said):
         store.do(lambda conn: record(conn, now, notes))
     history = partial(said, "history", "--account", "shop", "--website")
     assert history("shop.com", code=1) == (
-        "shop.com: 2 websites have this name; write an id instead: 8fc2ace2-75bc, 1b2c3d4e-55aa\n"
+        "2 websites are called shop.com; name one by its id: 8fc2ace2-75bc, 1b2c3d4e-55aa\n"
     )
     for which in ("8fc2ace2-75bc", "shop.com (8fc2ace2)"):
         shown = history(which)

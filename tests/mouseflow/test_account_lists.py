@@ -94,7 +94,9 @@ def test_friction_is_not_told_if_the_api_ignores_the_filter(sim, api):
 def test_of_two_websites_of_one_name_neither_is_picked(sim, api, monkeypatch):
     for key in ("twin-a", "twin-b"):
         monkeypatch.setitem(sim.world.sites, key, website(key, "twin.example"))
-    with pytest.raises(LookupError, match=r"2 websites are called 'twin\.example': twin-a, twin-b"):
+    with pytest.raises(
+        LookupError, match=r"2 websites are called 'twin\.example'; use an id: twin-a, twin-b"
+    ):
         api.website("twin.example")
     assert api.website("twin-b").id == "twin-b"
 

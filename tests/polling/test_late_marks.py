@@ -65,6 +65,17 @@ async def test_marks_that_no_filter_tells_count_within_the_hour(shop):
     assert shop.matched() == {("plan", who)}
 
 
+async def test_a_session_that_began_long_before_its_marks_are_asked_for_counts(shop):
+    shop.marks = timedelta(hours=2)
+    await shop.poll()
+    long = session([("/", 5), ("/cart", 4 * 3600)])
+    who = shop.sim.add("myshop.com", long, start=0)
+    await polled(shop, 5 * 60, every=5)
+    await shop.sender.send(edit_variables(shop.site.id, who, {"plan": "pro"}))
+    await polled(shop, 65, every=5)
+    assert shop.matched() == {("plan", who)}
+
+
 async def test_a_mark_of_more_than_a_day_later_does_not_count(shop):
     await shop.poll()
     who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)

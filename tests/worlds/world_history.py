@@ -134,6 +134,7 @@ class History:
     ended: dict[str, Ended] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     longest_poll: float = 2  # a match is dated at the poll's begin; failing calls prolong a poll
+    calls_fail: bool = False  # then a poll may do nothing until the next one
     marks: float = 0  # for so long after a session what people mark counts
     marks_noticed: float = 3600  # so long it may take to notice such a mark
     renamed_late: float = 1000  # so long it may take to notice that a website has a new name

@@ -127,15 +127,14 @@ def marks(told: History, rec: Recording, rule: dict[str, Any]) -> list[float]:
 
 
 def noted(told: History, span: Span) -> float:
-    """By when the rule's first poll has noted what is marked: right away, unless calls fail."""
+    """By when the rule's first poll has noted what is marked: right away, unless calls fail, or no
+    detail can be read.
+    """
     at, again = span.start, 3 * told.poll + 3 * MINUTE
-    for each in sorted(
-        (it for some in told.broken.values() for it in some), key=lambda it: it.start
-    ):
+    for each in sorted(told.broken.get("detail", ()), key=lambda it: it.start):
         if each.start <= at <= (each.end or told.end):
             at = (each.end or told.end) + again
-    fails = told.longest_poll > 2
-    return at + told.longest_poll + (told.poll if fails else 0)
+    return at + told.longest_poll + (told.poll if told.calls_fail else 0)
 
 
 def must_from(

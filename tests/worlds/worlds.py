@@ -113,6 +113,7 @@ class World(Process):
             zone=zone,
             marks=86_400 if "late-marks" in features else 0,
             longest_poll=60 if "faults" in features else 2,
+            calls_fail="faults" in features,
             rules=self.in_force_since,
             well=self.well,
         )
