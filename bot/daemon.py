@@ -688,7 +688,7 @@ class Daemon:
     async def _keep_pause(self) -> None:
         """Save the account's pause if it has changed; a store in trouble may miss it."""
         until = self._client.pause_until if self._client is not None else None
-        if until == self._kept:
+        if until is None or until == self._kept:
             return
         with suppress(StoreError):
             await self._store.run(partial(keep_account_pause, until=until))

@@ -91,7 +91,7 @@ class AccountState:
     """Whether the account may send: free, paused after a 429, or locked out after a 401.
 
     `clock` gives aware wall time, because a pause may be kept in a store; `monotonic` gives
-    seconds for the lockout; `random` is in 0..1.
+    seconds, by which a pause ends though the clock was wrong; `random` is in 0..1.
     """
 
     def __init__(
@@ -100,11 +100,23 @@ class AccountState:
         monotonic: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
-        self.pause_until: datetime | None = None
         self._clock, self._monotonic, self._random = clock, monotonic, random
+        self._pause_until: datetime | None = None
+        self._pause_ends = float("-inf")
         self._pauses_in_a_row = 0
         self._lockouts_in_a_row = 0
         self._locked_until = float("-inf")
+
+    @property
+    def pause_until(self) -> datetime | None:
+        """When the pause ends, None if there is none. May be set to what was kept in a store."""
+        return self._pause_until if self.paused_for() > 0 else None
+
+    @pause_until.setter
+    def pause_until(self, moment: datetime | None) -> None:
+        left = timedelta(0) if moment is None else min(moment - self._clock(), MAX_PAUSE)
+        self._pause_until = moment
+        self._pause_ends = self._monotonic() + left.total_seconds()
 
     def succeeded(self) -> None:
         """The API accepted a request: pauses and lockouts start at their shortest again."""
@@ -116,9 +128,8 @@ class AccountState:
             self._pauses_in_a_row += 1
         if after is None:
             after = pause_length(self._pauses_in_a_row, self._random())
-        until = self._clock() + after
-        if self.pause_until is None or until > self.pause_until:
-            self.pause_until = until
+        if self.paused_for() < after.total_seconds():
+            self.pause_until = self._clock() + after
         return after
 
     def lock_out(self) -> None:
@@ -135,11 +146,11 @@ class AccountState:
 
     def paused_for(self) -> float:
         """Seconds until the pause ends, 0 if there is none."""
-        if self.pause_until is None:
+        if self._pause_until is None:
             return 0.0
-        # Capped: a clock that was set back must not make the pause longer.
-        left = min(self.pause_until - self._clock(), MAX_PAUSE)
-        return max(0.0, left.total_seconds())
+        # A clock that is put right meanwhile must not make the pause longer.
+        left = (self._pause_until - self._clock()).total_seconds()
+        return max(0.0, min(left, self._pause_ends - self._monotonic()))
 
     def lockout_error(self, request: Request[Any]) -> BadCredentials | None:
         """The error for a request that may not be sent now, None while there is no lockout."""

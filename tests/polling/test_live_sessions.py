@@ -226,39 +226,3 @@ short:
     assert shop.matched() == {("cross", who), ("short", who)}
     asked = sum("frictionmin" in call.query for call in shop.sim.calls)
     assert asked <= 8
-
-
-class Timeless:
-    """Leaves out when one recording was active last, once it is told to."""
-
-    def __init__(self, real) -> None:
-        self.real, self.key = real, ""
-
-    async def send(self, request):
-        answer = await self.real.send(request)
-        if isinstance(answer, RecordingPage):
-            rows = tuple(
-                msgspec.structs.replace(row, last_activity=None) if row.id == self.key else row
-                for row in answer.recordings
-            )
-            return msgspec.structs.replace(answer, recordings=rows)
-        return answer
-
-
-async def test_a_live_session_is_decided_by_its_whole_row(account):
-    """It was under way when the bot began; in a long list, too, its row is more than its times."""
-    shop = account(
-        "mobile: {watch: recordings, when: {pages: {min: 1}}, except: {device: desktop},"
-        " do: {tag: mobile}}\n",
-        others="",
-    )
-    shop.sim.behave(row_cap=60, offset="honoured")
-    for n in range(100):
-        shop.sim.add("myshop.com", session([("/", 5)]), start=-7200 + n)
-    shop.start, shop.sender = timedelta(), Timeless(shop.sender)
-    who = shop.sim.add("myshop.com", session([("/", 300), ("/cart", 60)]), start=-60)
-    await shop.poll()
-    await watch(shop, minutes=20)
-    shop.sender.key = who
-    await watch(shop, minutes=120)
-    assert shop.matched() == set()
