@@ -327,6 +327,8 @@ def _like(pattern: str) -> Callable[[str], str | None]:
 
 
 def _page(value: str) -> str | None:
+    if any(split_address(value)[1:]) or host(value):
+        return None  # the filter would find more than that
     found = folded_path(value)
     # How the API spells other characters is not documented, so it is not asked for them.
     return found if found.isascii() and not set(found) & set("*% ") else None
@@ -348,9 +350,9 @@ _NONE = ("mouseflow-bot-none", "mouseflow-bot-no-other")
 
 
 def _pages(name: str) -> ApiFilter:
-    hint = "write one page, such as /checkout, without * or %"
+    hint = "write one page, such as /checkout, without a host, a query, * or %"
     return ApiFilter(
-        name=name, take=_page, exact=False, pattern="[^*]+", hint=hint, contrast=_NOWHERE
+        name=name, take=_page, exact=False, pattern="[^*?#]+", hint=hint, contrast=_NOWHERE
     )
 
 
