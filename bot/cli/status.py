@@ -53,11 +53,15 @@ _MOST_LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """When a source of a website was polled last."""
+    """When a source of a website was polled last.
+
+    `without_detail` counts the recordings that wait for their detail.
+    """
 
     source: str
     website: str
     read: datetime
+    without_detail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ def gather(
     Without `active` rules every rule that has ever run counts as active.
     """
     from bot.polling import outages
-    from bot.polling.recordings import STOPPED
+    from bot.polling.recordings import SOURCE, STOPPED, without_detail
     from bot.store.budgets import LEFT
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states
@@ -260,7 +264,7 @@ def gather(
     )
     from bot.store.troubles import troubles
 
-    names = website_names(conn)
+    names, wait = website_names(conn), without_detail(conn)
     # Failures of a daemon that has ended say nothing about now.
     kept = outages.written(watermark(conn, outages.OUTAGES, "") if runs else None)
     day = now - timedelta(days=1)
@@ -295,7 +299,12 @@ def gather(
         on_hold=[replace(it, website=names.get(it.website, it.website)) for it in on_hold(conn)],
         watermarks=sorted(
             (
-                Watermark(source.removeprefix(LOOKED), names.get(website, website), at)
+                Watermark(
+                    source=source.removeprefix(LOOKED),
+                    website=names.get(website, website),
+                    read=at,
+                    without_detail=wait.get(website, 0) if source == SOURCE else 0,
+                )
                 for (source, website), (_, at) in all_watermarks(conn).items()
                 if website
                 and source not in ("budgets", LEFT, STOPPED, OWN_RULES, outages.OUTAGES)
@@ -390,6 +399,7 @@ def show(status: Status) -> None:
     output.line()
     output.line("last polls" if status.watermarks else "nothing polled yet")
     _show_watermarks(status.watermarks, now)
+    _show_without_detail(status.watermarks)
     for kind, count in status.odd.items():
         shows = f"`mouseflow-bot history --kind {kind}`"
         output.line(f"  {counted(count, 'recording')} {ODD[kind]} in the last 24 h: {shows}")
@@ -555,6 +565,21 @@ def _show_watermarks(watermarks: Sequence[Watermark], now: datetime) -> None:
         marks = sorted((m for m in watermarks if m.source == source), key=lambda mark: mark.read)
         late = ", ".join(f"{mark.website} {output.ago(mark.read, now)}" for mark in marks[:_OLDEST])
         output.line(f"  {source} of {counted(len(marks), 'website')}, oldest: {late}")
+
+
+def _show_without_detail(watermarks: Sequence[Watermark]) -> None:
+    """Print how many recordings wait for their detail, the websites with the most first."""
+    from bot.cli import output
+    from bot.rules.needs import some
+
+    waits = [it for it in watermarks if it.without_detail]
+    if not waits:
+        return
+    waits.sort(key=lambda it: -it.without_detail)
+    total = sum(it.without_detail for it in waits)
+    places = some((f"{it.website} {it.without_detail:,}" for it in waits), 3)
+    wait = "wait for their" if total > 1 else "waits for its"
+    output.line(f"  {counted(total, 'recording')} {wait} detail, up to a day: {places}")
 
 
 def show_dead_letters(status: Status) -> None:

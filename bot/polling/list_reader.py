@@ -313,7 +313,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     suspended, each with the time from which they must catch up; `late` has for each of them what
     ended before that and was not decided either, with its last activity: what still waited for a
     detail, and rows that came late. `marks_by` are the rules for which late marks were noted last;
-    None if that is not known.
+    None if that is not known. `without_detail` counts the recordings that wait for their detail.
     """
 
     since: datetime
@@ -325,6 +325,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     waiting: dict[str, datetime] = {}
     late: dict[str, dict[str, datetime]] = {}
     marks_by: tuple[str, ...] | None = None
+    without_detail: int = 0
 
     def is_ahead(self, now: datetime) -> bool:
         """Whether it was written by a clock that was ahead of the present one."""

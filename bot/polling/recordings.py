@@ -81,6 +81,8 @@ from bot.store.recordings import (
     reopen_recordings,
     set_watermark,
     watermark,
+    watermarks_of,
+    website_names,
 )
 from mouseflow.recordings import detail
 
@@ -121,6 +123,20 @@ def read_mark(
         return msgspec.json.decode(text, type=Watermark).until(now, began)
     stopped = watermark(conn, STOPPED, website) is not None
     return Watermark.after(now, now, {}, {}) if stopped else None
+
+
+class _WithoutDetail(Struct):
+    without_detail: int = 0
+
+
+def without_detail(conn: Connection) -> dict[str, int]:
+    """How many recordings wait for their detail, for each website of the account that is polled."""
+    names = website_names(conn)
+    return {
+        website: msgspec.json.decode(data, type=_WithoutDetail).without_detail
+        for website, data in watermarks_of(conn, SOURCE).items()
+        if website in names
+    }
 
 
 def stop_reading(conn: Connection, website: str, now: datetime) -> None:
@@ -593,6 +609,7 @@ def _outcome(
         waiting=dict(waiting_rules),
         late=dict(late),
         marks_by=None if marks_by is None else tuple(rule.id for rule in marks_by),
+        without_detail=len(waiting),
     )
     return PollOutcome(
         source=SOURCE,

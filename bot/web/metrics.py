@@ -27,6 +27,7 @@ from bot.actions import ACTIONS
 from bot.actions import slack as slack_actions
 from bot.budgets.state import SITES, SiteMark, budget_marks
 from bot.messages.text import told_apart
+from bot.polling.recordings import without_detail
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import QueueFigures, queue_figures
@@ -55,12 +56,14 @@ KINDS = ("recordings", "feedback", "reports", "budgets")
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What the store says now. `budgets` are shares used, `recording` says of each website by
-    name whether it records; one whose status nobody asks for is left out."""
+    name whether it records; one whose status nobody asks for is left out. `without_detail`
+    counts the recordings of each website that wait for their detail."""
 
     now: datetime
     queue: QueueFigures
     budgets: Mapping[str, float] = field(default_factory=dict)
     recording: Mapping[str, bool] = field(default_factory=dict)
+    without_detail: Mapping[str, int] = field(default_factory=dict)
     useful: Mapping[str, Precision] = field(default_factory=dict)
     rules_well: bool = True
     rules_loaded: datetime | None = None
@@ -84,6 +87,7 @@ def read_stored(conn: Connection, now: datetime) -> Stored:
             if not mark.removed and mark.recordings
         },
         recording={name: mark.status == "Recording" for name, mark in marks.items() if mark.status},
+        without_detail={names[website]: n for website, n in without_detail(conn).items()},
         useful=precision(conn),
         rules_well=rejected_rules(conn) is None,
         rules_loaded=loaded[0].at if loaded else None,
@@ -188,6 +192,15 @@ class Metrics(Collector):
         for website, on in sorted(stored.recording.items()):
             records.add_metric([website], int(on))
         yield records
+        waits = _family(
+            GaugeMetricFamily,
+            "recordings_without_detail",
+            "Recordings that wait for their detail.",
+            "website",
+        )
+        for website, count in sorted(stored.without_detail.items()):
+            waits.add_metric([website], count)
+        yield waits
         useful = _family(
             GaugeMetricFamily,
             "rule_useful_ratio",

@@ -86,7 +86,10 @@ class Day(Struct, frozen=True, kw_only=True):
 
 
 class Website(Struct, frozen=True, kw_only=True):
-    """A website that some rule or budget watches."""
+    """A website that some rule or budget watches.
+
+    `without_detail` counts the recordings that wait for their detail.
+    """
 
     id: str
     name: str
@@ -99,6 +102,7 @@ class Website(Struct, frozen=True, kw_only=True):
     per_hour: tuple[int, ...]
     today: int
     requests_per_hour: float | None
+    without_detail: int
     error: str
 
 

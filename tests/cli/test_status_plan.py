@@ -21,6 +21,7 @@ from bot.store.recordings import (
     SeenRecording,
     save_recordings,
     set_watermark,
+    set_websites,
 )
 from bot.store.rules import keep_rule_files, rules_loaded
 
@@ -260,3 +261,25 @@ def test_polls_that_fail_for_one_reason_share_a_line(place, capsys, trouble):
     assert lines[4] == "  funnels of c.com"
     assert lines[6:] == ["    too slow", "  and 2 more"]
     assert max(map(len, lines)) <= 80
+
+
+def test_recordings_that_wait_for_their_detail_are_counted(place, capsys):
+    def wait(website, count):
+        data = msgspec.json.encode({"without_detail": count}).decode()
+        return lambda conn: set_watermark(conn, "recordings", website, data, NOW)
+
+    stored(account(6), *(wait(f"w{n}", n) for n in (1, 2, 3, 5)))
+    line = (
+        "  11 recordings wait for their detail, up to a day: "
+        "shop-005.com 5, shop-003.com 3, shop-002.com 2 and 1 more\n"
+    )
+    assert line in told(capsys)
+    marks = json.loads(told(capsys, "--json"))["watermarks"]
+    waiting = {it["website"]["name"]: it["without_detail"] for it in marks}
+    assert waiting["shop-005.com"] == 5
+    assert sum(waiting.values()) == 11
+    stored(account(6), *(wait(f"w{n}", 0) for n in range(6)), wait("w4", 1))
+    assert "  1 recording waits for its detail, up to a day: shop" in told(capsys)
+    stored(account(6), lambda conn: set_websites(conn, {"s": "special.com"}, {}, NOW))
+    stored(wait("w4", 1))  # a website that has left the account
+    assert "detail" not in told(capsys).partition("polling plan")[0]

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from poll_world import START, Account
 
+from bot.cli.status import gather, show
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -13,7 +14,9 @@ from bot.polling.server_facts import FrictionQuestion, PollFacts
 from bot.rules.model import RuleSet
 from bot.store.audit import history
 from bot.store.outbox import claim
+from bot.store.recordings import set_websites
 from bot.watcher import Watcher
+from bot.web.metrics import read_stored
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording, RecordingPage
 from mouseflow.recordings import star, tag, watch
@@ -187,6 +190,37 @@ async def test_one_detail_that_always_fails_costs_its_own_recording_alone(accoun
     await pass_time(shop, 120)
     assert shop.matched("left") == {("left", who) for who in there[1:]}
     assert not shop.live.without_detail
+
+
+async def test_how_many_wait_for_their_detail_is_known_to_other_processes(account, capsys):
+    shop = account(PAID, expand=False)
+    shop.store.do(lambda conn: set_websites(conn, {shop.site.id: "myshop.com"}, {}, shop.now))
+    await shop.poll()
+    paying = session([("/", 20), ("/paid", 20)])
+    for n in range(4):
+        shop.sim.add("myshop.com", paying, start=1 + n)
+    shop.sim.fail("status", status=503, times=10**6, path="/recordings/")
+    await pass_time(shop, 240)
+
+    def shown():
+        status = shop.store.do(lambda conn: gather(conn, shop.now, "alive"))
+        show(status)
+        metrics = shop.store.do(lambda conn: read_stored(conn, shop.now)).without_detail
+        (mark,) = status.watermarks
+        return mark.without_detail, metrics, capsys.readouterr().out
+
+    waits = "  4 recordings wait for their detail, up to a day: "
+    for restart in (lambda: None, shop.restart):
+        restart()
+        await pass_time(shop, 11)
+        count, metrics, text = shown()
+        assert (count, metrics) == (4, {"myshop.com": 4})
+        assert waits + "myshop.com 4\n" in text
+    shop.sim.faults.clear()
+    await pass_time(shop, 11)
+    count, metrics, text = shown()
+    assert (count, metrics) == (0, {"myshop.com": 0})
+    assert "detail" not in text
 
 
 class Withholding:

@@ -669,6 +669,20 @@ def test_the_name_of_the_last_day_stays_within_its_chart():
     assert float(labels[-1][0]) <= 340
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 waits for its"), (12, "12 wait for their")])
+async def test_recordings_that_wait_for_their_detail_are_counted(world, count, words):
+    data = f'{{"without_detail":{count}}}'
+    async with world.ask() as asking:
+        assert "wait for their detail" not in text_of(await html(asking, "/"))
+        world.write(set_watermark, "recordings", SITE, data, NOW)
+        assert f"{words} detail" in text_of(await html(asking, "/"))
+        (row,) = (await view(asking, "overview"))["websites"]
+        assert row["without_detail"] == count
+        metrics = (await asking.get("/metrics")).text
+    name = "mouseflow_bot_recordings_without_detail"
+    assert f'{name}{{website="larkfield.example"}} {count}.0' in metrics
+
+
 def two_of_one_name(world):
     world.sites = {"8fc2ace2-75bc": False, "1b2c3d4e-55aa": False, "other": False}
     names = {"8fc2ace2-75bc": "shop.com", "1b2c3d4e-55aa": "shop.com", "other": "other.com"}

@@ -10,7 +10,7 @@ from bot.domain.budget import midnight
 from bot.domain.causes import service
 from bot.messages.text import clean
 from bot.polling import outages
-from bot.polling.recordings import SOURCE
+from bot.polling.recordings import SOURCE, without_detail
 from bot.store.budgets import owned
 from bot.store.dead_letters import queue_figures
 from bot.store.overview import (
@@ -131,6 +131,7 @@ def _websites(
         for each in outages.written(watermark(conn, outages.OUTAGES, "")).failing
     }
     known = seen.facts.sites()
+    wait = without_detail(conn)
     today = recordings_between(conn, midnight_here, seen.now + INSTANT)
 
     def worst_first(site: str) -> tuple[bool, int, str]:
@@ -155,6 +156,7 @@ def _websites(
                 per_hour=tuple(per_hour),
                 today=sum(per_hour),
                 requests_per_hour=seen.facts.meter.per_hour(website),
+                without_detail=wait.get(website, 0),
                 error=failing.get(seen.shown.get(website, ""), ""),
             )
         )
