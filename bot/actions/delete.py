@@ -1,9 +1,10 @@
 """Delete a recording permanently."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from bot.actions.base import Action, Done, Spec, ended_with_its_subject, recording, send
-from bot.domain.step import Rank
+from bot.domain.step import DELETED, Rank
 from bot.ports import Ports, Task
 from mouseflow import recordings
 
@@ -20,13 +21,15 @@ class Delete(Action):
 
     async def perform(self, task: Task, ports: Ports) -> Done:
         """Do it."""
-        return await ended_with_its_subject(self._delete(task, ports), task)
+        done = await ended_with_its_subject(self._delete(task, ports), task)
+        # What is gone now may be what an attempt of unknown outcome deleted.
+        return replace(done, result=DELETED) if task.attempted else done
 
     async def _delete(self, task: Task, ports: Ports) -> Done:
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         await send(recordings.delete(*place), task, ports)
-        return Done("deleted")
+        return Done("deleted", DELETED)
 
 
 def _steps(written: Any) -> tuple[Action, ...]:

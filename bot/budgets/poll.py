@@ -6,6 +6,7 @@ transaction, so that a step acts exactly once.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -60,7 +61,7 @@ from bot.store.budgets import (
     owned,
     used,
 )
-from bot.store.recordings import missing_websites, website_names
+from bot.store.recordings import deleted_since, missing_websites, website_names
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
 from mouseflow.models import WebsiteDetail
@@ -100,8 +101,8 @@ class BudgetsPolled(Struct, frozen=True):
 class WebsiteCounts(Struct, frozen=True):
     """What the API answered for one website; None where that request failed.
 
-    `switched` is what the bot had done to its switches before the request. `gone`: the API has
-    no such website.
+    `days` include the recordings that the bot itself has `deleted`. `switched` is what the bot had
+    done to its switches before the request. `gone`: the API has no such website.
     """
 
     site: Site
@@ -109,6 +110,7 @@ class WebsiteCounts(Struct, frozen=True):
     state: WebsiteState | None
     switched: Sequence[Switching] = ()
     gone: bool = False
+    deleted: Mapping[date, int] = {}
 
 
 async def poll_budgets(
@@ -241,6 +243,7 @@ async def _fetch(
 ) -> _Fetched:
     today = now.astimezone(context.zone).date()
     days: Mapping[date, int] | None = None
+    deleted: Mapping[date, int] = {}
 
     def before(conn: Connection) -> Sequence[Switching]:
         return switched(conn, site.id, site_mark(conn, site.id), now)
@@ -257,14 +260,14 @@ async def _fetch(
             ignored = await dates_are_ignored(context.mouseflow, site.id)
             memory.dates_work[site.id] = not ignored
         if memory.dates_work[site.id]:
-            days = await _fetch_days(site, planned, today, context)
+            days, deleted = await _fetch_days(site, planned, today, context)
     except Gone as error:
         if site.id in planned.missing:
             return WebsiteCounts(site, None, None, gone=True), None
         return WebsiteCounts(site, days, None), error
     except (GiveUp, TryLater) as error:
-        return WebsiteCounts(site, days, None), error
-    return WebsiteCounts(site, days, _state(site, detail), begun), None
+        return WebsiteCounts(site, days, None, deleted=deleted), error
+    return WebsiteCounts(site, days, _state(site, detail), begun, deleted=deleted), None
 
 
 def _state(site: Site, detail: WebsiteDetail) -> WebsiteState:
@@ -294,24 +297,35 @@ STRAGGLERS = timedelta(days=1)
 
 async def _fetch_days(
     site: Site, planned: Plan, today: date, context: PollContext
-) -> Mapping[date, int]:
-    """Recordings by day. Of days that are counted for the first time nothing is known to compare
-    with: if they matter, they are asked twice, and the lower answer counts."""
+) -> tuple[Mapping[date, int], Mapping[date, int]]:
+    """Recordings by day with those that the bot itself has deleted, and the latter alone.
+
+    Of days that are counted for the first time nothing is known to compare with: if they matter,
+    they are asked twice, and the lower answer counts.
+    """
     begins = planned.begins[site.id]
 
-    def known(conn: Connection) -> tuple[set[date], SiteMark | None]:
-        days = used(conn, [site.id], begins, today).get(site.id, {})
-        return set(days), site_mark(conn, site.id)
+    def known(conn: Connection) -> tuple[set[date], date | None, date, Counter[date]]:
+        days = set(used(conn, [site.id], begins, today + DAY).get(site.id, {}))
+        mark = site_mark(conn, site.id)
+        last = mark.at.astimezone(context.zone).date() if mark else None
+        first = first_day(days, begins, today, last)
+        made = deleted_since(conn, site.id, midnight(first, context.zone))
+        return days, last, first, Counter(at.astimezone(context.zone).date() for at in made)
 
-    days, mark = await context.store.run(known)
-    last = mark.at.astimezone(context.zone).date() if mark else None
-    first = first_day(days, begins, today, last)
-    found = await count_days(context.mouseflow, site.id, first, today, days)
+    # Before the request: what is deleted meanwhile must not count twice. The next poll adds it.
+    days, last, first, deleted = await context.store.run(known)
+
+    async def count() -> dict[date, int]:
+        found = await count_days(context.mouseflow, site.id, first, today, days)
+        return {day: there + deleted[day] for day, there in found.items()}
+
+    found = await count()
     new = [day for day in found if day not in days and (last is None or day < last)]
     if new and sum(found.values()) >= planned.matters.get(site.id, math.inf):
-        again = await count_days(context.mouseflow, site.id, first, today, days)
-        return {day: min(count, again.get(day, 0)) for day, count in found.items()}
-    return found
+        again = await count()
+        found = {day: min(made, again.get(day, 0)) for day, made in found.items()}
+    return found, deleted
 
 
 def first_day(known: Collection[date], begins: date, today: date, last: date | None) -> date:
@@ -332,7 +346,7 @@ async def count_days(
 ) -> Mapping[date, int]:
     """Recordings by day, from `first` to `today`; raises the errors of the requests.
 
-    Tomorrow too, if it has some: the account's day may begin before the bot's.
+    Tomorrow too, if it has or had some: the account's day may begin before the bot's.
 
     If the chart is missing or does not add up to the count, single days are requested: the
     newest, then those not `known` yet, at most `FEW` in one poll.
@@ -344,18 +358,20 @@ async def count_days(
     chart = {day: count for day, count in page.chart.items() if first <= day < end}
     days = [first + n * DAY for n in range((end - first).days)]
     if sum(chart.values()) == page.count:
-        return _without_empty_tomorrow({day: chart.get(day, 0) for day in days}, today)
+        return _without_empty_tomorrow({day: chart.get(day, 0) for day in days}, today, known)
     found = {}
     wanted = [day for day in reversed(days) if day >= today - STRAGGLERS or day not in known]
     for day in wanted[:FEW]:
         filters = SessionFilters(fromdate=day, todate=day + DAY)
         answer = await mouseflow.send(recordings.list(website, filters, limit=1))
         found[day] = answer.count
-    return _without_empty_tomorrow(found, today)
+    return _without_empty_tomorrow(found, today, known)
 
 
-def _without_empty_tomorrow(days: Mapping[date, int], today: date) -> dict[date, int]:
-    return {day: count for day, count in days.items() if count or day <= today}
+def _without_empty_tomorrow(
+    days: Mapping[date, int], today: date, known: Collection[date]
+) -> dict[date, int]:
+    return {day: count for day, count in days.items() if count or day <= today or day in known}
 
 
 async def dates_are_ignored(mouseflow: Mouseflow, website: str) -> bool:
@@ -398,7 +414,9 @@ def settle(
         state = each.state if certain else None
         counting = None
         if each.days is not None:
-            counting = count_up(conn, website, each.days, mark, now, zone, known.get(website))
+            counting = count_up(
+                conn, website, each.days, each.deleted, mark, now, zone, known.get(website)
+            )
             if mark or state:  # else the next poll is the first one again
                 learn_visitors(conn, website, counting, mark, each.state, now, zone)
             keep_highest(conn, website, counting.used, now)
@@ -408,7 +426,9 @@ def settle(
             context.sites[website] = each.site
         left, context.settled[website] = settled_switches(conn, website, mark, state, now)
         if counting:
-            left = replace(left, days=counting.days, doubted=counting.doubted)
+            left = replace(
+                left, days=counting.days, doubted=counting.doubted, deleted=counting.deleted
+            )
         left = _note_listed(conn, each, left, website not in planned.missing, now)
         context.marks[website] = left
         if state is not None:
@@ -464,12 +484,13 @@ class Counting(Struct, frozen=True):
     """What one answer comes to: recordings used by day, and the counts to compare with next.
 
     `fresh` were made since the last poll. `doubted` are counts that have jumped; a second
-    answer must confirm them.
+    answer must confirm them. `deleted` are those in `days` that the bot itself deleted.
     """
 
     used: Mapping[date, int]
     days: dict[date, DayCount]
     doubted: dict[date, int]
+    deleted: dict[date, int]
     fresh: int = 0
 
 
@@ -477,6 +498,7 @@ def count_up(
     conn: Connection,
     website: str,
     days: Mapping[date, int],
+    deleted: Mapping[date, int],
     mark: SiteMark | None,
     now: datetime,
     zone: ZoneInfo,
@@ -484,12 +506,15 @@ def count_up(
 ) -> Counting:
     """Add what the answer has more than the last one to what is used.
 
-    Used never falls: recordings that are deleted stay used, and those made after that count.
+    Used never falls: recordings that are deleted stay used, and those made after that count. What
+    the bot itself has `deleted` is among `days`, so it hides nothing; what people delete does.
     `traffic` is what the last poll expected, None if that is not known any more.
     """
     recent = now.astimezone(zone).date() - 3 * DAY
+    own = {day: count for day, count in deleted.items() if day >= recent}
     if mark is None:
-        return Counting(days, {day: DayCount(n) for day, n in days.items() if day >= recent}, {})
+        newest = {day: DayCount(n) for day, n in days.items() if day >= recent}
+        return Counting(days, newest, {}, own)
     known = used(conn, [website], min(days), max(days)).get(website, {})
     before = {day: DayCount(count) for day, count in known.items()} | mark.days
     last = mark.at.astimezone(zone).date()
@@ -502,13 +527,23 @@ def count_up(
         jumped = is_jump(grown, forecast.coming([(traffic, 100.0)], min(mark.at, now), now))
     accepted = confirmed(days, before, mark.doubted) if jumped else days
     after = {day: before.get(day, DayCount(0)).then(count) for day, count in accepted.items()}
+    rises = {day: rise for day, (_each, rise) in after.items()}
+    # Where the API's days begin at another time, a deletion lowers the day beside its own.
+    fallen = sum(before[day].fall(count) for day, count in accepted.items() if day in mark.days)
+    for day in watched:
+        fresh = deleted.get(day, 0) - mark.deleted.get(day, 0)
+        beside = max(0, min(fallen, fresh, rises.get(day, 0)))
+        if beside:
+            rises[day] -= beside
+            fallen -= beside
     kept = {day: each for day, each in mark.days.items() if day >= recent}
     kept |= {day: each for day, (each, _rise) in after.items() if day >= recent}
     return Counting(
-        used={day: known.get(day, 0) + rise for day, (_each, rise) in after.items()},
+        used={day: known.get(day, 0) + rise for day, rise in rises.items()},
         days=kept,
         doubted=dict(days) if jumped else {},
-        fresh=sum(rise for day, (_each, rise) in after.items() if day in watched),
+        deleted=own,
+        fresh=sum(rise for day, rise in rises.items() if day in watched),
     )
 
 

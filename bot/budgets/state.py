@@ -81,8 +81,8 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     """A website at the last poll. `former` is its rate before the last change.
 
     `absent`: since when the account's list lacks it, though a budget counts it. `days` are the
-    counts of the last days, `doubted` those that have jumped and wait for a second answer.
-    `refused` are the switches that could not be set.
+    counts of the last days, `doubted` those that have jumped and wait for a second answer. Both
+    include what the bot itself `deleted`. `refused` are the switches that could not be set.
     """
 
     at: datetime
@@ -94,6 +94,7 @@ class SiteMark(Struct, frozen=True, omit_defaults=True):
     absent: datetime | None = None
     days: dict[date, DayCount] = {}
     doubted: dict[date, int] = {}
+    deleted: dict[date, int] = {}
     refused: dict[Switch, Refused] = {}
 
 

@@ -259,6 +259,7 @@ def settled_switches(
         pending=left,
         days=mark.days,
         doubted=mark.doubted,
+        deleted=mark.deleted,
         absent=mark.absent,
         refused=refused,
     )

@@ -123,6 +123,10 @@ class DayCount(Struct, frozen=True):
             return DayCount(self.count, count), 0
         return DayCount(count), max(0, count - self.fallen)
 
+    def fall(self, count: int) -> int:
+        """By how much another answer is lower than the last one."""
+        return max(0, (self.count if self.fallen is None else self.fallen) - count)
+
 
 JUMP, A_FEW = 3, 10
 """More than this many times the expected recordings, and some more, are a jump."""

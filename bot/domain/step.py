@@ -6,6 +6,10 @@ OWN_RULE = "mouseflow-bot"
 """The rule of what the bot itself posts and what people press; no file can use this id."""
 
 
+DELETED = "deleted"
+"""The result of a step that deleted its recording. One that was gone already has none."""
+
+
 class Rank(IntEnum):
     """The order in which a match's steps are performed.
 

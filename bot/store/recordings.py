@@ -16,6 +16,7 @@ from sqlalchemy import (
     update,
 )
 
+from bot.domain.step import DELETED
 from bot.store.schema import moment, moment_or_none, ms, ms_or_none, recordings, watermarks
 from bot.store.statements import Value, execute, execute_for, execute_many
 
@@ -204,6 +205,25 @@ _DELETED = (
     "SELECT DISTINCT m.subject_key FROM matches m JOIN steps s ON s.match_id = m.id"
     " WHERE m.website = :website AND m.subject_key IN (:ids) AND s.action = 'delete'"
     " AND (s.state = 'done' OR s.state = 'sending' OR s.unknown_since IS NOT NULL)"
+)
+
+
+def deleted_since(conn: Connection, website: str, since: datetime) -> list[datetime]:
+    """When each recording that the bot itself has deleted was made, if at `since` or later.
+
+    Only those whose match the store still has.
+    """
+    rows = execute(conn, _DELETED_SINCE, {"website": website, "since": ms(since)})
+    return [moment(created) for (created,) in rows]
+
+
+# One lookup for each recording: the matches of a website go back much further.
+_DELETED_SINCE = (
+    "SELECT created FROM recordings INDEXED BY recordings_created"  # noqa: S608 - constants
+    " WHERE website = :website AND created >= :since AND EXISTS (SELECT 1 FROM matches m"
+    " JOIN steps s ON s.match_id = m.id WHERE m.website = recordings.website"
+    " AND m.subject_key = recordings.id AND m.kind = 'recordings'"
+    f" AND s.action = 'delete' AND s.state = 'done' AND s.result = '{DELETED}')"
 )
 
 

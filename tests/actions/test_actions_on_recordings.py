@@ -6,12 +6,14 @@ from datetime import timedelta
 import pytest
 from action_world import World, again, reread, task, unshared
 
+from bot.actions.base import Done
 from bot.actions.delete import Delete
 from bot.actions.share import Share, Unshare
 from bot.actions.star import Star
 from bot.actions.tag import Tag, Untag
 from bot.actions.variables import Variables
 from bot.actions.watched import Watched
+from bot.domain.step import DELETED
 from bot.errors import Forbidden, GiveUp, Gone, TryLater
 
 ONE = "/websites/{website-id}/recordings/{recording-id}"
@@ -223,7 +225,8 @@ async def test_a_pages_heatmap_is_shared_and_its_token_read_from_the_page():
 
 async def test_deleting_twice_is_deleting_once():
     world = World()
-    assert (await Delete().perform(task(), world.ports)).note == "deleted"
-    assert (await Delete().perform(again(task()), world.ports)).note == (
-        "nothing to do: the recording is gone"
-    )
+    gone = "nothing to do: the recording is gone"
+    assert await Delete().perform(task(), world.ports) == Done("deleted", DELETED)
+    assert await Delete().perform(task(), world.ports) == Done(gone)
+    # The attempt of unknown outcome deleted it.
+    assert await Delete().perform(again(task()), world.ports) == Done(gone, DELETED)

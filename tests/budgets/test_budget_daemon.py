@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import Direct
+from sqlalchemy import update
 
 from bot.actions import ACTIONS
 from bot.budgets.state import budget_mark
@@ -13,12 +14,15 @@ from bot.delivery.slack import SlackPoster
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
+from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.budgets import owned
+from bot.store.schema import steps
 from bot.watcher import Watcher
 from bot.written import Secret
 from mouseflow.simulator.quirks import Quirks
+from mouseflow.simulator.scenarios import session
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -49,9 +53,9 @@ budgets:
 class Running:
     """Simulator, watcher and delivery, as the daemon puts them together."""
 
-    def __init__(self):
-        self.now = START
-        site = website(ID, "myshop.com", plan=Plan(per_day=1000, since=date(2026, 1, 1)))
+    def __init__(self, rules=RULES, per_day=1000, zone="Europe/Copenhagen"):
+        self.now, self.rules, self.zone = START, rules, zone
+        site = website(ID, "myshop.com", plan=Plan(per_day=per_day, since=date(2026, 1, 1)))
         quirks = Quirks(status_delay=timedelta(minutes=20))
         self.sim = Simulator(seed=5, sites=[site], quirks=quirks, now=lambda: self.now)
         self.site = self.sim.world.site("myshop.com")
@@ -62,24 +66,23 @@ class Running:
         self.store = in_memory_copy("sqlite:////nowhere/at/all.db")
         self.slack = SlackPoster(Secret(self.sim.slack.token), base_url=self.sim.slack_url)
         direct = Direct(self.sim)
-        zone = "Europe/Copenhagen"
         context = PollContext(
             direct,
             self.store,
-            ZoneInfo(zone),
+            ZoneInfo(self.zone),
             timedelta(minutes=35),
             timedelta(hours=1),
-            Routing("#mouseflow", zone),
+            Routing("#mouseflow", self.zone),
         )
         ports = Ports(direct, self.slack, None, Addresses(channel="#mouseflow"))
         self.delivery = Delivery(self.store, ports, ACTIONS, clock=lambda: self.now)
         self.context = context
-        await self.restarts(RULES)
+        await self.restarts(self.rules)
         return self
 
     async def restarts(self, text):
         """The process starts: the store stays, what was in memory does not."""
-        rules = read([("r.yaml", text)])
+        rules = read([("r.yaml", text)], allowed=Allowed(delete=True))
         self.watcher = Watcher(
             self.context, rules, ops="#ops", wake=self.delivery.wake, clock=lambda: self.now
         )
@@ -264,3 +267,131 @@ async def test_a_stop_of_a_budget_that_is_gone_is_its_own_until_somebody_starts_
         await running.polls_reports_first()
         await running.polls_reports_first()
     assert len(running.said("by-people", "#mouseflow")) == 1
+
+
+DELETES = b"""
+version: 1
+rules:
+  spam:
+    watch: recordings
+    when: {saw_page: /spam*}
+    do: {delete: true}
+  more-spam:
+    watch: recordings
+    when: {entry_page: /spam*}
+    do: {delete: true}
+budgets:
+  credits:
+    websites: [myshop.com]
+    recordings: 100
+    period: month
+    steps:
+      100%: {recording: stop, slack: {channel: "#ops"}}
+    resume: true
+"""
+
+
+class Deleting(Running):
+    """A website whose only visitors are planted; rules delete those that see /spam."""
+
+    def __init__(self, zone):
+        super().__init__(DELETES, per_day=0, zone=zone)
+
+    def comes(self, count, page="/spam"):
+        """So many sessions of one page begin at once."""
+        return [
+            self.sim.add("myshop.com", session([(page, 20)]), start=n - 60) for n in range(count)
+        ]
+
+    def person_deletes(self, recording):
+        self.sim.world.delete(self.site, self.sim.world.visit(self.site, recording))
+
+    async def rules_run(self, minutes=40):
+        """Recordings are polled until the sessions have ended, and the rules' steps done."""
+        for _ in range(minutes // 10):
+            self.now += timedelta(minutes=10)
+            for place in list(self.watcher.watched.values()):
+                assert await self.watcher.poll_recordings(place.site)
+            await self.delivery.drain()
+
+    async def used(self, polls=1):
+        for _ in range(polls):
+            self.now += timedelta(minutes=15)
+            assert await self.watcher.poll_budgets()
+            await self.delivery.drain()
+        return self.mark().used
+
+
+@pytest.fixture(params=["Europe/Copenhagen", "Pacific/Honolulu"])
+async def deleting(request):
+    """Once with a time zone whose day is not yet the one of the account."""
+    async with Deleting(request.param) as made:
+        await made.rules_run()
+        assert await made.used(2) == 0
+        yield made
+
+
+async def test_recordings_that_a_rule_deletes_between_two_polls_are_used(deleting):
+    for used in (5, 10):
+        deleting.comes(5)
+        await deleting.rules_run()
+        assert await deleting.used() == used
+    assert await deleting.used(3) == 10
+
+
+async def test_what_a_rule_deletes_hides_no_new_recording(deleting):
+    deleting.comes(6)
+    assert await deleting.used() == 6
+    await deleting.rules_run()  # deletes the six
+    deleting.comes(6, "/shop")
+    assert await deleting.used() == 12
+    deleting.comes(4)
+    await deleting.restarts(DELETES)
+    await deleting.rules_run()
+    await deleting.restarts(DELETES)
+    deleting.comes(1, "/shop")
+    assert await deleting.used() == 17
+    assert await deleting.used(3) == 17
+
+
+async def test_recordings_that_were_counted_before_a_rule_deletes_them_count_once(deleting):
+    deleting.comes(5)
+    assert await deleting.used() == 5
+    await deleting.rules_run()
+    assert await deleting.used(4) == 5
+
+
+async def test_what_people_delete_before_the_rule_counts_once(deleting):
+    there = deleting.comes(5)
+    assert await deleting.used() == 5
+    for each in there[:2]:
+        deleting.person_deletes(each)
+    assert await deleting.used(3) == 5
+    await deleting.rules_run()  # two are gone already
+    assert await deleting.used(3) == 5
+    deleting.comes(3, "/shop")
+    assert await deleting.used() == 8
+
+
+async def test_a_deletion_of_unknown_outcome_counts_once(deleting):
+    deleting.comes(3)
+    deleting.sim.fail("close_after", method="DELETE", times=2)
+    await deleting.rules_run()
+    assert await deleting.used(4) == 3
+
+
+async def test_a_new_budget_counts_what_rules_have_deleted_in_its_period(deleting):
+    await deleting.restarts(DELETES.split(b"budgets:")[0])
+    deleting.comes(5)
+    await deleting.rules_run()
+    deleting.comes(2, "/shop")
+    await deleting.restarts(DELETES)
+    assert await deleting.used() == 7
+
+
+async def test_deletions_of_an_earlier_version_are_not_counted_again(deleting):
+    deleting.comes(5)
+    assert await deleting.used() == 5
+    await deleting.rules_run()
+    deleting.store.do(lambda conn: conn.execute(update(steps).values(result=None)))
+    assert await deleting.used(4) == 5

@@ -11,6 +11,7 @@ from store_samples import HOUR, MINUTE, NOW, POST, SHARE, VISITOR, match, poll, 
 from structlog.testing import capture_logs
 
 from bot.domain.alert_state import Level
+from bot.domain.step import DELETED
 from bot.domain.subjects import LONGEST_TEXT, RecordingSubject, Site, bounded, reread, written
 from bot.errors import StoreError
 from bot.store import matches
@@ -18,9 +19,10 @@ from bot.store.alert_states import KeptLevel, add_figures, save_level
 from bot.store.audit import Note, history
 from bot.store.dead_letters import queue_figures, steps_of
 from bot.store.matches import commit_poll, matches_of
-from bot.store.outbox import claim
+from bot.store.outbox import claim, complete
 from bot.store.recordings import (
     all_watermarks,
+    deleted_since,
     known_recordings,
     live_recordings,
     matched_rules,
@@ -200,6 +202,33 @@ def test_old_things_are_forgotten_and_what_is_open_stays(store):
     assert list(store.do(lambda conn: known_recordings(conn, "w1", old))) == ["kept"]
     assert [entry.subject for entry in store.do(history)] == ["new"]
     assert store.do(lambda conn: watermark(conn, "recordings", "w1")) is not None
+
+
+def test_what_the_bot_itself_deleted_is_known_by_when_it_was_made(store):
+    """Each recording once; not what is older, waits, was gone already or was not deleted."""
+
+    def steps(rule, key, kind="delete"):
+        name = f"{rule}/w1/{key}/{kind}-1"
+        return match(key, [step(name, lane=f"mouseflow:w1:{name}", kind=kind)], rule=rule)
+
+    made = {"old": -25, "one": -2, "two": -1, "gone": -1, "waits": -1, "tagged": -1, "none": -1}
+    rows = [seen(key, created=NOW + hours * HOUR) for key, hours in made.items()]
+    there = [steps("first", key) for key in made if key not in ("tagged", "none")]
+    commit(store, poll(*there, steps("second", "one"), steps("first", "tagged", "tag"), seen=rows))
+
+    def work(conn):
+        for rule, key, kind, result in (
+            ("first", "old", "delete", DELETED), ("first", "one", "delete", DELETED),
+            ("second", "one", "delete", DELETED), ("first", "two", "delete", DELETED),
+            ("first", "gone", "delete", None), ("first", "tagged", "tag", None),
+        ):  # fmt: skip
+            claimed = claim(conn, f"mouseflow:w1:{rule}/w1/{key}/{kind}-1", NOW, "token")
+            assert complete(conn, claimed, NOW, result=result)
+        return deleted_since(conn, "w1", NOW - 24 * HOUR), deleted_since(conn, "w2", NOW)
+
+    found, elsewhere = store.do(work)
+    assert sorted(found) == [NOW - 2 * HOUR, NOW - HOUR]
+    assert elsewhere == []
 
 
 def test_forgetting_goes_in_small_portions(store):
