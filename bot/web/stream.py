@@ -36,7 +36,7 @@ EVERY = 5.0
 RETRY = 3_000
 """Milliseconds after which a browser connects again."""
 
-OTHERS = 3
+OTHERS = 6
 """After so many looks the store is read though the bot wrote no entry: a command may have."""
 
 IDLE, MOST_IDLE = 12, 120
@@ -48,8 +48,8 @@ The first number if that is cheap (`SHARE`), the second in any case.
 SHARE = 0.02
 """Part of the bot's own processor time that pages without news may cost."""
 
-KEEP_ALIVE = 8
-"""After so many looks without an event a comment keeps the connection open."""
+KEEP_ALIVE = 11
+"""After so many looks without an event a comment keeps the connection open: proxies wait 60 s."""
 
 COST = 0.0025
 """Seconds of processor time that pages may cost from one look to the next."""
