@@ -171,7 +171,8 @@ def ops_of(settings: Settings) -> Ops:
         zone = settings.mouseflow.time_zone
         amend(conn, notice.title, notice.lines, now, zone, notice.about)
 
-    return Ops(f"slack:{channel or ''}", tell, change, account_fails)
+    lane, reaches = f"slack:{channel or ''}", channel is not None
+    return Ops(lane, tell, change, account_fails, reaches=reaches)
 
 
 async def run(

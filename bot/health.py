@@ -17,9 +17,10 @@ from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import StoreError, TryLater
 from bot.messages.ops import store_fails, store_works
 from bot.polling.ops_messages import announce, post_directly
+from bot.polling.outages import long_failing
 from bot.ports import Ports
-from bot.store import Store
-from bot.store.troubles import unreached
+from bot.store import Connection, Store
+from bot.store.troubles import UNREACHED, unreached
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +68,17 @@ class Health:
         try:
             if fault := self.pulse().fault(now.timestamp()):
                 return fault
-            return await self._store.run(partial(unreached, now=now))
+            return await self._store.read(self._untold)
         except StoreError as error:
             return str(error)
+
+    def _untold(self, conn: Connection) -> str | None:
+        """What lasts of which nobody could be told; without an ops channel, of anything."""
+        now = self._clock()
+        if (trouble := unreached(conn, now)) or self._ops is not None:
+            return trouble
+        failing = long_failing(conn, now, UNREACHED)
+        return f"nobody could be told that {failing}" if failing else None
 
     def mark_delivered(self) -> None:
         """Delivery has finished a round."""

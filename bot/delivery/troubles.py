@@ -67,13 +67,14 @@ class Ops(Struct, frozen=True):
 
     `amend` edits the message of a trouble's beginning, and posts nothing.
     `polls_fail` says whether polls fail too, since Mouseflow is down or rejects the key: the
-    polls tell people then.
+    polls tell people then. `reaches`: there is a channel; else a notice is only in the audit log.
     """
 
     lane: str = ""
     announce: Callable[[Connection, Notice, datetime], None] = _nobody
     amend: Callable[[Connection, Notice, datetime], None] = _nobody
     polls_fail: Callable[[Connection], bool] = _never
+    reaches: bool = True
 
 
 NOBODY = Ops()
@@ -205,7 +206,7 @@ def _begins(
             reason=fault.reason,
             remedy=fault.remedy,
             since=fault.since,
-            told=can_tell,
+            told=can_tell and ops.reaches,
             waiting=fault.waiting,
         ),
     )

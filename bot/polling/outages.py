@@ -322,6 +322,13 @@ def account_fails(conn: Connection) -> bool:
     return any(each.trouble != "other" for each in kept.failing)
 
 
+def long_failing(conn: Connection, now: datetime, longer: timedelta) -> str | None:
+    """A poll that has failed for longer, and why; None if there is none."""
+    failing = written(watermark(conn, OUTAGES, "")).failing
+    first = min(failing, key=lambda it: it.since, default=None)
+    return f"{first.what} fails: {first.reason}" if first and now - first.since > longer else None
+
+
 def of_others(conn: Connection, alive: Collection[str]) -> tuple[Kept, ...]:
     """The outages of the bots that this one leads; those of bots that are gone are deleted."""
     found = []

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from posting_world import posting, visit
 
 from bot.delivery.troubles import Ops, tend
@@ -10,6 +11,7 @@ from bot.errors import BadCredentials, TryLater
 from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import Troubles
 from bot.store.lanes import LaneFault, lane_works, pause_lane
+from bot.store.troubles import troubles
 
 DOWN = TryLater("GET /websites: 503 Service Unavailable")
 
@@ -239,3 +241,19 @@ async def test_a_trouble_that_turns_into_another_before_people_saw_it_is_not_pos
         await world.deliver()
         [post] = world.posts("ops")
         assert post.text.startswith("🔶 The bot is not in Slack channel #ux")
+
+
+@pytest.mark.parametrize("reaches", [False, True], ids=["no ops channel", "an ops channel"])
+async def test_a_trouble_counts_as_told_only_if_a_channel_is_there_for_it(reaches):
+    async with posting(RULE) as world:
+        world.match(visit("r1", "/cart"))
+        ops = Ops("slack:#ops", tell, change, reaches=reaches)
+
+        def work(conn):
+            fault = LaneFault(Cause.CHANNEL_ARCHIVED, "do something", world.now)
+            pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), "reason", fault)
+            tend(conn, world.now, ops)
+            return [it.told for it in troubles(conn)]
+
+        world.wait(hours=2)
+        assert world.store.do(work) == [reaches]

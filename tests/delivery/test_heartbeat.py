@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -10,33 +11,41 @@ from delivery_world import NOW, Clock
 from structlog.testing import capture_logs
 
 from bot.config.load import load
+from bot.daemon import ops_of
 from bot.delivery.webhook import Heartbeat
 from bot.domain.causes import Cause
 from bot.errors import StoreError
 from bot.health import Health
+from bot.polling.outages import OUTAGES, Failing, Kept
 from bot.store import in_memory_copy
+from bot.store.recordings import set_watermark
 from bot.store.troubles import UNREACHED, Trouble, keep_trouble
 from bot.written import Secret
 
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture
-def health_of(tmp_path):
-    """Makes the health of a daemon with this store; polls move when they are told to."""
-    settings = load(
-        None,
-        {
-            "BOT_MOUSEFLOW__REGION": "eu",
-            "BOT_MOUSEFLOW__EMAIL": "a@b.c",
-            "BOT_MOUSEFLOW__API_KEY": "key",
-        },
-    )
+SLACK = {"BOT_SLACK__BOT_TOKEN": "xoxb-1", "BOT_SLACK__CHANNEL": "#alerts"}
 
+
+@pytest.fixture
+def settings():
+    """The configuration, with Slack or without."""
+    account = {
+        "BOT_MOUSEFLOW__REGION": "eu",
+        "BOT_MOUSEFLOW__EMAIL": "a@b.c",
+        "BOT_MOUSEFLOW__API_KEY": "key",
+    }
+    return lambda slack: load(None, account | (SLACK if slack else {}))
+
+
+@pytest.fixture
+def health_of(tmp_path, settings):
+    """Makes the health of a daemon with this store; polls move when they are told to."""
     with in_memory_copy(f"sqlite:///{tmp_path}/none.db") as store:
 
-        def health(clock, polled=None, store=store):
-            return Health(settings, store, None, polled=polled or clock, clock=clock)
+        def health(clock, polled=None, store=store, slack=True):
+            return Health(settings(slack), store, None, polled=polled or clock, clock=clock)
 
         yield health, store
 
@@ -89,13 +98,38 @@ async def test_it_stops_when_nobody_can_be_told_of_what_fails(health_of):
     assert await health.why_silent() is None
 
 
+@pytest.mark.parametrize("slack", [False, True], ids=["no Slack", "Slack"])
+async def test_without_an_ops_channel_nobody_can_be_told_of_an_outage(health_of, slack):
+    """Neither of failing polls nor of what can't be delivered: the heartbeat's alarm remains."""
+    make, store = health_of
+    clock = Clock()
+    health = make(clock, slack=slack)
+    down = Failing(
+        what="myshop.com recordings", kind="503", trouble="away", reason="503", since=NOW, times=3
+    )
+    kept = msgspec.json.encode(Kept(failing=(down,), things=1)).decode()
+    store.do(lambda conn: set_watermark(conn, OUTAGES, "", kept, NOW))
+    clock.advance(UNREACHED)
+    health.mark_delivered()
+    assert await health.why_silent() is None
+    clock.advance(MINUTE)
+    health.mark_delivered()
+    told = "nobody could be told that myshop.com recordings fails: 503"
+    assert await health.why_silent() == (None if slack else told)
+
+
+@pytest.mark.parametrize("slack", [False, True], ids=["no Slack", "Slack"])
+def test_a_trouble_is_told_only_where_there_is_an_ops_channel(settings, slack):
+    assert ops_of(settings(slack)).reaches is slack
+
+
 class Broken:
     """A store that can't be written for so long."""
 
     def __init__(self, since: datetime | None) -> None:
         self.trouble = since and (since.timestamp(), "the disk is full")
 
-    async def run(self, work):
+    async def read(self, work):
         raise StoreError("the disk is full")
 
 
