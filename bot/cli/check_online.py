@@ -239,6 +239,11 @@ async def _unused(
 async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None:
     """Check the token, then each channel; an incoming webhook cannot be tried without a post."""
     if settings.slack.bot_token is None:
+        if settings.slack.webhook_url is not None:
+            found.checked.append(
+                "Slack: an incoming webhook, which can't be tried without a post; buttons, edits "
+                "and threads of alerts, and the search for lost posts need slack.bot_token"
+            )
         return
     from bot.config.settings import posting
     from bot.delivery.slack import SLACK, SlackPoster

@@ -28,7 +28,8 @@ class Meter:
     `requests` counts (method, route, status); status is "none" without an answer. `retries`
     counts repeated attempts by the error before. `durations` holds a histogram of each route.
     `polls` counts (kind, whether it went well), `poll_seconds` adds up how long they took, and
-    `last_success` is when one of the kind went well last, in seconds since 1970.
+    `last_success` is when one of the kind went well last, `first` when the first one ended, in
+    seconds since 1970.
     """
 
     clock: Callable[[], float] = monotonic
@@ -39,6 +40,7 @@ class Meter:
     polls: Counter[tuple[str, bool]] = field(default_factory=Counter)
     poll_seconds: dict[str, float] = field(default_factory=dict)
     last_success: dict[str, float] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
     _hours: deque[_Hour] = field(default_factory=lambda: deque(maxlen=HOURS + 1))
     _began: float | None = None
 
@@ -61,6 +63,7 @@ class Meter:
     def observe_poll(self, kind: str, well: bool, seconds: float, at: datetime) -> None:
         """Count one poll of a website."""
         self.polls[kind, well] += 1
+        self.first.setdefault(kind, at.timestamp())
         self.poll_seconds[kind] = self.poll_seconds.get(kind, 0.0) + seconds
         if well:
             self.last_success[kind] = at.timestamp()

@@ -125,7 +125,7 @@ class Metrics(Collector):
         last = _family(
             GaugeMetricFamily,
             "poll_last_success_timestamp_seconds",
-            "When a poll of this kind went well last.",
+            "When a poll of this kind went well last; if none did yet, when the first one failed.",
             "kind",
         )
         for kind in KINDS:
@@ -133,8 +133,8 @@ class Metrics(Collector):
             runs.add_metric([kind, "success"], counts[True])
             runs.add_metric([kind, "failure"], counts[False])
             took.add_metric([kind], sum(counts.values()), self.meter.poll_seconds.get(kind, 0.0))
-            if kind in self.meter.last_success:
-                last.add_metric([kind], self.meter.last_success[kind])
+            if kind in self.meter.first:  # alert rules count from there if none has gone well
+                last.add_metric([kind], self.meter.last_success.get(kind, self.meter.first[kind]))
         yield from (runs, took, last)
 
     def _requests(self) -> Iterator[Metric]:

@@ -27,23 +27,23 @@ MOST_BODY = 64 * 1024
 COOKIE = "mouseflow_bot"
 
 PAUSE = 10.0
-"""Seconds between two polls of a kind that hooks begin; the first one serves both."""
+"""Seconds between two polls of a kind that hooks begin; one serves all that came before it."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """When hooks began a poll of each kind last. `clock` returns seconds that never go back."""
+    """When hooks begin polls of each kind. `clock` returns seconds that never go back."""
 
     clock: Callable[[], float]
-    begun: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, float] = field(default_factory=dict)
 
-    def may(self, kind: str) -> bool:
-        """Whether another one may begin; if so, it does."""
-        now = self.clock()
-        if now - self.begun.get(kind, float("-inf")) < PAUSE:
-            return False
-        self.begun[kind] = now
-        return True
+    def wait(self, kind: str) -> float | None:
+        """Seconds until a poll is to begin for this call; None if one is to begin anyway."""
+        now, latest = self.clock(), self.latest.get(kind, float("-inf"))
+        if latest > now:
+            return None
+        self.latest[kind] = max(now, latest + PAUSE)
+        return self.latest[kind] - now
 
 
 @dataclass(frozen=True, slots=True)

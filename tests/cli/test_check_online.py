@@ -95,6 +95,17 @@ def test_what_is_right_is_ok(place: Place) -> None:
     ]
 
 
+def test_what_an_incoming_webhook_can_not_do_is_said(place: Place) -> None:
+    token = f'bot_token = "{place.sim.slack.token}"\nchannel = "#mouseflow"\n'
+    place.configure((token, f'webhook_url = "{place.sim.slack_url}/services/T/B/x"\n'))
+    place.rules(RULES.replace('{channel: "#ux"}', "{}"))
+    place.check(0)
+    assert place.checked[-1] == (
+        "checked Slack: an incoming webhook, which can't be tried without a post; buttons, edits "
+        "and threads of alerts, and the search for lost posts need slack.bot_token"
+    )
+
+
 def test_what_was_checked_is_told_beside_what_is_wrong(place: Place) -> None:
     place.sim.slack.channels.pop("ux", None)
     place.rules(RULES.replace("#ux", "#nowhere"))

@@ -95,6 +95,14 @@ async def test_requests_polls_and_retries(world):
     assert world.meter.per_hour("site-1") == 0
 
 
+async def test_polls_that_never_went_well_are_stale_too(world):
+    for minutes in range(3):
+        world.meter.observe_poll("recordings", False, 1.0, NOW + timedelta(minutes=minutes))
+    found = await samples(world)
+    assert found["poll_last_success_timestamp_seconds", "recordings"] == NOW.timestamp()
+    assert ("poll_last_success_timestamp_seconds", "feedback") not in found
+
+
 async def test_bad_rule_files_show(world):
     rejected = RejectedRules(NOW, ("rules.yaml:1:1: bad",))
     world.store.do(lambda conn: reject_rules(conn, rejected))

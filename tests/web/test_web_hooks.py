@@ -21,11 +21,11 @@ from bot.errors import StoreError
 from bot.store import open_store
 from bot.store.audit import Note, record
 from bot.store.rules import pause_rule
-from bot.web import stream
+from bot.web import shared, stream
 from bot.web.facts import StoreBusy
 from bot.web.safety import FREE_TRIES
 from bot.web.server import bound, serving, url_of
-from bot.web.shared import PAUSE
+from bot.web.shared import PAUSE, Pace
 
 SECRET = "a-secret-of-the-hook"
 
@@ -42,13 +42,36 @@ async def test_a_campaign_has_its_feedback_polled_whatever_it_sends(world):
         for body in (b"", b"{", b"\xff\x00", json.dumps({"score": 1}).encode()):
             answer = await asking.post(f"/hooks/feedback/{SECRET}", content=body)
             assert answer.status_code == 202
-        assert world.polled == ["feedback"]  # the first poll serves all that came with it
-        world.seconds += PAUSE
+        assert world.polled == ["feedback"]  # the next poll serves all that came after it
+        world.seconds += 2 * PAUSE
         answer = await asking.post(f"/hooks/feedback/{SECRET}")
         assert answer.json() == {"polls": 3}
         assert world.polled == ["feedback", "feedback"]
         large = await asking.post(f"/hooks/feedback/{SECRET}", content=b"x" * 100_000)
         assert large.status_code == 413
+
+
+async def test_what_comes_right_after_a_poll_has_one_of_its_own(world, monkeypatch):
+    monkeypatch.setattr(shared, "PAUSE", 0.01)
+    async with world.ask() as asking:
+        polls = [(await asking.post(f"/hooks/feedback/{SECRET}")).json()["polls"] for _ in range(4)]
+        assert polls == [3, 0, 0, 0]
+        async with asyncio.timeout(60):
+            while len(world.polled) < 2:  # noqa: ASYNC110 - the loop's own timer
+                await asyncio.sleep(0.01)
+    assert world.polled == ["feedback", "feedback"]
+
+
+def test_hooks_begin_one_poll_in_so_many_seconds_and_lose_none():
+    now = 0.0
+    pace = Pace(lambda: now)
+    assert pace.wait("feedback") == 0
+    now = 4.0
+    assert pace.wait("feedback") == PAUSE - 4
+    assert pace.wait("feedback") is None
+    assert pace.wait("recordings") == 0
+    now = PAUSE + 1
+    assert pace.wait("feedback") == PAUSE - 1
 
 
 async def test_a_wrong_secret_is_a_missing_page_and_soon_has_to_wait(world):
