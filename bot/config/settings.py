@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -400,10 +400,22 @@ def _public_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(
+                "write addresses or networks of proxies, such as 10.0.0.5 or 10.0.0.0/8"
+            ) from None
+    return values
+
+
 class WebSection(Section):
     """The status page: `listen` is host:port, or empty to turn it off.
 
     `public_url` is where people reach it, `hook_secret` part of the address of a hook.
+    `trusted_proxies` may say on whose behalf they call.
     """
 
     listen: Annotated[str, Check(_listen)] = "127.0.0.1:8080"
@@ -412,6 +424,7 @@ class WebSection(Section):
     )
     public_url: Annotated[OptionalText, Check(_public_url)] = None
     hook_secret: OptionalSecret = None
+    trusted_proxies: Annotated[Texts, Check(_networks)] = ()
 
     @property
     def address(self) -> tuple[str, int] | None:

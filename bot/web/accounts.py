@@ -272,6 +272,6 @@ async def pages_of_accounts(
     accounts = Accounts(names, section, why)
     url = url_of(listening)
     app = Guard(accounts.app(), Hosts.of(host, section.public_url))
-    async with serving(app, listening), compiling(accounts.pages):
+    async with serving(app, listening, section.trusted_proxies), compiling(accounts.pages):
         log.info("web.started", url=url, changes=section.token is not None)
         yield accounts, url

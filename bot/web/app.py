@@ -210,7 +210,7 @@ async def status_page(facts: Facts) -> AsyncIterator[str]:
     app = application(web, Hosts.of(host, section.public_url), ROUTES)
     url = url_of(listening)
     try:
-        async with serving(app, listening), compiling(pages):
+        async with serving(app, listening, section.trusted_proxies), compiling(pages):
             log.info("web.started", url=url, changes=gate.exists)
             try:
                 yield url

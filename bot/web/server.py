@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -73,8 +73,13 @@ def _say_if_failed(task: "asyncio.Task[None]") -> None:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
-    """Serve the application within the block. The caller ends its streams before."""
+async def serving(
+    app: ASGIApp, listening: socket.socket, proxies: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Serve the application within the block. The caller ends its streams before.
+
+    `proxies` are the addresses and networks whose X-Forwarded-For is believed.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -86,7 +91,8 @@ async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]
             server_header=False,
             date_header=False,  # the application adds it
             # A forged X-Forwarded-For would dodge the delay after wrong tokens.
-            proxy_headers=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
             h11_max_incomplete_event_size=16_384,
             limit_concurrency=200,
             timeout_graceful_shutdown=GRACE,

@@ -147,13 +147,13 @@ async def events(asking, topic):
                 yield name, json.loads(line.removeprefix("data: "))
 
 
-async def served(world, work):
+async def served(world, work, proxies=()):
     """Do the work with a client of the page behind a real socket."""
     async with world.ask() as inner:
         listening = bound("127.0.0.1", 0)
         url = url_of(listening)
         async with (
-            serving(inner._transport.app, listening),
+            serving(inner._transport.app, listening, proxies),
             httpx.AsyncClient(base_url=url) as asking,
         ):
             try:
@@ -161,6 +161,23 @@ async def served(world, work):
                     await work(asking)
             finally:
                 world.hub.closing.set()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "other"), [(["127.0.0.0/8"], 202), (["10.0.0.0/8"], 429), ([], 429)]
+)
+async def test_behind_a_trusted_proxy_only_who_is_wrong_has_to_wait(world, proxies, other):
+    async def work(asking):
+        async def hook(secret, address):
+            headers = {"x-forwarded-for": address}
+            return (await asking.post(f"/hooks/feedback/{secret}", headers=headers)).status_code
+
+        for _ in range(FREE_TRIES):
+            assert await hook("wrong", "203.0.113.9") == 404
+        assert await hook(SECRET, "203.0.113.9") == 429
+        assert await hook(SECRET, "198.51.100.7") == other
+
+    await served(world, work, proxies)
 
 
 async def test_an_open_activity_hears_of_new_entries(world, often):
