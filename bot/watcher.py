@@ -34,6 +34,7 @@ from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import NOTHING, Caught, Recorded
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags
+from bot.polling.session import AccountOffset
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
@@ -390,7 +391,7 @@ class Watcher:
             await self._announce_resumed(polled.since)
         await self.notices.warn_of_limits(watched, polled)
         if polled.offset is not None:
-            await self.notices.check_zone(polled.offset)
+            await self._see_zone(polled.offset)
         caught = Caught(
             earlier.recordings + polled.fresh, earlier.matches + len(polled.recorded.matches)
         )
@@ -405,6 +406,12 @@ class Watcher:
                 f"details of recordings can't be read: {polled.outage}"
             ) from polled.outage
         return replace(polled.recorded, caught=caught)
+
+    async def _see_zone(self, offset: AccountOffset) -> None:
+        """Use the account's days as its recordings show them; tell people of a wrong zone."""
+        seen = offset.days_of(self.context.zone)
+        self.context = replace(self.context, seen_zone=seen)
+        await self.notices.check_zone(offset)
 
     def _absences(
         self, watched: WatchedSite, now: datetime

@@ -6,7 +6,7 @@ and keep what helps the next poll.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -154,7 +154,8 @@ class PollContext(Struct, frozen=True):
     `start` is how far back the first poll looks. `expand` lets the list be asked for page
     views, if the server is known to return them. `gap` is how long a time without a poll of
     reports may be for an alert's condition to have held in it. `holidays` are days with which no
-    figure is compared; in `quiet` times posts wait.
+    figure is compared; in `quiet` times posts wait. `seen_zone` is the account's
+    zone as its recordings show it: `zone`, or a fixed offset where that doesn't fit.
     """
 
     mouseflow: Mouseflow
@@ -168,6 +169,12 @@ class PollContext(Struct, frozen=True):
     gap: timedelta = GAP
     holidays: tuple[Days, ...] = ()
     quiet: Calendar = ALWAYS_LOUD
+    seen_zone: tzinfo | None = None
+
+    @property
+    def days(self) -> tzinfo:
+        """The zone in which the account's days begin, as far as the bot knows."""
+        return self.seen_zone or self.zone
 
 
 class Polled(Struct, frozen=True):

@@ -7,11 +7,10 @@ sides and works out what is new.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +26,9 @@ LONGEST_SESSION = timedelta(hours=1)
 
 AHEAD = timedelta(minutes=5)
 """A time further ahead than this is wrong."""
+
+ZONE_ROWS = 20
+"""Rows to ask for where they are to tell the account's offset: one odd row must not."""
 
 FLUSH = timedelta(seconds=5)
 """Rows that were flushed together may come in any order among themselves."""
@@ -55,8 +57,14 @@ class AccountOffset(Struct, frozen=True):
     shown: str
     fits: bool
 
+    def days_of(self, configured: tzinfo) -> tzinfo:
+        """The zone of the account's days: as configured, or a fixed offset if that doesn't fit."""
+        if self.fits:
+            return configured
+        return datetime.fromisoformat(f"2000-01-01T00:00{self.shown}").tzinfo or configured
 
-def account_offset(rows: Iterable[Recording], zone: ZoneInfo) -> AccountOffset | None:
+
+def account_offset(rows: Iterable[Recording], zone: tzinfo) -> AccountOffset | None:
     """What most of the recordings say; None if no row has an offset, or as many say otherwise.
 
     The API tells no time zone, but `created` carries the account's offset (L738, L4132).

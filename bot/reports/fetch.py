@@ -7,7 +7,7 @@ visitors. Before a rule fires, its filters are proved again.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from functools import partial
 from typing import Any, Literal, assert_never
 
@@ -22,6 +22,7 @@ from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
+from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask
 from bot.reports import sources
 from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, made_since
 from bot.reports.sources import (
@@ -284,7 +285,7 @@ async def _ask(
     memory: LevelMemory,
     now: datetime,
 ) -> _Answer:
-    window = sources.days(question, now, context.zone)
+    window = _window(question, now, context)
     match kind:
         case "websites":
             return await _website(site, question, rules, context, memory, now)
@@ -297,6 +298,12 @@ async def _ask(
             raise ValueError(f"{kind} have no reports")
         case _:
             assert_never(kind)
+
+
+def _window(question: Question, now: datetime, context: PollContext) -> Window:
+    """The question's days until now, and one more: the account's day may have begun already."""
+    first, end = sources.days(question, now, context.days)
+    return first, end + timedelta(days=1)
 
 
 async def _website(
@@ -351,11 +358,9 @@ async def _recordings(
     """How many recordings were made in `over_last`, and how many today.
 
     The API counts whole days. Parts of a day are the difference to what the bot itself counted
-    then, or shortly before. After a start or a downtime the API's rows are counted instead:
-    unknown if they are not all returned.
+    then, or shortly before. After a start or a downtime, and while the configured zone is wrong,
+    the API's rows are counted instead: unknown if they are not all returned.
     """
-    first, end = sources.days(question, now, context.zone)
-    today = end - timedelta(days=1)
     before = None
     window = question.over_last or sources.USUAL
     then = now - window
@@ -372,27 +377,50 @@ async def _recordings(
                 last=then,
             )
         )
-        first = (before[0] if before else now).astimezone(context.zone).date()
-    counted, so_far = await _counted(site, first, today, context)
+        begins = before[0] if before else now
+    else:
+        begins = now.astimezone(context.zone) - window  # by the clock on the wall
+    counted = await _counted(site, begins, now, context)
     if not question.part_of_a_day:
-        return counted, so_far
-    if before is None:
-        return await made_since(site, question, series, then, now, context), so_far
-    return max(0, counted - round(before[1])), so_far
+        return counted.since, counted.today
+    if before is None or counted.zone is not context.zone:
+        made = await made_since(site, question, series, then, now, counted.zone, context)
+        return made, counted.today
+    return max(0, counted.since - round(before[1])), counted.today
 
 
-async def _counted(site: Site, first: date, today: date, context: PollContext) -> tuple[int, int]:
-    """Recordings from the first day on, and those of today."""
+class _Counted(Struct, frozen=True):
+    """Recordings from a first day on, and those of today; `zone` is that of the account's days."""
 
-    async def page(day: date) -> RecordingPage:
-        filters = SessionFilters(fromdate=day, todate=today + timedelta(days=1))
-        return await context.mouseflow.send(recordings.list(site.id, filters, limit=1))
+    since: int
+    today: int
+    zone: tzinfo
 
-    answer = await page(first)
+
+async def _counted(site: Site, begins: datetime, now: datetime, context: PollContext) -> _Counted:
+    """Recordings from the account's day on in which `begins` is. Days that have begun in the
+    account alone count as today, if no row tells its zone."""
+
+    async def page(first: date, end: date) -> RecordingPage:
+        filters = SessionFilters(fromdate=first, todate=end)
+        asked = recordings.list(site.id, filters, limit=ZONE_ROWS, brief=True)
+        return await context.mouseflow.send(asked)
+
+    asked, end = days_to_ask(now, begins)
+    answer = await page(asked, end)
+    if not answer.count:
+        return _Counted(0, 0, context.zone)
+    offset = account_offset(answer.recordings, context.zone)
+    zone = offset.days_of(context.zone) if offset else context.zone
+    first, today = begins.astimezone(zone).date(), now.astimezone(zone).date()
     if sum(answer.chart.values()) == answer.count:
-        of_days = {day: count for day, count in answer.chart.items() if first <= day <= today}
-        return sum(of_days.values()), of_days.get(today, 0)
-    return answer.count, answer.count if first == today else (await page(today)).count
+        since, so_far = (
+            sum(count for day, count in answer.chart.items() if start <= day < end)
+            for start in (first, today)
+        )
+        return _Counted(since, so_far, zone)
+    since = (await page(first, end)).count
+    return _Counted(since, since if first == today else (await page(today, end)).count, zone)
 
 
 def _asks_recordings(rule: Rule) -> bool:
@@ -434,7 +462,7 @@ async def _with_reports(
     never = (now - timedelta(days=1), None)
     known = {form.id: memory.reports.get((question, form.id), never) for form in wanted}
     turn = sorted(wanted, key=lambda form: known[form.id][0])[:MOST_FORMS]
-    filters = sources.session_filters(question, sources.days(question, now, context.zone))
+    filters = sources.session_filters(question, _window(question, now, context))
     failed: dict[str, Exception] = {}
     for form in turn:
         fields = None
@@ -548,7 +576,7 @@ async def _probe(
     """Ask for the opposite; with few visitors also for all, who are more than those asked for."""
     count: Callable[[Sequence[Any]], dict[str, int]] = _COUNTERS[kind]
     counters = count(subjects)
-    window = sources.days(question, now, context.zone)
+    window = _window(question, now, context)
     plain = sources.with_one_bound(question, aspect)
     if plain != question:
         counters = count((await LISTS[kind](site, plain, window, context)).subjects)

@@ -6,9 +6,8 @@ So that rules compare with the usual on the first day, and know what came while 
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from functools import partial
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -16,7 +15,7 @@ from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
 from bot.polling.list_reader import ROW_CAP, of_days, read
 from bot.polling.recordings import PollContext
-from bot.polling.session import aware
+from bot.polling.session import account_offset, aware
 from bot.reports import sources
 from bot.reports.look import Look, same_hours
 from bot.reports.sources import Question, Tried
@@ -64,12 +63,12 @@ async def backfill_counts(
             continue
         try:
             days = {
-                each: await read_day(look.site, each, context)
+                each: await read_day(look.site, each, look.zone, context)
                 for each in _with_the_day_before(day, question, look)
             }
             this = days[day]
             if this is not None and this.made:  # a day without any is one before the website was
-                await _keep(look.site, question, series, day, days, look.now, context)
+                await _keep(look.site, question, series, day, days, look.now, look.zone, context)
         except TryLater:
             return tried  # the present figures were read: the past can wait
         tried |= {("websites", question, day)}
@@ -97,8 +96,11 @@ def _with_the_day_before(day: date, question: Question, look: Look) -> Iterator[
     yield day
 
 
-async def read_day(site: Site, day: date, context: PollContext) -> Day | None:
-    """When the day's recordings were made: one call. None if not all of them were read."""
+async def read_day(site: Site, day: date, zone: tzinfo, context: PollContext) -> Day | None:
+    """When the recordings of a day in the zone were made: one call.
+
+    None if not all of them were read, or if the account's day is another than the zone's.
+    """
     window = of_days(day, day + timedelta(days=1))
     try:
         listing = await read(context.mouseflow, site.id, window, ROW_CAP, brief=True)
@@ -107,23 +109,28 @@ async def read_day(site: Site, day: date, context: PollContext) -> Day | None:
     times = [aware(row.created) for row in listing.rows if row.created is not None]
     if not listing.whole or len(times) < listing.count:
         return None
-    begin, end = (_midnight(it, context.zone) for it in (day, day + timedelta(days=1)))
+    offset = account_offset(listing.rows, zone)
+    if offset and not offset.fits:
+        return None
+    begin, end = (_midnight(it, zone) for it in (day, day + timedelta(days=1)))
     return Day(begin, end, array("q", sorted(map(ms, times))))
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
+def _midnight(day: date, zone: tzinfo) -> datetime:
     return grain(datetime.combine(day, time(), zone))
 
 
 async def _keep(
     site: Site, question: Question, series: str, day: date, read_days: Days, now: datetime,
-    context: PollContext,
+    zone: tzinfo, context: PollContext,
 ) -> None:  # fmt: skip
     """Add a day's figures to the history, as polls each quarter of an hour would have."""
     this, before = read_days.get(day), read_days.get(day - timedelta(days=1))
     if this is None:
         return
-    earlier = None if question.part_of_a_day else await _days_before(site, question, this, context)
+    earlier = None
+    if not question.part_of_a_day:
+        earlier = await _days_before(site, question, this, zone, context)
     figures: dict[datetime, dict[str, float]] = {}
     at = this.begin
     while at < min(this.end, now):
@@ -153,14 +160,14 @@ def _in_part(this: Day, before: Day | None, then: datetime, at: datetime) -> int
 
 
 async def _days_before(
-    site: Site, question: Question, this: Day, context: PollContext
+    site: Site, question: Question, this: Day, zone: tzinfo, context: PollContext
 ) -> int | None:
     """How many recordings the days of `over_last` before this one have: one call, or none.
 
     None if Mouseflow refuses to say.
     """
-    first, _ = sources.days(question, this.begin, context.zone)
-    today = this.begin.astimezone(context.zone).date()
+    first, _ = sources.days(question, this.begin, zone)
+    today = this.begin.astimezone(zone).date()
     if first == today:
         return 0
     asked = recordings.list(site.id, of_days(first, today), limit=1)
@@ -172,17 +179,18 @@ async def _days_before(
 
 async def made_since(
     site: Site, question: Question, series: str, then: datetime, now: datetime,
-    context: PollContext,
+    zone: tzinfo, context: PollContext,
 ) -> int | None:  # fmt: skip
     """How many recordings were made since then, by the API's rows; None if they don't tell.
 
-    Keeps the figures of the days read, so that the next poll need not ask again.
+    `zone` is that of the account's days. Keeps the figures of the days read, so that the next
+    poll need not ask again.
     """
-    first = then.astimezone(context.zone).date()
-    today = now.astimezone(context.zone).date()
-    read_days = {it: await read_day(site, it, context) for it in {first, today}}
+    first = then.astimezone(zone).date()
+    today = now.astimezone(zone).date()
+    read_days = {it: await read_day(site, it, zone, context) for it in {first, today}}
     for day in sorted(read_days):
-        await _keep(site, question, series, day, read_days, now, context)
+        await _keep(site, question, series, day, read_days, now, zone, context)
     each = [day for day in read_days.values() if day is not None]
     if len(each) < len(read_days):
         return None

@@ -6,9 +6,8 @@ contrast with the same figures ignores that filter.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -219,7 +218,7 @@ def question(over_last: timedelta | None, visitors: Mapping[str, FilterValue]) -
     return Question(over_last, tuple(sorted(visitors.items())))
 
 
-def days(asked: Question, now: datetime, zone: ZoneInfo) -> tuple[date, date]:
+def days(asked: Question, now: datetime, zone: tzinfo) -> tuple[date, date]:
     """The first day, and the first one no longer included (L4132-4133).
 
     The API knows whole days in the account's zone alone, so the window is `over_last` and

@@ -15,6 +15,9 @@ RULES = """version: 1
 rules:
   one: {watch: recordings, when: {pages: {min: 50}}, do: {star: true}}
 """
+FUNNELS = """
+  two: {watch: funnels, over_last: 1d, when: {entered: {under: 1}}, do: {slack: {}}}
+"""
 
 
 def told(world):
@@ -45,6 +48,18 @@ def test_a_wrong_time_zone_is_told_once_and_its_end_too(tmp_path):
         await world.runs(minutes=20)
         assert min(told(world)) == "The time zone is right again"
         assert len(told(world)) == 2
+
+    virtually(work)
+
+
+def test_figures_are_of_the_accounts_own_days_in_a_wrong_zone(tmp_path):
+    world = World(tmp_path, RULES + FUNNELS, 1)
+
+    async def work():
+        world.sim.add("site-000", "checkout-friction", start=-60)
+        configured(world, "Pacific/Honolulu")  # where it is still 9 March
+        await world.runs(hours=1)
+        assert "fromdate=2026-03-09&todate=2026-03-12" in world.calls(path="/funnels")[-1].query
 
     virtually(work)
 

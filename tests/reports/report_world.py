@@ -37,15 +37,16 @@ def rules(text):
 
 
 @cache
-def _day(at):
-    return at.astimezone(ZONE).date().isoformat()
+def _day(at, zone):
+    return at.astimezone(zone).date().isoformat()
 
 
 class Figures:
     """The API: plain answers. `ignores` names query filters that have no effect.
 
     `repeated` are rows whose key is in the list already; `row_cap` is how many recordings an
-    answer has at most; `old` are the funnels of days before `old_until`, `old_pages` the pages.
+    answer has at most, `zone` the account's; `old` are the funnels of days before `old_until`,
+    `old_pages` the pages.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class Figures:
         self.recordings: list[datetime] = []
         self.chart = True
         self.row_cap = 10_000
+        self.zone = ZONE
         self.page_count: int | None = None
         self.repeated: list[dict] = []
         self.website = {
@@ -117,11 +119,14 @@ class Figures:
         return self.website
 
     def _recordings(self, query):
-        made = [(_day(at), at) for at in self.recordings]
+        made = [(_day(at, self.zone), at) for at in self.recordings]
         made = [(day, at) for day, at in made if query["fromdate"] <= day < query["todate"]]
         chart = dict(Counter(day for day, _ in made)) if self.chart else {}
         limit = min(self.row_cap, int(query["limit"]))
-        rows = [{"id": f"{n}", "created": at.isoformat()} for n, (_, at) in enumerate(made[:limit])]
+        rows = [
+            {"id": f"{n}", "created": at.astimezone(self.zone).isoformat()}
+            for n, (_, at) in enumerate(made[:limit])
+        ]
         return {"recordings": rows, "count": len(made), "chart": chart}
 
     def _funnel(self, key, counts, share):
@@ -145,6 +150,7 @@ class World:
         self.memory = LevelMemory()
         self.holidays: tuple[Days, ...] = ()
         self.quiet = Calendar()
+        self.zone = ZONE
 
     def restart(self) -> None:
         self.memory = LevelMemory()
@@ -177,7 +183,7 @@ class World:
         return PollContext(
             mouseflow=self.api,
             store=self.store,
-            zone=ZONE,
+            zone=self.zone,
             settle=timedelta(minutes=35),
             start=timedelta(hours=1),
             routing=Routing("#mouseflow", "Europe/Copenhagen", ops="#ops"),

@@ -213,7 +213,7 @@ async def test_over_last_and_visitors_become_the_apis_filters():
     await world.look()
     (call,) = world.api.calls
     assert "fromdate=2026-03-03" in call
-    assert "todate=2026-03-11" in call
+    assert "todate=2026-03-12" in call
     assert "device=phone" in call
     assert "country=de" in call
 

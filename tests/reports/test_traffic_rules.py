@@ -1,6 +1,7 @@
 """Rules about a website's traffic: silence, too little, a fall against the usual."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from report_world import ZONE, World
@@ -82,6 +83,69 @@ async def test_a_new_bot_counts_the_rows_of_the_time_before_it_began():
     assert await hours(world, 1) == [(12, "silent: slack")]
     reads = [call for call in world.api.calls if "limit=10000" in call]
     assert len(reads) == 1
+
+
+SYDNEY, HONOLULU = ZoneInfo("Australia/Sydney"), ZoneInfo("Pacific/Honolulu")
+
+
+@pytest.mark.parametrize("chart", [True, False])
+@pytest.mark.parametrize(
+    ("account", "configured"),
+    [(SYDNEY, ZoneInfo("UTC")), (ZoneInfo("UTC"), SYDNEY), (HONOLULU, SYDNEY), (SYDNEY, HONOLULU)],
+)
+async def test_traffic_is_no_silence_though_the_days_of_the_zone_are_not_the_accounts(
+    account, configured, chart
+):
+    world = begin(SILENT.replace(", hour: {min: 9, under: 20}", ""))
+    world.api.zone, world.zone, world.api.chart = account, configured, chart
+    assert await hours(world, 50, 4) == []
+    assert [post for _, post in await hours(world, 4)] == ["silent: slack"]
+    world.api.recordings = []
+    assert await hours(world, 4) == []
+    assert [post for _, post in await hours(world, 1, 4)] == ["silent: resolved"]
+
+
+async def test_whole_days_are_the_accounts_also_in_a_wrong_zone():
+    world = begin("""
+few:
+  watch: websites
+  over_last: 1d
+  when: {recordings: {under: 96}}
+  resolved: true
+  do: {slack: {channel: "#ops"}}
+""")
+    world.api.zone, world.zone = SYDNEY, ZoneInfo("UTC")
+    world.api.recordings = [world.now - n * timedelta(minutes=15) for n in range(400)]
+    assert await hours(world, 30, 4) == []
+
+
+async def test_past_days_of_another_zone_make_no_usual():
+    world = begin(UNUSUAL.replace("below_usual: 50%", "above_usual: 200%"))
+    world.api.zone, world.zone = SYDNEY, ZoneInfo("UTC")
+    past(world, an_hour=40)
+    assert await hours(world, 30, 40) == []
+    assert world.notes("level.no_history")
+
+
+async def test_a_day_that_began_in_the_account_alone_counts_though_no_row_tells_the_zone():
+    world = begin(SILENT.replace(", hour: {min: 9, under: 20}", ""))
+    world.api.zone, world.zone, world.api.row_cap = SYDNEY, ZoneInfo("UTC"), 0
+    world.api.recordings = [world.now - timedelta(days=1)]
+    assert await hours(world, 50, 4) == []
+    assert [post for _, post in await hours(world, 4)] == ["silent: slack"]
+
+
+@pytest.mark.parametrize(("kind", "over_last"), [("funnels", "1d"), ("pages", ""), ("forms", "7d")])
+async def test_figures_are_asked_until_the_end_of_the_accounts_day(kind, over_last):
+    text = "one: {watch: %s, when: %s, do: {slack: {}}}"
+    when = {"funnels": "{entered: {under: 1}}", "pages": "{views: {min: 1}}", "forms":
+            "{visits: {under: 1}}"}[kind]  # fmt: skip
+    over = f", over_last: {over_last}" if over_last else ""
+    world = World(kind, text % (f"{kind}{over}", when), start=datetime(2026, 3, 9, 20, tzinfo=UTC))
+    world.zone = ZoneInfo("UTC")
+    await world.looked()
+    (call,) = world.api.calls
+    assert "todate=2026-03-11" in call
 
 
 async def test_rows_are_counted_across_midnight():
