@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -22,26 +23,29 @@ from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.domain.subjects import Kind, Site
-from bot.errors import BotError, StoreTaken
+from bot.errors import BadCredentials, BotError, GiveUp, StoreTaken, TryLater
 from bot.fields.catalogue import KINDS
 from bot.messages.text import told_apart
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices, some
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, WORDS
+from bot.polling.late_marks import is_due
+from bot.polling.list_reader import of_days, read
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import NOTHING, Caught, Recorded
 from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags
-from bot.polling.session import AccountOffset
+from bot.polling.session import ZONE_ROWS, AccountOffset, account_offset, days_to_ask
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
 from bot.reports.fetch import note_switches
 from bot.reports.look import Look
+from bot.reports.sources import USUAL
 from bot.rule_reader import Start, without_secrets
-from bot.rules.model import RuleSet, waits_for
+from bot.rules.model import RuleSet, applies, waits_for
 from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.recordings import (
@@ -75,6 +79,12 @@ log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))
 """What `poll.reports` is about, in the order of polling."""
+
+ZONE_AGAIN = timedelta(days=1)
+"""How long to rely on the offset that recordings have shown."""
+
+ZONE_FAILED = timedelta(hours=1)
+"""How soon to ask a website again for its newest recordings if that failed."""
 
 FORM = "form "
 """How the names of troubles with one form's report begin."""
@@ -112,6 +122,9 @@ class Watcher:
         self._ops = ops
         self._wake = wake
         self._clock = clock
+        self._zone_seen: datetime | None = None
+        self._zone_asked: dict[str, datetime] = {}
+        self._asking_zone = asyncio.Lock()
         self.recordings_seen = 0
         self._started: float | None = None
         self._listed = False
@@ -411,7 +424,33 @@ class Watcher:
         """Use the account's days as its recordings show them; tell people of a wrong zone."""
         seen = offset.days_of(self.context.zone)
         self.context = replace(self.context, seen_zone=seen)
+        self._zone_seen = self._clock()
         await self.notices.check_zone(offset)
+
+    async def _ask_zone(self, sites: Iterable[Site]) -> None:
+        """See the account's zone where polls of recordings don't tell it: one call a day.
+
+        The next website is asked if one has no recordings. None is asked twice a day.
+        """
+        async with self._asking_zone:
+            now, asked = self._clock(), self._zone_asked
+            if not is_due(self._zone_seen, ZONE_AGAIN, now):
+                return
+            due = (it for it in sites if is_due(asked.get(it.id), ZONE_AGAIN, now))
+            if (site := next(due, None)) is None:
+                return
+            asked[site.id] = now
+            days = of_days(*days_to_ask(now, now - USUAL))
+            try:
+                found = await read(self.context.mouseflow, site.id, days, ZONE_ROWS, brief=True)
+            except (BadCredentials, TryLater):  # the poll that follows tells people
+                asked[site.id] = now - ZONE_AGAIN + ZONE_FAILED
+                return
+            except GiveUp:
+                return
+            offset = account_offset(found.rows, self.context.zone)
+            if offset is not None:
+                await self._see_zone(offset)
 
     def _absences(
         self, watched: WatchedSite, now: datetime
@@ -537,6 +576,7 @@ class Watcher:
             return True
 
         async def poll() -> Recorded:
+            await self._ask_zone(sites)
             polled = await poll_budgets(
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
                 others=self._left_out,
@@ -562,6 +602,8 @@ class Watcher:
         site = watched.site
 
         async def poll() -> Recorded:
+            if any(rule.watch == kind and applies(rule, site) for rule in self.rules.rules):
+                await self._ask_zone([site])
             if kind == "websites":
                 watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(

@@ -44,12 +44,16 @@ def due(
     questions: Iterable[SessionFilters], read_at: Mapping[SessionFilters, datetime], now: datetime
 ) -> frozenset[SessionFilters]:
     """Which questions to ask now; `ALL` reads all rows, which answers every question."""
-    if _is_due(read_at.get(ALL), SWEEP, now):
+    if is_due(read_at.get(ALL), SWEEP, now):
         return frozenset({ALL})
-    return frozenset(it for it in questions if _is_due(read_at.get(it), ASK, now))
+    return frozenset(it for it in questions if is_due(read_at.get(it), ASK, now))
 
 
-def _is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
+def is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
+    """Whether what was done `at` a time, None if never, is due again.
+
+    A time in the future counts for nothing: a clock was ahead.
+    """
     return at is None or not timedelta() <= now - at < every
 
 

@@ -301,9 +301,10 @@ async def _ask(
 
 
 def _window(question: Question, now: datetime, context: PollContext) -> Window:
-    """The question's days until now, and one more: the account's day may have begun already."""
+    """The question's days until now, and one more while the account's zone was not seen: its day
+    may have begun already."""
     first, end = sources.days(question, now, context.days)
-    return first, end + timedelta(days=1)
+    return first, end if context.seen_zone else end + timedelta(days=1)
 
 
 async def _website(

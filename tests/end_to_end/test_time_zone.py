@@ -52,6 +52,65 @@ def test_a_wrong_time_zone_is_told_once_and_its_end_too(tmp_path):
     virtually(work)
 
 
+BUDGET = """version: 1
+budgets:
+  credits:
+    {websites: "*", recordings: 5000, period: month, steps: {100%: {slack: {channel: "#ops"}}}}
+"""
+FEEDBACK = """version: 1
+rules:
+  one: {watch: feedback, when: {new_responses: {min: 1}}, do: {slack: {}}}
+"""
+
+
+@pytest.mark.parametrize("rules", [BUDGET, FEEDBACK, f"version: 1\nrules:{FUNNELS}"])
+def test_a_wrong_time_zone_is_told_where_no_rule_is_about_recordings(tmp_path, rules):
+    world = World(tmp_path, rules, 3, BOT_POLL__REPORTS="6h", BOT_POLL__FEEDBACK="6h")
+
+    async def work():
+        world.sim.add("site-001", "checkout-friction", start=-60)
+        configured(world, "Australia/Sydney")
+        await world.runs(hours=25)
+        assert told(world) == [
+            "Wrong time zone: mouseflow.time_zone is Australia/Sydney, the account is in +01:00"
+        ]
+        # Each day until one website has told it.
+        asked = [it.path for it in world.calls() if "limit=20" in it.query]
+        assert 2 <= len(asked) <= 5
+        assert asked.count("/websites/site-001/recordings") <= 2
+        configured(world, "Europe/Rome")
+        await world.runs(hours=7)
+        assert min(told(world)) == "The time zone is right again"
+
+    virtually(work)
+
+
+def test_who_may_not_read_recordings_is_asked_for_them_once_a_day(tmp_path):
+    world = World(tmp_path, FEEDBACK, 1, BOT_POLL__REPORTS="1h", BOT_POLL__FEEDBACK="1h")
+
+    async def work():
+        world.sim.fail("status", status=403, path="/recordings", times=100)
+        await world.runs(hours=25)
+        assert len(world.calls()) == 2
+        world.sim.fail("status", status=500, path="/recordings", times=1000)
+        await world.runs(hours=5)
+        assert len(world.calls()) <= 2 + 5 * 3
+        assert world.told() == []
+
+    virtually(work)
+
+
+def test_the_zone_that_polls_of_recordings_have_seen_costs_no_call(tmp_path):
+    world = World(tmp_path, RULES + FUNNELS, 1)
+
+    async def work():
+        world.sim.add("site-000", "checkout-friction", start=-60)
+        await world.runs(hours=2)
+        assert len([it for it in world.calls() if "fromdate=2026-02" in it.query]) <= 1
+
+    virtually(work)
+
+
 def test_figures_are_of_the_accounts_own_days_in_a_wrong_zone(tmp_path):
     world = World(tmp_path, RULES + FUNNELS, 1)
 
@@ -59,7 +118,7 @@ def test_figures_are_of_the_accounts_own_days_in_a_wrong_zone(tmp_path):
         world.sim.add("site-000", "checkout-friction", start=-60)
         configured(world, "Pacific/Honolulu")  # where it is still 9 March
         await world.runs(hours=1)
-        assert "fromdate=2026-03-09&todate=2026-03-12" in world.calls(path="/funnels")[-1].query
+        assert "fromdate=2026-03-09&todate=2026-03-11" in world.calls(path="/funnels")[-1].query
 
     virtually(work)
 
