@@ -582,7 +582,7 @@ def _records(status: str | None) -> bool:
 def _rate(mark: SiteMark, now: datetime) -> int:
     """The rate at which visitors were recorded; a lower rate reaches them late."""
     rate = mark.rate or 100
-    if mark.former and mark.changed and now - mark.changed <= 2 * LATE:
+    if mark.former and mark.changed and timedelta() <= now - mark.changed <= 2 * LATE:
         return max(rate, mark.former)
     return rate
 

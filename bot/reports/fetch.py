@@ -212,7 +212,7 @@ async def proved(
         for aspect in each.question.aspects:
             key = (kind, each.question, aspect)
             verdict = memory.verdicts.get(key)
-            if verdict is not None and verdict.at < now:
+            if verdict is not None and verdict.at != now:
                 del memory.verdicts[key]
         try:
             doubts = await _doubts(kind, site, each.question, each.subjects, context, memory, now)
@@ -462,6 +462,8 @@ async def _with_reports(
     wanted = [form for form in listed.subjects if _depends_on_report(form, rules)]
     never = (now - timedelta(days=1), None)
     known = {form.id: memory.reports.get((question, form.id), never) for form in wanted}
+    # A time in the future is that of a clock that was ahead.
+    known = {id_: never if report[0] > now else report for id_, report in known.items()}
     turn = sorted(wanted, key=lambda form: known[form.id][0])[:MOST_FORMS]
     filters = sources.session_filters(question, _window(question, now, context))
     failed: dict[str, Exception] = {}
@@ -557,7 +559,8 @@ async def _doubts(
         key = (kind, question, aspect)
         verdict = memory.verdicts.get(key)
         again = PROBE_AGAIN if verdict and verdict.honoured else UNSURE
-        if verdict is None or now - verdict.at >= again:
+        # A time in the future is that of a clock that was ahead.
+        if verdict is None or not timedelta() <= now - verdict.at < again:
             known = await _probe(kind, site, question, subjects, aspect, context, now)
             verdict = memory.verdicts[key] = Verdict(known, now)
         if not verdict.honoured:

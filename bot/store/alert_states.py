@@ -255,6 +255,12 @@ _SHARE = (
     "INSERT INTO figures (kind, website, subject, name, at, value)"
     " VALUES ('recorded', :website, '', 'recorded', :at, :value) ON CONFLICT DO NOTHING"
 )
+_FORGET_AHEAD = (
+    "DELETE FROM figures WHERE kind = 'recorded' AND website = :website AND at > :latest"
+)
+
+LONGEST_POLL = timedelta(hours=1)
+"""Polls of many websites take a while: another one may have looked later than this one began."""
 
 
 def note_share(
@@ -262,9 +268,11 @@ def note_share(
 ) -> None:
     """Note which share of its visitors the website records, as a poll has just seen it.
 
-    While nothing changes the last look moves on: each time of one share is two rows.
+    While nothing changes the last look moves on: each time of one share is two rows. Looks of a
+    clock that was ahead are forgotten.
     """
     here: dict[str, Value] = {"website": website}
+    execute(conn, _FORGET_AHEAD, here | {"latest": ms(at + LONGEST_POLL)})
     last = execute(conn, f"{_SHARES} ORDER BY at DESC LIMIT 2", here).fetchall()
     if last and last[0][0] >= ms(at):
         return

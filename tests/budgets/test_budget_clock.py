@@ -1,9 +1,12 @@
 """A clock that is ahead for a while and is right again leaves a budget as it was."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from budget_world import Shop, World
+
+from bot.budgets.poll import _rate
+from bot.budgets.state import SiteMark
 
 BUDGET = """
 credits:
@@ -35,6 +38,13 @@ async def test_what_a_wrong_clock_has_resumed_is_stopped_again(days):
     bot.wait(days=17)
     await bot.run(hours=2)
     assert (shop.status, shop.rate) == ("Recording", 100)
+
+
+@pytest.mark.parametrize(("minutes", "rate"), [(-10, 100), (-300, 50), (60 * 24 * 20, 50)])
+def test_a_rate_that_a_clock_ahead_has_seen_changed_is_not_just_changed(minutes, rate):
+    now = datetime(2026, 3, 10, 9, tzinfo=UTC)
+    changed = now + timedelta(minutes=minutes)
+    assert _rate(SiteMark(at=now, rate=50, former=100, changed=changed), now) == rate
 
 
 async def test_a_renamed_website_stays_counted_after_a_wrong_clock():

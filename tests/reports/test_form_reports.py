@@ -67,6 +67,16 @@ async def test_all_forms_are_read_in_turn():
     assert len(reports(world)) == 8 * 50
 
 
+async def test_reports_that_a_clock_ahead_has_read_are_read_again():
+    world = World("forms", RULES.partition("busy:")[0])
+    forms(world, 55, dropped=1)
+    world.now += timedelta(days=3)
+    await world.looks(2)
+    world.now -= timedelta(days=3)
+    forms(world, 55)
+    assert len(await world.looks(2)) == 55
+
+
 async def test_with_for_each_of_many_forms_fires():
     world = World("forms", RULES.partition("busy:")[0] + "  for: 1h\n")
     forms(world, 120)

@@ -1,5 +1,6 @@
 """A rule with a filter fires only by figures of its own visitors, and that is known beforehand."""
 
+from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -33,6 +34,32 @@ def ops(world):
 def status(world):
     found = world.store.do(lambda conn: gather(conn, world.now, "alive")).on_hold
     return [(it.website, it.kind, it.filter, it.reason) for it in found]
+
+
+@pytest.mark.parametrize("ignored", [set(), {"device"}])
+async def test_what_a_clock_ahead_made_of_a_filter_holds_no_rule(ignored):
+    world = World("pages", PHONES)
+    world.api.pages["/a"] = {"views": 6}
+    world.api.ignores.add("device")
+    world.now += timedelta(days=3)
+    assert await world.looks(2) == []
+    world.now -= timedelta(days=3)
+    world.api.ignores = ignored
+    world.api.pages["/a"] = {"views": 30}
+    found = await world.looks(2)
+    assert found == ([] if ignored else ["phones: slack"])
+    assert ops(world) == (["Rules with device are on hold on myshop.com"] if ignored else [])
+
+
+async def test_a_proof_of_a_clock_ahead_is_none():
+    world = World("pages", PHONES.replace("min: 5", "min: 50"))
+    world.api.pages["/a"] = {"views": 30}
+    world.now += timedelta(days=3)
+    await world.looks(2)
+    world.now -= timedelta(days=3)
+    world.api.ignores.add("device")
+    world.api.pages["/a"] = {"views": 60}
+    assert await world.looks(2) == []
 
 
 async def test_while_it_cannot_be_told_the_rule_is_on_hold_and_status_says_why():

@@ -182,6 +182,20 @@ async def test_hours_that_were_not_recorded_are_no_silence():
     assert await hours(world, 1) == [(17, "silent: slack")]
 
 
+async def test_hours_that_were_not_recorded_are_no_silence_after_a_wrong_clock():
+    world = begin(SILENT, MONDAY + timedelta(hours=9))
+    await hours(world, 3, 8)
+    world.now += timedelta(days=3)
+    await hours(world, 0.5, 8)
+    world.now -= timedelta(days=3)
+    world.api.recordings = [at for at in world.api.recordings if at <= world.now]
+    world.api.website["status"] = "Stopped"
+    assert await hours(world, 3) == []
+    world.api.website["status"] = "Recording"
+    assert await hours(world, 2) == []
+    assert await hours(world, 1) == [(18, "silent: slack")]
+
+
 async def noons(world, *an_hour):
     """Four hours of each day, with so much traffic; `None`: recording is off."""
     found = []
