@@ -216,24 +216,32 @@ def save_sites(
     routing: Routing,
     now: datetime,
     statuses: Mapping[str, str | None] = MappingProxyType({}),
+    *,
+    whole: bool = True,
 ) -> GoneSites:
     """Save a new list of websites; `there` are all ids, including those left out.
 
     `statuses` are those of the websites for which rules need to know what was recorded.
 
-    A website that is missing from two lists in a row is gone: its alerts end.
+    A website that is missing from two lists in a row is gone: its alerts end. By a list that is
+    not `whole` none is missing, since nobody knows which websites its unreadable rows are.
     """
     lacked = missing_websites(conn)
     missing = _with_alerts(conn, rules.rules, there) | website_names(conn)
     missing = {key: name for key, name in missing.items() if key not in there}
-    gone = tuple(Site(key, name) for key, name in lacked.items() if key not in there)
+    again = {key: name for key, name in lacked.items() if key not in there}
+    if whole:
+        gone = tuple(Site(key, name) for key, name in again.items())
+        lacks = {key: name for key, name in missing.items() if key not in lacked}
+    else:
+        gone, lacks = (), again
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
     ended.append(uncovered(conn, sites, rules.rules, routing, now))
     _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
     for website, status in statuses.items():
         note_share(conn, website, status, None, now)
-    set_websites(conn, names, {k: v for k, v in missing.items() if k not in lacked}, now)
+    set_websites(conn, names, lacks, now)
     recorded = Recorded(
         tuple(key for each in ended for key in each.matches),
         tuple(pause for each in ended for pause in each.paused),

@@ -49,8 +49,10 @@ from bot.rules.model import RuleSet, applies, waits_for
 from bot.rules.needs import counts_visitors, fires_early
 from bot.store import Connection
 from bot.store.recordings import (
+    missing_websites,
     on_hold,
     watermark,
+    website_names,
 )
 from bot.store.rules import (
     RejectedRules,
@@ -72,6 +74,7 @@ from bot.watched_sites import (
     watched_sites,
 )
 from mouseflow import websites
+from mouseflow.decode import Rows
 from mouseflow.models import Website
 
 T = TypeVar("T")
@@ -146,7 +149,7 @@ class Watcher:
         Skips demo websites unless a rule names them. Raises the errors of the request.
         """
         found = await self.context.mouseflow.send(websites.list())
-        sites = sites_of(found, self.rules)
+        sites = [*sites_of(found, self.rules), *await self._unread_sites(found)]
         if sites != self._sites:
             # Otherwise such a rule would silently never match.
             for rule, name in unknown_websites(self.rules, sites):
@@ -160,13 +163,30 @@ class Watcher:
         await self._watch_sites()
         return sites
 
-    async def _save_sites(self, sites: Sequence[Site], found: Sequence[Website]) -> None:
+    async def _unread_sites(self, found: Rows[Website]) -> list[Site]:
+        """The known websites whose row can't be read, or may be one without an id: nobody knows
+        whether they have changed."""
+        unread = {row.id for row in found.unreadable}
+        if not unread:
+            return []
+        names, lacked = await self.context.store.read(
+            lambda conn: (website_names(conn), missing_websites(conn))
+        )
+        known = {key: Site(key, name) for key, name in {**lacked, **names}.items()}
+        known |= {site.id: site for site in self._sites}
+        wanted = known.keys() - lacked.keys() | unread if None in unread else known.keys() & unread
+        listed = {row.id for row in found}
+        return [known[key] for key in known if key in wanted - listed]
+
+    async def _save_sites(self, sites: Sequence[Site], found: Rows[Website]) -> None:
         counts = any(map(counts_visitors, self.rules.rules))
+        unread = {row.id for row in found.unreadable if row.id}
         gone = await self.context.store.run(
             partial(
                 save_sites,
                 sites=sites,
-                there=frozenset(each.id for each in found),
+                there={row.id for row in found} | {site.id for site in sites} | unread,
+                whole=all(row.id for row in found.unreadable),
                 rules=self.rules,
                 routing=self.context.routing,
                 now=self._clock(),

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "polling"))
 
+from msgspec.structs import replace
 from poll_world import Account, rules
 from structlog.testing import capture_logs
 
@@ -19,6 +20,7 @@ from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
 from bot.store.recordings import WEBSITES, forget_watermark
 from bot.watcher import Watcher
+from mouseflow.decode import Rows, Unreadable
 from mouseflow.simulator.site import Campaign, website
 from mouseflow.simulator.traffic import Plan
 
@@ -146,6 +148,59 @@ async def test_lists_count_across_restarts_as_with_once_from_cron(watched):
         assert not bot.ended()
         bot.restart()
         await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+
+
+class Spoilt:
+    """An account in whose list of websites one row can't be read: by its id, or without one."""
+
+    def __init__(self, bot, name, *, has_id):
+        self.api, self.name, self.has_id = bot.account.sender, name, has_id
+
+    async def send(self, request):
+        found = await self.api.send(request)
+        if request.path != "/websites":
+            return found
+        read = Rows(row for row in found if row.name != self.name)
+        read.unreadable = tuple(
+            Unreadable(row.id if self.has_id else None, 0, "spoilt")
+            for row in found
+            if row.name == self.name
+        )
+        return read
+
+
+@pytest.mark.parametrize("has_id", [True, False])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_website_whose_row_can_not_be_read_is_not_gone(watched, has_id, restarted):
+    bot = watched()
+    await bot.fire()
+    if restarted:
+        bot.restart()
+    whole = bot.watcher.context
+    bot.watcher.context = replace(whole, mouseflow=Spoilt(bot, "myshop.com", has_id=has_id))
+    await bot.list(times=4)
+    assert not bot.ended()
+    assert bot.account.site.id in bot.watcher.watched
+    bot.watcher.context = whole
+    bot.take_away()
+    await bot.list()
+    assert not bot.ended()
+    await bot.list()
+    assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
+
+
+async def test_a_row_without_an_id_makes_no_website_gone_that_a_list_before_lacked(watched):
+    bot = watched()
+    await bot.fire()
+    bot.take_away()
+    await bot.list()
+    whole = bot.watcher.context
+    bot.watcher.context = replace(whole, mouseflow=Spoilt(bot, "other.com", has_id=False))
+    await bot.list(times=3)
+    assert not bot.ended()
+    bot.watcher.context = whole
+    await bot.list()
     assert [rule for rule, _lane in bot.ended()] == ["not-recording"]
 
 
