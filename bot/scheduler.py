@@ -453,17 +453,17 @@ class Polls:
 
         Marks that are there at its first poll are no news for it, later ones are.
         """
-        before, self._rules = (
-            self._rules,
-            {website: it.rules for website, it in self._watcher.watched.items()},
-        )
+        before = self._rules
+        self._rules = {website: it.rules for website, it in self._watcher.watched.items()}
         new: dict[tuple[SiteRules, SiteRules], bool] = {}  # most websites have the same rules
         wait = timedelta()
         for website, now in self._rules.items() if self._poll.marks else ():
             known, tick = before.get(website, now), self._ticks.get(f"recordings/{website}")
+            if tick is None or known is now:
+                continue
             if (known, now) not in new:
-                new[known, now] = known is not now and now.has_new_marked(known.marked)
-            if tick and new[known, now]:
+                new[known, now] = now.has_new_marked(known.marked)
+            if new[known, now]:
                 asyncio.get_running_loop().call_later(wait.total_seconds(), tick.set)
                 wait += APART
 
