@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import replace
 from postgres_proxy import Proxy
 from structlog.testing import capture_logs
-from virtual_world import World, virtually
+from virtual_world import World, seldom, virtually
 
-from bot import health, reload
 from bot.delivery import worker
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.errors import TryLater
@@ -95,9 +94,7 @@ def test_hours_without_postgresql_write_few_lines(tmp_path, monkeypatch, postgre
 
 def lasts(hours, folder, monkeypatch, outage, store=None):
     """Work before it, during it and after it; all is done once, and little is logged."""
-    # Nothing here needs files, queue, heartbeat and store to be looked at sooner.
-    for module, name in ((reload, "CHECK_FILES"), (health, "BEAT"), (worker, "TEND")):
-        monkeypatch.setattr(module, name, timedelta(minutes=5))
+    seldom(monkeypatch)
     world = World(
         folder, RULES, websites=WEBSITES, store=store, BOT_POLL__RECORDINGS="10m",
         BOT_POLL__REPORTS="1h", BOT_POLL__FEEDBACK="1h",

@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from virtual_world import World, virtually
+from virtual_world import World, seldom, virtually
 
 from bot.polling.session import AccountOffset, account_offset
 from bot.store.audit import history
@@ -64,7 +64,8 @@ rules:
 
 
 @pytest.mark.parametrize("rules", [BUDGET, FEEDBACK, f"version: 1\nrules:{FUNNELS}"])
-def test_a_wrong_time_zone_is_told_where_no_rule_is_about_recordings(tmp_path, rules):
+def test_a_wrong_time_zone_is_told_where_no_rule_is_about_recordings(tmp_path, monkeypatch, rules):
+    seldom(monkeypatch)
     world = World(tmp_path, rules, 3, BOT_POLL__REPORTS="6h", BOT_POLL__FEEDBACK="6h")
 
     async def work():
@@ -85,7 +86,8 @@ def test_a_wrong_time_zone_is_told_where_no_rule_is_about_recordings(tmp_path, r
     virtually(work)
 
 
-def test_who_may_not_read_recordings_is_asked_for_them_once_a_day(tmp_path):
+def test_who_may_not_read_recordings_is_asked_for_them_once_a_day(tmp_path, monkeypatch):
+    seldom(monkeypatch)
     world = World(tmp_path, FEEDBACK, 1, BOT_POLL__REPORTS="1h", BOT_POLL__FEEDBACK="1h")
 
     async def work():

@@ -14,8 +14,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 import time_machine
 
+from bot import health, reload
 from bot.account import Account
 from bot.cli.output import as_text
 from bot.clients import Clients
@@ -23,6 +25,7 @@ from bot.config import Settings
 from bot.config.load import load
 from bot.config.settings import allowed
 from bot.daemon import Daemon
+from bot.delivery import worker
 from bot.delivery.dry_run import DryRunLog, DrySlack
 from bot.ports import Addresses, Ports, SlackPost, Webhook
 from bot.rule_reader import RuleReader, Start, rules_at_start
@@ -62,6 +65,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._wall.shift(due - self._now)
             self._now = due
         super()._run_once()
+
+
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at files, queue and heartbeat every five minutes: the test needs nothing sooner."""
+    for module, name in ((reload, "CHECK_FILES"), (health, "BEAT"), (worker, "TEND")):
+        monkeypatch.setattr(module, name, timedelta(minutes=5))
 
 
 def virtually(work: Callable[[], Awaitable[None]]) -> None:
