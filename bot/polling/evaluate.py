@@ -559,7 +559,7 @@ class _Evaluator:
                     self._narrowing, subjects[key].recording, detail, self._rules.questions
                 )
             if self._compare(had):
-                rest = _without(wanted, found)
+                rest = self._untold(_without(wanted, found), subjects)
             before = self._expansion.trusted(self._now)
             self._expansion = await self._lists.compare(had, self._expansion)
             if self._expansion.trusted(self._now) and not before:
@@ -619,12 +619,18 @@ class _Evaluator:
                 posts = rule.too_few is None and any(action.posts for action in rule.do)
                 if said is False or (said and not posts):
                     self._verdicts[key, rule.id] = said
-        spared = {
-            key
-            for key, rules in wanted.items()
-            if all(self._is_told(rule, subjects[key]) for rule in rules)
-        }
+        spared = wanted.keys() - self._untold(wanted, subjects).keys()
         return [subjects[key] for key in wanted if key not in spared - self._to_compare(spared)]
+
+    def _untold(
+        self, wanted: Mapping[str, Sequence[Rule]], subjects: Mapping[str, RecordingSubject]
+    ) -> dict[str, Sequence[Rule]]:
+        """Those of which filters have not decided every rule."""
+        return {
+            key: rules
+            for key, rules in wanted.items()
+            if not all(self._is_told(rule, subjects[key]) for rule in rules)
+        }
 
     def _is_told(self, rule: Rule, subject: RecordingSubject) -> bool:
         """Whether filters have decided the rule, and a match needs nothing else."""
@@ -692,57 +698,56 @@ class _Evaluator:
                 client.calls - before,
             )
         before = client.calls
-        unproved = await self._unproved(found, counts, subjects, wanted)
+        proved = await self._proved(found, counts, subjects, wanted)
         self._charge((wanted[key] for key in found), client.calls - before)
-        return {
-            key: {
-                question: said
-                for question, said in answers.items()
-                if question.name not in unproved
-            }
-            for key, answers in found.items()
-        }
+        return proved
 
-    async def _unproved(
+    async def _proved(
         self,
         told: Mapping[str, Mapping[Question, bool]],
         counts: Mapping[Narrowing, Sequence[int]],
         subjects: Mapping[str, RecordingSubject],
         wanted: Mapping[str, Sequence[Rule]],
-    ) -> frozenset[Narrowing]:
-        """The filters that don't work any more, or can't prove it though a match depends on it.
+    ) -> dict[str, dict[Question, bool]]:
+        """What the filters told without what comes from one that does not work any more.
 
         A filter that returned some of the window and left out some works. Else a value that no
         recording has must find none, or one that is there must find some: before a rule matches by
-        what the filter told, and once an hour.
+        what the filter told, and once an hour. Where no row shows such a value, only what a match
+        would depend on is left out.
         """
         scope, window = self._scope, self._scope.window
         matching = {
-            question.name
+            key
             for key, answers in told.items()
             if any(self._verdict(rule, subjects[key], answers) for rule in wanted[key])
-            for question in answers
         }
-        unproved = set()
+        depended = {question.name for key in matching for question in told[key]}
+        works: dict[Narrowing, bool | None] = {}
         for name, some in counts.items():
             known = self._narrowing[name]
             if any(0 < count < scope.total for count in some):
-                works: bool | None = True
-            elif known.proof_is_due(self._now, matters=name in matching):
-                rows = [subject.recording for subject in subjects.values()]
-                finds = any(some)
-                works = await still_works(scope.mouseflow, scope.site.id, window, name, rows, finds)
-            else:
-                continue
-            if works:
+                works[name] = True
+            elif known.proof_is_due(self._now, matters=name in depended):
+                rows = [it.recording for it in subjects.values() if it.key not in self._unlisted]
+                works[name] = await still_works(
+                    scope.mouseflow, scope.site.id, window, name, rows, any(some)
+                )
+            if works.get(name):
                 known = replace(known, honoured=self._now)
-            else:
-                unproved.add(name)
-            if works is False:
+            elif works.get(name, True) is False:
                 known = known.failed("", self._now)
                 log.warning("poll.filter_broken", website=scope.site.name, filter=name.value)
             self._narrowing = {**self._narrowing, name: known}
-        return frozenset(unproved)
+
+        def counts_for(key: str, name: Narrowing) -> bool:
+            how = works.get(name, True)
+            return key not in matching if how is None else how
+
+        return {
+            key: {it: said for it, said in answers.items() if counts_for(key, it.name)}
+            for key, answers in told.items()
+        }
 
     def _to_compare(self, spared: Iterable[str]) -> set[str]:
         """Finished recordings whose details are read all the same, where a comparison is due."""
@@ -761,6 +766,8 @@ class _Evaluator:
         """
         wrong: set[Narrowing] = set()
         for key in details.keys() & self._answers.keys() & self._settled:
+            if details[key].page_views is None:
+                continue
             subject = self._scope.subject_of(details[key], None)
             for question, said in self._answers[key].items():
                 name, value = question

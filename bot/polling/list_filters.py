@@ -7,6 +7,7 @@ out is a no only while the list could be read that deep.
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import assert_never
 
 from msgspec import Struct, field
@@ -18,7 +19,7 @@ from bot.fields.field import Field, TextKind
 from bot.fields.recordings import SAW_PAGE, TAGS
 from bot.polling.filter_checks import concerns_all
 from bot.polling.list_reader import read
-from bot.polling.server_facts import IMPOSSIBLE, TRACKER_TAGS, Narrowing, Question, members
+from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
 from bot.ports import Mouseflow
 from bot.rules.evaluate import answer, field_of
 from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
@@ -179,36 +180,36 @@ async def still_works(
     rows: Iterable[Recording],
     finds: bool,
 ) -> bool | None:
-    """Whether the filter still tells recordings apart; None if the rows show no value to ask for.
+    """Whether the filter still tells recordings apart; None if that can't be seen now.
 
-    If it `finds` recordings, it must find none by a value that none has; if not, some by a value
-    that a row shows.
+    If it `finds` recordings, it must find none by a value that none has; if not, some by one of two
+    values that rows show.
     """
     if finds:
-        value: str | None = IMPOSSIBLE
+        values = [SERVED[name].served.contrast[0]]
     else:
-        value = next(filter(None, (_shown(name, row) for row in rows)), None)
-    if value is None:
-        return None
-    try:
-        count = (await read(mouseflow, website, Question(name, value).of(window), 1)).count
-    except (GiveUp, TryLater) as error:
-        if concerns_all(error):
-            raise
-        return False
-    return (count > 0) is not finds
+        values = list(islice(dict.fromkeys(filter(None, (_shown(name, it) for it in rows))), 2))
+    found = None
+    for value in values:
+        try:
+            count = (await read(mouseflow, website, Question(name, value).of(window), 1)).count
+        except (GiveUp, TryLater) as error:
+            if concerns_all(error):
+                raise
+            return None
+        if found := (count > 0) is not finds:
+            return True
+    return found
 
 
 def _shown(name: Narrowing, row: Recording) -> str | None:
-    """A value that the filter must find, as the recording's row shows it."""
+    """A value that the filter must find, as the recording's row spells it."""
     match name:
         case Narrowing.TAGS:
             return next((tag for tag in row.tags if TAGS.served.take(tag) == tag), None)
         case Narrowing.PAGES:
-            first: str | None = SAW_PAGE.served.take(
-                SAW_PAGE.normal(row.entry_page or row.entry or "")
-            )
-            return first
+            page = row.entry_page
+            return page if page and SAW_PAGE.served.take(page) == page else None
         case _:
             assert_never(name)
 

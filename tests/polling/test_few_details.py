@@ -4,6 +4,7 @@ import random
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from test_filter_checks import Failing
 
 from bot.errors import GiveUp
@@ -195,6 +196,37 @@ async def test_a_filter_that_stops_working_decides_no_match(account, about, stop
     assert found <= right
     missed = {who for _, who in right - found}
     assert len(missed) <= (0 if stops == "is ignored" else 12 * 5)  # compared once an hour
+
+
+async def test_a_tag_that_is_rare_costs_no_details_for_that(account):
+    """The filter works, but on quiet days it finds nothing, and no row has a tag to prove it by."""
+    rule = "added:\n  watch: recordings\n  when: {tags: add-to-cart}\n  do: {star: true}\n"
+    shop = account(rule, expand=False)
+    await busy(shop)
+    shop.wait(hours=80)
+    await busy(shop, hours=0)
+    before = len(shop.calls)
+    for _ in range(8):
+        for n in range(12):
+            shop.sim.add("myshop.com", session(TWO), start=n - 60)
+        shop.wait(minutes=15)
+        await shop.poll()
+    assert sum("/recordings/" in path for path in shop.calls[before:]) <= 3
+
+
+async def test_pages_that_are_spelled_otherwise_break_no_filter(account):
+    """The proof asks for a page as the API spells it: `/Home` is not `/home` for its filter."""
+    shop = account(
+        "cart: {watch: recordings, when: {page: {path: /cart}}, do: {star: true}}\n", expand=False
+    )
+    await walking(shop)
+    with capture_logs() as logs:
+        for _ in range(16):
+            for n in range(12):
+                shop.sim.add("myshop.com", session([("/Home", 20), ("/Blog/", 20)]), start=n - 60)
+            shop.wait(hours=6)
+            await shop.poll()
+    assert [it["event"] for it in logs if it["event"] == "poll.filter_broken"] == []
 
 
 SAW = """
