@@ -445,7 +445,10 @@ async def _late_marks(
         places={},
         total=total,
     )
-    return await evaluate(some, done.knowledge, scope), live
+    found = await evaluate(some, done.knowledge, scope)
+    # What lacks its detail is found again at the next question. Its session is decided: it must not
+    # wait like a live one, or rules that came since would decide it, too.
+    return replace(found, evaluations=tuple(it for it in found.evaluations if not it.open)), live
 
 
 async def _another_is_read(

@@ -143,6 +143,37 @@ async def test_what_was_marked_before_a_rule_came_is_no_news_for_it(tmp_path, be
     shop.close()
 
 
+CARTED = """
+carted:
+  watch: recordings
+  when: {starred: true, saw_page: /cart}
+  do: {tag: carted}
+"""
+BRIEF = """
+brief:
+  watch: recordings
+  when: {duration: {under: 1m}}
+  do: {tag: brief}
+"""
+
+
+async def test_a_mark_whose_detail_is_away_makes_no_session_live_again(tmp_path):
+    """A rule that came after the session had ended does not decide it once the detail is back."""
+    shop = Account(tmp_path, CARTED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    shop.sim.fail("status", status=500, path=f"/recordings/{who}", times=1000)
+    shop.rules = (*shop.rules, *rules(BRIEF).rules)
+    await polled(shop, 10)
+    shop.sim.faults.clear()
+    await polled(shop, 70)
+    assert shop.matched() == {("carted", who)}
+    shop.close()
+
+
 async def test_a_rule_that_does_something_else_now_still_hears_of_marks(shop):
     await shop.poll()
     who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
