@@ -14,7 +14,7 @@ from bot.errors import GiveUp, TryLater
 from bot.polling.filter_checks import concerns_all
 from bot.polling.list_reader import LEAST, ROW_CAP, deeper, of_days, reaches, read
 from bot.polling.server_facts import TRACKER_TAGS
-from bot.polling.session import days_to_ask, last_activity, marks, settled
+from bot.polling.session import days_to_ask, is_due, last_activity, marks, settled
 from bot.ports import Mouseflow
 from bot.rules.model import Rule
 from bot.rules.needs import likely
@@ -47,14 +47,6 @@ def due(
     if is_due(read_at.get(ALL), SWEEP, now):
         return frozenset({ALL})
     return frozenset(it for it in questions if is_due(read_at.get(it), ASK, now))
-
-
-def is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
-    """Whether what was done `at` a time, None if never, is due again.
-
-    A time in the future counts for nothing: a clock was ahead.
-    """
-    return at is None or not timedelta() <= now - at < every
 
 
 async def marked(

@@ -213,7 +213,7 @@ def found_by(found: Mapping[str, Membership], ids: Collection[str]) -> Told[tupl
 
 
 IMPOSSIBLE = "mouseflow-bot finds nobody"
-"""No session has this text, tag or page: a server that finds one ignores the filter."""
+"""No session has this text: a server that finds one ignores the filter."""
 
 
 async def search_is_ignored(mouseflow: Mouseflow, website: str, window: SessionFilters) -> bool:

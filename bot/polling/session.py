@@ -37,6 +37,14 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Recording).decode
 
 
+def is_due(at: datetime | None, every: timedelta, now: datetime) -> bool:
+    """Whether what was done `at` a time, None if never, is due again.
+
+    A time in the future counts for nothing: a clock was ahead.
+    """
+    return at is None or not timedelta() <= now - at < every
+
+
 def days_to_ask(now: datetime, back_to: datetime) -> tuple[date, date]:
     """The days to ask for: a day too many on either side covers every time zone.
 

@@ -22,7 +22,7 @@ from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
-from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask
+from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask, is_due
 from bot.reports import sources
 from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, made_since
 from bot.reports.sources import (
@@ -559,8 +559,7 @@ async def _doubts(
         key = (kind, question, aspect)
         verdict = memory.verdicts.get(key)
         again = PROBE_AGAIN if verdict and verdict.honoured else UNSURE
-        # A time in the future is that of a clock that was ahead.
-        if verdict is None or not timedelta() <= now - verdict.at < again:
+        if verdict is None or is_due(verdict.at, again, now):
             known = await _probe(kind, site, question, subjects, aspect, context, now)
             verdict = memory.verdicts[key] = Verdict(known, now)
         if not verdict.honoured:
