@@ -5,7 +5,7 @@ and keep what helps the next poll.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -262,20 +262,12 @@ async def poll(
         offset=live.knowledge.expansion.anywhere(now),
     )
     result = await evaluate(picked, live.knowledge, scope)
-    late, live = await _late_marks(scope, context, live, result, seen, before is None)
-    result = replace(
-        result,
-        evaluations=(*result.evaluations, *late.evaluations),
-        knowledge=late.knowledge,
-        costs=Counter(result.costs) + Counter(late.costs),
-        details=result.details + late.details,
-        outage=result.outage or late.outage,
-        failure=result.failure or late.failure,
-        details_read=result.details_read or late.details_read,
-    )
-    result = replace(
-        result, evaluations=await _unless_deleted(result.evaluations, rules, site, context.store)
-    )
+    late, asked, live = await _late_marks(scope, context, live, result, seen, before is None)
+    unless_deleted = partial(_unless_deleted, rules=rules, site=site, store=context.store)
+    result, late = await unless_deleted(result), await unless_deleted(late)
+    asked_again = tuple(each for each in late.evaluations if each.open)
+    ended = result.evaluations
+    result = _with_late(result, late)
     vanished = await _vanished(seen, site, context.store)
     others = result.details_read or (
         some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
@@ -286,7 +278,7 @@ async def poll(
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
     waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
-    late_ones = _late(rules, waiting_rules, before, live, result.evaluations)
+    late_ones = _late(rules, waiting_rules, before, live, ended, late.evaluations, asked)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
@@ -315,7 +307,7 @@ async def poll(
 
     def work(conn: Connection) -> Recorded:
         complete = replace(outcome, notes=notes)
-        found = matches_in(result.evaluations, now, rules.final.rules)
+        found = matches_in((*result.evaluations, *asked_again), now, rules.final.rules)
         recorded = record_poll(conn, complete, found, context.routing)
         return recorded.beside(also(conn, polled))
 
@@ -399,30 +391,31 @@ async def _late_marks(
     done: Result,
     seen: ListReading,
     first: bool,
-) -> tuple[Result, LiveSessions]:
+) -> tuple[Result, frozenset[str], LiveSessions]:
     """Evaluate the decided recordings that people have marked since, by the rules that read that.
 
-    The first poll of all has decided nothing before. What was marked before a rule came is no
-    news for it, so when one comes, all marks are noted and only the others act on them.
+    Which rules those are comes along. The first poll of all has decided nothing before. What was
+    marked before a rule came is no news for it, so when one comes, all marks are noted and only
+    the others act on them.
     """
     nothing, now = Result((), done.knowledge, {}), scope.now
-    if not context.marks or done.outage:
-        return nothing, live
+    if not context.marks:
+        return nothing, frozenset(), live
     rules, questions, known = scope.rules.of_marked, scope.rules.mark_questions, live.marks_by
     live = replace(live, marks_by=scope.rules.marked)
     if not scope.rules.marked:
-        return nothing, live
+        return nothing, frozenset(), live
     asked = due(questions, live.marks_read, now)
     if known is not None and known != scope.rules.marked:
         rules = scope.rules.marked_among(known)
         if len(rules.marked) < len(scope.rules.marked):
             asked = frozenset({ALL})
     if not asked:
-        return nothing, live
+        return nothing, frozenset(), live
     answered = (*asked, *(questions if ALL in asked else ()))
     live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
     if first:
-        return nothing, live
+        return nothing, frozenset(), live
     since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
     rows = await marked(
         scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now
@@ -430,7 +423,7 @@ async def _late_marks(
     picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
     some = [Candidate(row, settled=True) for row in rows if row.id not in picked]
     if not some:
-        return nothing, live
+        return nothing, frozenset(), live
     ids = [each.row.id for each in some]
     began = min((aware(it.row.created) for it in some if it.row.created), default=since)
     days = of_days(*days_to_ask(now, min(since, began)))
@@ -445,10 +438,26 @@ async def _late_marks(
         places={},
         total=total,
     )
-    found = await evaluate(some, done.knowledge, scope)
-    # What lacks its detail is found again at the next question. Its session is decided: it must not
-    # wait like a live one, or rules that came since would decide it, too.
-    return replace(found, evaluations=tuple(it for it in found.evaluations if not it.open)), live
+    names = frozenset(rule.id for rule in rules.final.rules)
+    return await evaluate(some, done.knowledge, scope), names, live
+
+
+def _with_late(result: Result, late: Result) -> Result:
+    """Both, without the late marks whose detail is away: the next question finds them again.
+
+    Their sessions are decided: they must not wait like live ones, or rules that came since would
+    decide them, too.
+    """
+    return replace(
+        result,
+        evaluations=(*result.evaluations, *(each for each in late.evaluations if not each.open)),
+        knowledge=late.knowledge,
+        costs=Counter(result.costs) + Counter(late.costs),
+        details=result.details + late.details,
+        outage=result.outage or late.outage,
+        failure=result.failure or late.failure,
+        details_read=result.details_read or late.details_read,
+    )
 
 
 async def _another_is_read(
@@ -524,18 +533,17 @@ def _late(
     waiting: Mapping[str, datetime],
     before: Watermark | None,
     live: LiveSessions,
-    evaluations: Iterable[Evaluation],
+    ended: Iterable[Evaluation],
+    marked: Iterable[Evaluation],
+    asked: Container[str],
 ) -> dict[str, dict[str, datetime]]:
     """What these rules have not decided though it ended before they began to wait.
 
-    What was undecided when they began, and what has been evaluated without them since.
+    What was undecided when they began, and what has been evaluated without them since: sessions
+    that `ended`, and those marked later if the rule is one of those `asked` about them.
     """
     known, late = (before.waiting, before.late) if before else ({}, {})
-    now = {
-        each.candidate.row.id: at
-        for each in evaluations
-        if waiting and (at := last_activity(each.candidate.row))
-    }
+    ended_at, marked_at = _times(ended), _times(marked)
     open_ = {key: it.at for key, it in live.sessions.items() if it.at}
     found: dict[str, dict[str, datetime]] = {}
     for rule in rules.final.rules:
@@ -543,7 +551,8 @@ def _late(
             continue
         names = {rule.id, *rule.was}
         older = {key: at for name in names for key, at in late.get(name, {}).items()}
-        older |= now if names & known.keys() else open_ | now
+        older |= ended_at if names & known.keys() else open_ | ended_at
+        older |= marked_at if rule.id in asked else {}
         older = {key: at for key, at in older.items() if at < since}
         if older:
             newest = sorted(older.items(), key=lambda it: it[1])[-MOST_LATE:]
@@ -551,26 +560,33 @@ def _late(
     return found
 
 
-async def _unless_deleted(
-    evaluations: Sequence[Evaluation], rules: SiteRules, site: Site, store: Store
-) -> tuple[Evaluation, ...]:
+def _times(evaluations: Iterable[Evaluation]) -> dict[str, datetime]:
+    """When the last activity of each was, by the recording's id."""
+    rows = (each.candidate.row for each in evaluations)
+    return {row.id: at for row in rows if (at := last_activity(row))}
+
+
+async def _unless_deleted(result: Result, rules: SiteRules, site: Site, store: Store) -> Result:
     """Without matches by filters of recordings that the bot deletes at the same time.
 
     Filters leave out what is gone. These wait for their detail, which tells whether they are.
     """
     asking = rules.needing(FILTERS)
     doubtful = [
-        it.candidate.row.id for it in evaluations if any(rule.id in asking for rule in it.rules)
+        it.candidate.row.id
+        for it in result.evaluations
+        if any(rule.id in asking for rule in it.rules)
     ]
     if not doubtful:
-        return tuple(evaluations)
+        return result
     gone = await store.read(partial(deleted_by_steps, website=site.id, ids=doubtful))
-    return tuple(
+    evaluations = (
         replace(it, rules=tuple(each for each in it.rules if each.id not in asking), open=True)
         if it.candidate.row.id in gone
         else it
-        for it in evaluations
+        for it in result.evaluations
     )
+    return replace(result, evaluations=tuple(evaluations))
 
 
 async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[str]:

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 from poll_world import Account, rules
+from test_filter_checks import Failing
 
+from bot.errors import GiveUp
 from bot.polling.site_rules import SiteRules
 from mouseflow.recordings import edit_variables, star, tag
 from mouseflow.simulator.scenarios import session
@@ -149,6 +151,24 @@ carted:
   when: {starred: true, saw_page: /cart}
   do: {tag: carted}
 """
+STARRED = """
+starred:
+  watch: recordings
+  when: {starred: true}
+  do: {tag: starred}
+"""
+STARRED_FIRST = """
+starred-first:
+  watch: recordings
+  when: {starred: true, visitor_type: first}
+  do: {tag: starred-first}
+"""
+FIRST = """
+first:
+  watch: recordings
+  when: {visitor_type: first}
+  do: {tag: first}
+"""
 BRIEF = """
 brief:
   watch: recordings
@@ -171,6 +191,43 @@ async def test_a_mark_whose_detail_is_away_makes_no_session_live_again(tmp_path)
     shop.sim.faults.clear()
     await polled(shop, 70)
     assert shop.matched() == {("carted", who)}
+    shop.close()
+
+
+async def test_a_mark_counts_at_once_for_a_rule_that_needs_no_detail(tmp_path):
+    """Another rule's detail is away for longer than marks count, also for live sessions."""
+    shop = Account(tmp_path, CARTED + STARRED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    shop.sim.fail("status", status=500, path="/recordings/", times=100_000)
+    shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=3600)
+    await polled(shop, 10)
+    assert shop.matched() == {("starred", who)}
+    shop.sim.faults.clear()
+    await polled(shop, 70)
+    assert shop.matched() == {("starred", who), ("carted", who)}
+    shop.close()
+
+
+async def test_a_filter_that_fails_meanwhile_brings_no_rule_what_ended_before_it_came(tmp_path):
+    """Of what is marked while the filter fails, only rules about marks catch up."""
+    shop = Account(tmp_path, STARRED + STARRED_FIRST, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 60)
+    shop.rules = (*shop.rules, *rules(FIRST).rules)
+    later = shop.sim.add("myshop.com", session([("/", 5)]), start=3600)
+    working, shop.sender = shop.sender, Failing(shop.sender, "visitortype", GiveUp("no"))
+    await polled(shop, 50)
+    await working.send(star(shop.site.id, who))
+    await polled(shop, 10)
+    shop.sender = working
+    await polled(shop, 70)
+    assert shop.matched() == {("starred", who), ("starred-first", who), ("first", later)}
     shop.close()
 
 
