@@ -389,7 +389,8 @@ class _Evaluator:
             matching = [
                 rules
                 for key, subject in known.items()
-                if _fact(subject, name) is not None
+                if name not in self._filters.suspended  # else what it left untold would be lost
+                and _fact(subject, name) is not None
                 and (rules := self._about_to_match(subject, settled[key], name))
             ]
             if matching and self._filters.proved.get(name) != self._now:

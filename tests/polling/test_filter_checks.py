@@ -54,6 +54,16 @@ class Failing:
         return await self.real.send(request)
 
 
+class FailingTimes(Failing):
+    """Fails so many of these queries only."""
+
+    times = 0
+
+    async def send(self, request):
+        self.error = TryLater("the API failed (500)") if self.asked < self.times else None
+        return await super().send(request)
+
+
 ERRORS = [
     GiveUp("the API rejects the filter (400)"),
     Forbidden("not part of the plan (403)"),
@@ -542,3 +552,26 @@ async def test_a_row_that_comes_late_while_a_filter_is_down_is_caught_up_too(acc
     shop.sender.error = None
     await polls(shop, 10)
     assert shop.matched("cross") == of("cross", [who])
+
+
+async def test_a_filter_that_works_again_within_a_poll_loses_nothing_that_it_left_untold(account):
+    """It fails for one session, and works when another one is about to match by it."""
+    shop = account("""
+brief:
+  watch: recordings
+  when: {visitor_type: first, duration: {under: 1h}}
+  do: {tag: brief}
+first:
+  watch: recordings
+  when: {visitor_type: first}
+  do: {tag: first}
+""")
+    shop.sim.add("myshop.com", session([("/", 5)], visitor=BACK), start=0)
+    told = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polls(shop, 35)
+    untold = shop.sim.add("myshop.com", session([("/", 5)]), start=-3000)
+    shop.sender = FailingTimes(shop.sender, "visitortype", None)
+    shop.sender.times = 2
+    await polls(shop, 10)
+    assert shop.sender.asked == 2
+    assert shop.matched() == of("brief", [told, untold]) | of("first", [told, untold])
