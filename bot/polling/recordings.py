@@ -437,6 +437,7 @@ async def _late_marks(
         matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
         places={},
         total=total,
+        back=frozenset(ids),  # listed just now, whatever their details say
     )
     names = frozenset(rule.id for rule in rules.final.rules)
     return await evaluate(some, done.knowledge, scope), names, live

@@ -6,7 +6,7 @@ import pytest
 from poll_world import Account, rules
 from test_filter_checks import Failing
 
-from bot.errors import GiveUp
+from bot.errors import GiveUp, Gone
 from bot.polling.site_rules import SiteRules
 from mouseflow.recordings import edit_variables, star, tag
 from mouseflow.simulator.scenarios import session
@@ -190,6 +190,34 @@ async def test_a_mark_whose_detail_is_away_makes_no_session_live_again(tmp_path)
     await polled(shop, 10)
     shop.sim.faults.clear()
     await polled(shop, 70)
+    assert shop.matched() == {("carted", who)}
+    shop.close()
+
+
+class NotFound:
+    """Answers once that there is no such recording, though the lists have it."""
+
+    def __init__(self, real, who: str) -> None:
+        self.real, self.who = real, who
+
+    async def send(self, request):
+        if request.path.endswith(f"/{self.who}"):
+            self.who = "-"
+            raise Gone("no such recording (404)")
+        return await self.real.send(request)
+
+
+async def test_a_mark_whose_detail_is_not_found_makes_no_new_session_of_it(tmp_path):
+    """Else a rule that came after the session had ended would decide it."""
+    shop = Account(tmp_path, CARTED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    shop.sender = NotFound(shop.sender, who)
+    shop.rules = (*shop.rules, *rules(BRIEF).rules)
+    await polled(shop, 20)
     assert shop.matched() == {("carted", who)}
     shop.close()
 
