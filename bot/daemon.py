@@ -679,7 +679,8 @@ class Daemon:
     async def _restore_pause(self) -> None:
         """Wait on as long as Mouseflow asked before the restart."""
         if self._client is not None:
-            self._client.pause_until = self._kept = await self._store.run(account_pause)
+            kept = await self._store.run(partial(account_pause, now=utc()))
+            self._client.pause_until = self._kept = kept
 
     async def _keep_pauses(self) -> None:
         while True:
@@ -687,9 +688,12 @@ class Daemon:
             await self._keep_pause()
 
     async def _keep_pause(self) -> None:
-        """Save the account's pause if it has changed; a store in trouble may miss it."""
+        """Save the account's pause if it has changed; a store in trouble may miss it.
+
+        Its end too: the time that was saved may be of a clock that was ahead.
+        """
         until = self._client.pause_until if self._client is not None else None
-        if until is None or until == self._kept:
+        if until == self._kept:
             return
         with suppress(StoreError):
             await self._store.run(partial(keep_account_pause, until=until))

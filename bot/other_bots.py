@@ -20,7 +20,6 @@ from bot.store.lanes import account_pause, keep_account_pause
 from bot.store.sharing import Turn
 from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow
-from mouseflow.rate_limit import MAX_PAUSE
 
 log = structlog.get_logger(__name__)
 
@@ -94,9 +93,7 @@ class OtherBots:
             turn = sharing.turn(conn, websites, busy, watcher.rules.digest)
             alive = sharing.alive(conn)
             interrupted = outbox.recover(conn, now, SETTLING, alive)
-            kept = account_pause(conn)
-            if kept is not None and kept > now + MAX_PAUSE:  # by a clock that was ahead
-                kept = None
+            kept = account_pause(conn, now)
             if pause is not None and pause > (kept or now):
                 kept = pause
                 keep_account_pause(conn, kept)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select, text, update
 from bot.domain.causes import Cause, Stops, service, stops, trouble_key
 from bot.store.schema import lanes, moment, ms, troubles
 from bot.store.statements import execute, execute_many, upsert
+from mouseflow.rate_limit import MAX_PAUSE
 
 
 class LaneState(Struct, frozen=True, kw_only=True):
@@ -136,10 +137,13 @@ ACCOUNT = "mouseflow"
 """The row that keeps how long the whole account is paused; no step is on this lane."""
 
 
-def account_pause(conn: Connection) -> datetime | None:
-    """Until when Mouseflow asked the account to wait, None if it did not."""
+def account_pause(conn: Connection, now: datetime) -> datetime | None:
+    """Until when Mouseflow asked the account to wait, None if it did not.
+
+    A pause longer than any was kept by a clock that was ahead: its true end is not known.
+    """
     until = conn.execute(select(lanes.c.paused_until).where(lanes.c.lane == ACCOUNT)).scalar()
-    return moment(until) if until else None
+    return moment(until) if until and until <= ms(now + MAX_PAUSE) else None
 
 
 def keep_account_pause(conn: Connection, until: datetime | None) -> None:

@@ -128,6 +128,36 @@ def test_a_restart_with_the_right_clock_after_hours_with_a_wrong_one_loses_nothi
     virtually(work)
 
 
+@pytest.mark.parametrize(
+    ("ahead", "meanwhile", "waits"),
+    [
+        (timedelta(hours=5), "put right in the downtime", False),
+        (timedelta(minutes=20), "put right in the downtime", True),  # it may be real
+        (timedelta(hours=5), "over before", False),
+        (timedelta(minutes=20), "over before", False),
+    ],
+)
+def test_a_pause_kept_by_a_clock_that_was_ahead(virtually, ahead, meanwhile, waits):
+    async def work(it: Stepped) -> None:
+        over = meanwhile == "over before"
+        async with it.world.daemon():
+            await asyncio.sleep(600)
+            it.step(ahead)
+            it.world.sim.fail("status", status=429, retry_after=600, times=1)
+            await asyncio.sleep(300)
+            if over:
+                it.step(-ahead)
+                await asyncio.sleep(600)
+        if not over:
+            it.step(-ahead)
+        calls = len(it.world.sim.calls)
+        async with it.world.daemon():
+            await asyncio.sleep(200)
+        assert (len(it.world.sim.calls) == calls) == waits
+
+    virtually(work)
+
+
 def test_a_downtime_after_a_wrong_clock_is_told(virtually):
     def told(it: Stepped) -> int:
         posts = it.world.store.do(lambda conn: history(conn, kind="notice", limit=1000))

@@ -165,7 +165,7 @@ class World:
         zone = self.settings.mouseflow.time_zone
         addresses = Addresses(channel="#mouseflow", ops_channel="#ops", zone=zone)
         acting = Ports(Account(api, Priority.ACTION), self.slack, self.webhook, addresses)
-        open_clients = Clients(Account(api, Priority.POLL), acting)
+        open_clients = Clients(Account(api, Priority.POLL), acting, api)
         seen, start = await rules_now(self.settings, self.store)
         options = {"seen": seen, "start": start} | options
         stop = asyncio.Event()
