@@ -101,8 +101,9 @@ class BudgetsPolled(Struct, frozen=True):
 class WebsiteCounts(Struct, frozen=True):
     """What the API answered for one website; None where that request failed.
 
-    `days` include the recordings that the bot itself has `deleted`. `switched` is what the bot had
-    done to its switches before the request. `gone`: the API has no such website.
+    `days` include the recordings that the bot itself has `deleted`; `perhaps` is how many more it
+    may have. `switched` is what the bot had done to its switches before the request. `gone`: the
+    API has no such website.
     """
 
     site: Site
@@ -111,6 +112,7 @@ class WebsiteCounts(Struct, frozen=True):
     switched: Sequence[Switching] = ()
     gone: bool = False
     deleted: Mapping[date, int] = {}
+    perhaps: int = 0
 
 
 async def poll_budgets(
@@ -241,9 +243,9 @@ async def _fetch_all(
 async def _fetch(
     site: Site, planned: Plan, context: PollContext, memory: BudgetMemory, now: datetime
 ) -> _Fetched:
-    today = now.astimezone(context.zone).date()
     days: Mapping[date, int] | None = None
     deleted: Mapping[date, int] = {}
+    perhaps = 0
 
     def before(conn: Connection) -> Sequence[Switching]:
         return switched(conn, site.id, site_mark(conn, site.id), now)
@@ -260,14 +262,15 @@ async def _fetch(
             ignored = await dates_are_ignored(context.mouseflow, site.id)
             memory.dates_work[site.id] = not ignored
         if memory.dates_work[site.id]:
-            days, deleted = await _fetch_days(site, planned, today, context)
+            days, deleted, perhaps = await _fetch_days(site, planned, context, now)
     except Gone as error:
         if site.id in planned.missing:
             return WebsiteCounts(site, None, None, gone=True), None
         return WebsiteCounts(site, days, None), error
     except (GiveUp, TryLater) as error:
-        return WebsiteCounts(site, days, None, deleted=deleted), error
-    return WebsiteCounts(site, days, _state(site, detail), begun, deleted=deleted), None
+        return WebsiteCounts(site, days, None, deleted=deleted, perhaps=perhaps), error
+    state = _state(site, detail)
+    return WebsiteCounts(site, days, state, begun, deleted=deleted, perhaps=perhaps), None
 
 
 def _state(site: Site, detail: WebsiteDetail) -> WebsiteState:
@@ -295,26 +298,32 @@ STRAGGLERS = timedelta(days=1)
 """Days before the last poll that may still have grown: sessions arrive late."""
 
 
+SHOWN = timedelta(minutes=30)
+"""How long after a deletion a count may still include the recording."""
+
+
 async def _fetch_days(
-    site: Site, planned: Plan, today: date, context: PollContext
-) -> tuple[Mapping[date, int], Mapping[date, int]]:
-    """Recordings by day with those that the bot itself has deleted, and the latter alone.
+    site: Site, planned: Plan, context: PollContext, now: datetime
+) -> tuple[Mapping[date, int], Mapping[date, int], int]:
+    """Recordings by day with those that the bot itself has deleted, the latter alone, and how
+    many more it may have deleted.
 
     Of days that are counted for the first time nothing is known to compare with: if they matter,
     they are asked twice, and the lower answer counts.
     """
-    begins = planned.begins[site.id]
+    begins, today = planned.begins[site.id], now.astimezone(context.zone).date()
 
-    def known(conn: Connection) -> tuple[set[date], date | None, date, Counter[date]]:
+    def known(conn: Connection) -> tuple[set[date], date | None, date, Counter[date], int]:
         days = set(used(conn, [site.id], begins, today + DAY).get(site.id, {}))
         mark = site_mark(conn, site.id)
         last = mark.at.astimezone(context.zone).date() if mark else None
         first = first_day(days, begins, today, last)
-        made = deleted_since(conn, site.id, midnight(first, context.zone))
-        return days, last, first, Counter(at.astimezone(context.zone).date() for at in made)
+        made, perhaps = deleted_since(conn, site.id, midnight(first, context.zone), now - SHOWN)
+        by_day = Counter(at.astimezone(context.zone).date() for at in made)
+        return days, last, first, by_day, perhaps
 
     # Before the request: what is deleted meanwhile must not count twice. The next poll adds it.
-    days, last, first, deleted = await context.store.run(known)
+    days, last, first, deleted, perhaps = await context.store.run(known)
 
     async def count() -> dict[date, int]:
         found = await count_days(context.mouseflow, site.id, first, today, days)
@@ -325,7 +334,7 @@ async def _fetch_days(
     if new and sum(found.values()) >= planned.matters.get(site.id, math.inf):
         again = await count()
         found = {day: min(made, again.get(day, 0)) for day, made in found.items()}
-    return found, deleted
+    return found, deleted, perhaps
 
 
 def first_day(known: Collection[date], begins: date, today: date, last: date | None) -> date:
@@ -415,8 +424,9 @@ def settle(
         counting = None
         if each.days is not None:
             counting = count_up(
-                conn, website, each.days, each.deleted, mark, now, zone, known.get(website)
-            )
+                conn, website, each.days, each.deleted, each.perhaps, mark, now, zone,
+                known.get(website),
+            )  # fmt: skip
             if mark or state:  # else the next poll is the first one again
                 learn_visitors(conn, website, counting, mark, each.state, now, zone)
             keep_highest(conn, website, counting.used, now)
@@ -499,6 +509,7 @@ def count_up(
     website: str,
     days: Mapping[date, int],
     deleted: Mapping[date, int],
+    perhaps: int,
     mark: SiteMark | None,
     now: datetime,
     zone: ZoneInfo,
@@ -508,6 +519,7 @@ def count_up(
 
     Used never falls: recordings that are deleted stay used, and those made after that count. What
     the bot itself has `deleted` is among `days`, so it hides nothing; what people delete does.
+    A count is not lower for the recordings that the bot `perhaps` has deleted beside these.
     `traffic` is what the last poll expected, None if that is not known any more.
     """
     recent = now.astimezone(zone).date() - 3 * DAY
@@ -520,6 +532,11 @@ def count_up(
     last = mark.at.astimezone(zone).date()
     # Other days are counted for the first time, after a downtime or an edit.
     watched = [day for day in days if day in before or day >= last]
+    days = dict(days)
+    for day in watched:
+        held = max(0, min(perhaps, before.get(day, DayCount(0)).count - days[day]))
+        days[day] += held
+        perhaps -= held
     grown = sum(max(0, days[day] - before.get(day, DayCount(0)).count) for day in watched)
     jumped = is_jump(grown, 0)
     if jumped:  # learning is the costly part, and few websites need it

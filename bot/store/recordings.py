@@ -208,22 +208,29 @@ _DELETED = (
 )
 
 
-def deleted_since(conn: Connection, website: str, since: datetime) -> list[datetime]:
-    """When each recording that the bot itself has deleted was made, if at `since` or later.
+def deleted_since(
+    conn: Connection, website: str, since: datetime, before: datetime
+) -> tuple[list[datetime], int]:
+    """When each recording that the bot itself deleted `before` was made, if at `since` or later.
 
-    Only those whose match the store still has.
+    And how many more it may have deleted: later, or with an outcome that is not known yet. Only
+    those whose match the store still has.
     """
-    rows = execute(conn, _DELETED_SINCE, {"website": website, "since": ms(since)})
-    return [moment(created) for (created,) in rows]
+    values: dict[str, Value] = {"website": website, "since": ms(since), "before": ms(before)}
+    rows = execute(conn, _DELETED_SINCE, values).fetchall()
+    return [moment(made) for made, sure in rows if sure], sum(not sure for _made, sure in rows)
 
 
 # One lookup for each recording: the matches of a website go back much further.
 _DELETED_SINCE = (
-    "SELECT created FROM recordings INDEXED BY recordings_created"  # noqa: S608 - constants
-    " WHERE website = :website AND created >= :since AND EXISTS (SELECT 1 FROM matches m"
-    " JOIN steps s ON s.match_id = m.id WHERE m.website = recordings.website"
-    " AND m.subject_key = recordings.id AND m.kind = 'recordings'"
-    f" AND s.action = 'delete' AND s.state = 'done' AND s.result = '{DELETED}')"
+    "SELECT made, sure FROM (SELECT r.created AS made, (SELECT max(CASE"  # noqa: S608 - constants
+    f" WHEN s.state = 'done' AND s.result = '{DELETED}' AND s.ended <= :before THEN 1"
+    f" WHEN s.state = 'done' AND s.result = '{DELETED}' THEN 0"
+    " WHEN s.state = 'sending' OR (s.state <> 'done' AND s.unknown_since IS NOT NULL) THEN 0 END)"
+    " FROM matches m JOIN steps s ON s.match_id = m.id WHERE m.website = r.website"
+    " AND m.subject_key = r.id AND m.kind = 'recordings' AND s.action = 'delete') AS sure"
+    " FROM recordings r INDEXED BY recordings_created"
+    " WHERE r.website = :website AND r.created >= :since) perhaps WHERE sure IS NOT NULL"
 )
 
 

@@ -18,6 +18,7 @@ from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.store import in_memory_copy
 from bot.store.budgets import owned
+from bot.store.dead_letters import dead_letters
 from bot.store.schema import steps
 from bot.watcher import Watcher
 from bot.written import Secret
@@ -378,6 +379,42 @@ async def test_a_deletion_of_unknown_outcome_counts_once(deleting):
     deleting.sim.fail("close_after", method="DELETE", times=2)
     await deleting.rules_run()
     assert await deleting.used(4) == 3
+
+
+async def test_a_deletion_whose_outcome_stays_unknown_for_hours_counts_once(deleting):
+    deleting.comes(3)
+    assert await deleting.used() == 3
+    deleting.sim.fail("close_after", method="DELETE", times=1000)
+    await deleting.rules_run()
+    assert await deleting.used(8) == 3
+    deleting.comes(1, "/shop")
+    await deleting.used(2)
+    deleting.sim.faults.clear()
+    assert await deleting.used(24) == 4
+    assert deleting.store.do(lambda conn: dead_letters(conn)) == []
+
+
+@pytest.mark.parametrize("meanwhile", [0, 2])
+async def test_deletions_that_the_count_shows_late_count_once(deleting, meanwhile):
+    deleting.comes(5)
+    assert await deleting.used() == 5
+    send, shown = deleting.context.mouseflow.send, {}
+
+    async def late(request):
+        counts = request.path.endswith("/recordings") and dict(request.query)["limit"] == "1"
+        if not counts:
+            return await send(request)
+        if request.target not in shown:
+            shown[request.target] = await send(request)
+        return shown[request.target]
+
+    deleting.context.mouseflow.send = late
+    assert await deleting.used() == 5
+    await deleting.rules_run(10)  # deletes the five
+    assert await deleting.used() == 5
+    deleting.comes(meanwhile, "/shop")
+    deleting.context.mouseflow.send = send
+    assert await deleting.used(3) == 5 + meanwhile
 
 
 async def test_a_new_budget_counts_what_rules_have_deleted_in_its_period(deleting):

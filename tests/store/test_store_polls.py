@@ -19,7 +19,7 @@ from bot.store.alert_states import KeptLevel, add_figures, save_level
 from bot.store.audit import Note, history
 from bot.store.dead_letters import queue_figures, steps_of
 from bot.store.matches import commit_poll, matches_of
-from bot.store.outbox import claim, complete
+from bot.store.outbox import claim, complete, postpone
 from bot.store.recordings import (
     all_watermarks,
     deleted_since,
@@ -211,24 +211,34 @@ def test_what_the_bot_itself_deleted_is_known_by_when_it_was_made(store):
         name = f"{rule}/w1/{key}/{kind}-1"
         return match(key, [step(name, lane=f"mouseflow:w1:{name}", kind=kind)], rule=rule)
 
-    made = {"old": -25, "one": -2, "two": -1, "gone": -1, "waits": -1, "tagged": -1, "none": -1}
-    rows = [seen(key, created=NOW + hours * HOUR) for key, hours in made.items()]
-    there = [steps("first", key) for key in made if key not in ("tagged", "none")]
+    hours = dict.fromkeys(
+        ["two", "gone", "waits", "tagged", "none", "late", "sending", "unknown"], -1
+    )
+    hours |= {"old": -25, "one": -2}
+    rows = [seen(key, created=NOW + hour * HOUR) for key, hour in hours.items()]
+    there = [steps("first", key) for key in hours if key not in ("tagged", "none")]
     commit(store, poll(*there, steps("second", "one"), steps("first", "tagged", "tag"), seen=rows))
 
     def work(conn):
-        for rule, key, kind, result in (
-            ("first", "old", "delete", DELETED), ("first", "one", "delete", DELETED),
-            ("second", "one", "delete", DELETED), ("first", "two", "delete", DELETED),
-            ("first", "gone", "delete", None), ("first", "tagged", "tag", None),
-        ):  # fmt: skip
-            claimed = claim(conn, f"mouseflow:w1:{rule}/w1/{key}/{kind}-1", NOW, "token")
-            assert complete(conn, claimed, NOW, result=result)
-        return deleted_since(conn, "w1", NOW - 24 * HOUR), deleted_since(conn, "w2", NOW)
+        def claimed(rule, key, kind="delete"):
+            return claim(conn, f"mouseflow:w1:{rule}/w1/{key}/{kind}-1", NOW, "token")
 
-    found, elsewhere = store.do(work)
+        for rule, key, kind, result, at in (
+            ("first", "old", "delete", DELETED, NOW), ("first", "one", "delete", DELETED, NOW),
+            ("second", "one", "delete", DELETED, NOW + HOUR),
+            ("first", "two", "delete", DELETED, NOW), ("first", "gone", "delete", None, NOW),
+            ("first", "tagged", "tag", None, NOW), ("first", "late", "delete", DELETED, NOW + HOUR),
+        ):  # fmt: skip
+            assert complete(conn, claimed(rule, key, kind), at, result=result)
+        claimed("first", "sending")
+        failed = {"until": NOW + HOUR, "reason": "timeout", "attempted": NOW}
+        assert postpone(conn, claimed("first", "unknown"), NOW, **failed)
+        return [deleted_since(conn, key, NOW - 24 * HOUR, NOW) for key in ("w1", "w2")]
+
+    (found, perhaps), elsewhere = store.do(work)
     assert sorted(found) == [NOW - 2 * HOUR, NOW - HOUR]
-    assert elsewhere == []
+    assert perhaps == len(["late", "sending", "unknown"])
+    assert elsewhere == ([], 0)
 
 
 def test_forgetting_goes_in_small_portions(store):
