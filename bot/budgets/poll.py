@@ -610,7 +610,7 @@ def _by_day(
     """Whole days spread evenly over their hours. Days before the first visit are left out,
     since the website may not have existed."""
     found: dict[datetime, float] = {}
-    since = min((day for day, count in days.items() if count), default=now.date())
+    since = min((day for day, count in days.items() if count), default=now.astimezone(zone).date())
     for day, count in ((day, count) for day, count in days.items() if day >= since):
         begins = midnight(day, zone)
         ends = min(midnight(day + timedelta(days=1), zone), now)

@@ -4,9 +4,10 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from budget_world import QUARTER, Shop, World, budgets
+from budget_world import QUARTER, START, Shop, World, budgets
 from sqlalchemy import delete
 
+from bot.store.budgets import visitors
 from bot.store.schema import ledger
 
 BUDGET = """
@@ -151,3 +152,17 @@ async def test_a_day_that_began_in_the_account_counts_though_the_bots_has_not(wo
     await bot.run(every=QUARTER, hours=9)
     assert shop.status == "Stopped"
     assert shop.true_count(bot.now.date()) <= 160
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour"),
+    [("Pacific/Auckland", 23), ("Europe/Copenhagen", 12), ("Pacific/Honolulu", 5)],
+)
+async def test_of_a_website_without_visits_the_accounts_day_alone_is_learned(world, zone, hour):
+    """It may not have existed on the days before; it is the 16th, the 15th and the 14th there."""
+    shop = Shop("myshop.com", 0.0)
+    bot = world(BUDGET % "month", shop, zone=ZoneInfo(zone), start=START.replace(hour=hour))
+    await bot.poll()
+    hours = bot.store.do(lambda conn: visitors(conn, shop.id, START - timedelta(days=40)))
+    assert min(hours) == bot.now.astimezone(ZoneInfo(zone)).replace(hour=0)
+    assert set(hours.values()) == {0.0}
