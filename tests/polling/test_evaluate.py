@@ -1,13 +1,16 @@
 """What the evaluation promises: what was not fetched is neither true nor false."""
 
+from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import START, Account
+from test_filter_checks import Failing
 
 from bot.cli.status import gather, show
 from bot.domain.subjects import Band, RecordingSubject, Site
+from bot.errors import GiveUp, TryLater
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.polling.server_facts import FrictionQuestion, PollFacts
@@ -361,36 +364,66 @@ async def test_a_filter_says_nothing_of_a_deleted_recording_of_the_list(account,
     assert not {("calm", each) for each in planted} & shop.matched("calm")
 
 
-@pytest.mark.parametrize("deleted", [True, False])
-async def test_a_recording_that_is_deleted_during_the_poll_is_no_first_visit(account, deleted):
-    shop = account(
-        """
+SENT_AND_NEW = """
 sent: {watch: recordings, when: {country: at}, do: {delete: true}}
 new: {watch: recordings, when: {visitor_type: first, country: at}, do: {tag: new}}
-""",
-        quirks=BY_ACTIVITY,
-    )
-    await shop.poll()
-    await pass_time(shop, 3, visitors=2)
-    who = shop.sim.add("myshop.com", session([("/", 600)], visitor=REGULAR), start=0)
-    await pass_time(shop, 2)
-    assert ("sent", who) in shop.matched()
-    shop.restart()  # so that its visitor is asked for again
+"""
+
+
+def deletes_before_its_filter(
+    shop: Account, who: str, *, deleted: bool, rows: str = "50"
+) -> list[str]:
+    """The bot deletes it between a list of so many rows and the filtered one, if it may.
+
+    What it returns is empty afterwards.
+    """
     send, waiting = shop.sender.send, [who]
 
     async def delete_first(request):
-        """The bot deletes it between the list and the filtered list, if it may."""
-        if "visitortype" in request.target and waiting:
+        query = dict(request.query)
+        if "visitortype" in query and query["limit"] == rows and waiting:
             lane = f"mouseflow:{shop.site.id}"
             claimed = shop.store.do(lambda conn: claim(conn, lane, shop.now, "token"))
-            assert claimed.action == "delete"
+            assert (claimed.action, claimed.subject_key) == ("delete", who)
             if deleted:
                 shop.sim.delete(waiting[0])
             waiting.clear()
         return await send(request)
 
     shop.sender.send = delete_first
+    return waiting
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_recording_that_is_deleted_during_the_poll_is_no_first_visit(account, deleted):
+    shop = account(SENT_AND_NEW, quirks=BY_ACTIVITY)
+    await shop.poll()
+    await pass_time(shop, 3, visitors=2)
+    who = shop.sim.add("myshop.com", session([("/", 600)], visitor=REGULAR), start=0)
+    await pass_time(shop, 2)
+    assert ("sent", who) in shop.matched()
+    shop.restart()  # so that its visitor is asked for again
+    waiting = deletes_before_its_filter(shop, who, deleted=deleted)
     await pass_time(shop, 3)
     assert not waiting
     await pass_time(shop, 50)
+    assert ("new", who) not in shop.matched()
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_recording_that_is_deleted_in_a_catch_up_is_no_first_visit(account, deleted):
+    shop = account(SENT_AND_NEW)
+    shop.sim.add("myshop.com", session(TWO_PAGES, visitor=Visitor(returning=True)), start=-600)
+    await shop.poll()
+    shop.sender = failing = Failing(shop.sender, "visitortype", GiveUp("no"))
+    who = shop.sim.add("myshop.com", session(TWO_PAGES, visitor=REGULAR), start=5)
+    await pass_time(shop, 50)
+    assert ("sent", who) in shop.matched()
+    failing.error = None
+    waiting = deletes_before_its_filter(shop, who, deleted=deleted, rows="10000")
+    for _ in range(20):
+        shop.wait(minutes=1)
+        with suppress(TryLater):  # the day is read again
+            await shop.poll()
+    assert not waiting
     assert ("new", who) not in shop.matched()

@@ -1,10 +1,12 @@
 """After downtime of days everything missed is read and judged, once, and in memory-sized pieces."""
 
+from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import Account
+from test_evaluate import SENT_AND_NEW, deletes_before_its_filter
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.errors import TryLater
@@ -12,7 +14,7 @@ from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext, recent
 from bot.replay.backfill import MOST_ATTEMPTS, backfill
 from mouseflow.simulator.quirks import Quirks
-from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.scenarios import REGULAR, session
 
 STORIES = ["checkout-friction", "phone-bounce", "rage-on-product", "regular-in-trouble", "purchase"]
 
@@ -242,4 +244,26 @@ async def test_a_day_whose_only_detail_stays_broken_holds_up_the_others_for_a_da
         shop.wait(hours=6, minutes=1)
     assert await caught_up(shop, attempts=attempts)
     assert shop.matched() == set()
+    shop.close()
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_recording_that_is_deleted_in_a_backfill_is_no_first_visit(tmp_path, deleted):
+    shop = Account(tmp_path, SENT_AND_NEW)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 30)], visitor=REGULAR), start=5)
+    shop.wait(minutes=2)
+    await shop.poll()
+    assert ("sent", who) in shop.matched()
+    shop.wait(hours=9)
+    waiting = deletes_before_its_filter(shop, who, deleted=deleted, rows="10000")
+    attempts = {}
+    for _ in range(MOST_ATTEMPTS + 1):
+        with suppress(TryLater):  # the day is read again
+            await caught_up(shop, attempts=attempts)
+            break
+    shop.wait(minutes=2)
+    await shop.poll()
+    assert not waiting
+    assert ("new", who) not in shop.matched()
     shop.close()
