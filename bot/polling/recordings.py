@@ -263,8 +263,8 @@ async def poll(
     )
     result = await evaluate(picked, live.knowledge, scope)
     late, asked, live = await _late_marks(scope, context, live, result, seen, before is None)
-    unless_deleted = partial(_unless_deleted, rules=rules, site=site, store=context.store)
-    result, late = await unless_deleted(result), await unless_deleted(late)
+    result = await unless_deleted(result, scope, context.store)
+    late = await unless_deleted(late, scope, context.store)
     asked_again = tuple(each for each in late.evaluations if each.open)
     ended = result.evaluations
     result = _with_late(result, late)
@@ -567,12 +567,12 @@ def _times(evaluations: Iterable[Evaluation]) -> dict[str, datetime]:
     return {row.id: at for row in rows if (at := last_activity(row))}
 
 
-async def _unless_deleted(result: Result, rules: SiteRules, site: Site, store: Store) -> Result:
+async def unless_deleted(result: Result, scope: Scope, store: Store) -> Result:
     """Without matches by filters of recordings that the bot deletes at the same time.
 
     Filters leave out what is gone. These wait for their detail, which tells whether they are.
     """
-    asking = rules.needing(FILTERS)
+    asking = scope.rules.needing(FILTERS)
     doubtful = [
         it.candidate.row.id
         for it in result.evaluations
@@ -580,7 +580,7 @@ async def _unless_deleted(result: Result, rules: SiteRules, site: Site, store: S
     ]
     if not doubtful:
         return result
-    gone = await store.read(partial(deleted_by_steps, website=site.id, ids=doubtful))
+    gone = await store.read(partial(deleted_by_steps, website=scope.site.id, ids=doubtful))
     evaluations = (
         replace(it, rules=tuple(each for each in it.rules if each.id not in asking), open=True)
         if it.candidate.row.id in gone

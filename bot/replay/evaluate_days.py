@@ -26,7 +26,7 @@ from bot.polling.filter_checks import FILTERS, FilterChecks, SecondTry, check_fi
 from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
-from bot.polling.recordings import _unless_deleted
+from bot.polling.recordings import unless_deleted
 from bot.polling.server_facts import (
     FrictionQuestion,
     Membership,
@@ -266,13 +266,13 @@ async def _batch(
     _raise_if_lost(knowledge, result.knowledge)
     if isinstance(result.outage, TryLater):
         raise result.outage  # a day that is done is not evaluated again
-    evaluations = await _unless_deleted(result.evaluations, scope.rules, scope.site, history.store)
+    result = await unless_deleted(result, scope, history.store)
     lists = result.knowledge.lists
-    for each in evaluations:
+    for each in result.evaluations:
         lists = learn(lists, each.candidate.row, each.subject.recording, scope.rules.questions)
     return Batch(
         replace(result.knowledge, lists=lists),
-        evaluations=tuple(each for each in evaluations if each.rules and not each.gone),
+        evaluations=tuple(each for each in result.evaluations if each.rules and not each.gone),
         before=tuple(
             (rule.id, key)
             for key, rules in known.items()
@@ -280,7 +280,7 @@ async def _batch(
             if not rules.isdisjoint((rule.id, *rule.was))
         ),
         details=result.details,
-        open=tuple(each.candidate.row.id for each in evaluations if each.open),
+        open=tuple(each.candidate.row.id for each in result.evaluations if each.open),
     )
 
 
