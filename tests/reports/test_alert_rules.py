@@ -161,6 +161,37 @@ async def test_no_response_is_told_twice_and_no_fall_is_news(counts):
     world.store.close()
 
 
+FIVE = "new_responses: {min: 5}"
+FEW = "new_responses: {under: 5}"
+
+
+@pytest.mark.parametrize(
+    ("when", "fires"),
+    [
+        (f"{{enabled: true, {FIVE}}}", [15, 21, 26]),
+        (f"{{all: [{{enabled: true}}, {{{FIVE}}}]}}", [15, 21, 26]),
+        (f"{{not: {{any: [{{enabled: false}}, {{{FEW}}}]}}}}", [15, 21, 26]),
+        (f"{{not: {{not: {{all: [{{enabled: true}}, {{{FIVE}}}]}}}}}}", [15, 21, 26]),
+        (f"{{not: {{{FEW}}}}}", [15, 20, 26]),
+        (f"{{not: {{{FIVE}}}}}", [11, 12, 15, 16, 20, 21, 22, 23, 24, 26, 27, 29, 30]),
+        (f"{{all: [{{{FIVE}}}, {{not: {{{FEW}}}}}]}}", [15, 20, 26]),
+        (f"{{all: [{{{FIVE}}}, {{{FEW}}}]}}", []),
+        (f"{{any: [{{enabled: false}}, {{{FIVE}}}]}}", [15, 16, 21, 26]),
+        (f"{{not: {{all: [{{enabled: true}}, {{{FEW}}}]}}}}", [15, 16, 21, 26]),
+    ],
+)
+async def test_new_responses_within_all_and_not_fire_as_the_logic_says(when, fires):
+    """The campaign is off at 16 and 20. What is new counts since the rule fired last."""
+    world = World("feedback", f"news:\n  watch: feedback\n  when: {when}\n  do: {{slack: {{}}}}\n")
+    found = []
+    for responses in (10, 11, 12, 15, 15, 16, 20, 21, 22, 22, 23, 24, 26, 27, 29, 30):
+        report = {"responses": responses}
+        enabled = responses not in (16, 20)
+        world.api.campaigns["c"] = {"name": "NPS", "enabled": enabled, "report": report}
+        found += [responses] * len(await world.looked())
+    assert found == fires
+
+
 CHANGE = """
 sagging:
   watch: funnels
