@@ -46,3 +46,20 @@ def test_a_restart_while_the_clock_is_right_looks_back_no_further(tmp_path):
 
     virtually(work)
     assert matched(world) == {found["meanwhile"]}
+
+
+def test_a_website_that_is_added_while_the_bot_runs_is_watched_without_its_past(tmp_path):
+    world, found = World(tmp_path, RULES, websites=2), {}
+
+    async def work():
+        added = world.sim.world.sites.pop("site-001")
+        async with world.daemon():
+            await asyncio.sleep(1800)
+            world.sim.world.sites["site-001"] = added
+            for name, start in (("past", -7200), ("just before", -90), ("meanwhile", 1000)):
+                found[name] = world.sim.add("site-001", "phone-bounce", start=start)
+            await asyncio.sleep(7200)
+
+    virtually(work)
+    assert matched(world) == {found["meanwhile"]}
+    assert {place for _at, place in world.polls()} == {"site-000", "site-001"}

@@ -2,14 +2,17 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from poll_world import Account, rules
 from test_filter_checks import Failing
 
 from bot.errors import GiveUp, Gone
 from bot.polling.site_rules import SiteRules
+from mouseflow.models import RecordingPage
 from mouseflow.recordings import edit_variables, star, tag
 from mouseflow.simulator.scenarios import session
+from mouseflow.simulator.sessions import Visitor
 
 RULES = """
 starred:
@@ -268,3 +271,40 @@ async def test_a_rule_that_does_something_else_now_still_hears_of_marks(shop):
     shop.rules = rules(text).rules
     await polled(shop, 7)
     assert ("star", who) in shop.matched()
+
+
+NAMED = """
+vip:
+  watch: recordings
+  when: {visitor_name: Ada*}
+  do: {tag: vip}
+"""
+
+
+async def test_a_visitor_who_is_named_after_the_session_had_ended_counts(tmp_path):
+    shop = Account(tmp_path, NAMED)
+    shop.marks = timedelta(hours=24)
+    named, _other = (
+        shop.sim.add("myshop.com", session([("/", 5)], visitor=Visitor(name=name)), start=0)
+        for name in ("Ada Lovelace", "Grace Hopper")
+    )
+    send, unnamed = shop.sender.send, True
+
+    async def unnamed_first(request):
+        return without_names(await send(request)) if unnamed else await send(request)
+
+    shop.sender.send = unnamed_first
+    await polled(shop, 120, every=5)
+    assert shop.matched() == set()
+    unnamed = False
+    await polled(shop, 65, every=5)
+    assert shop.matched() == {("vip", named)}
+    shop.close()
+
+
+def without_names(answer):
+    """The answer with no visitor named yet."""
+    if isinstance(answer, RecordingPage):
+        rows = tuple(map(without_names, answer.recordings))
+        return msgspec.structs.replace(answer, recordings=rows)
+    return msgspec.structs.replace(answer, visitor_name=None)

@@ -12,7 +12,7 @@ from bot.domain.alert_state import GAP
 from bot.domain.calendar import Calendar, Days
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Site
-from bot.errors import TryLater
+from bot.errors import GiveUp, Gone, TryLater
 from bot.new_rules import fingerprint
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
@@ -44,9 +44,10 @@ def _day(at, zone):
 class Figures:
     """The API: plain answers. `ignores` names query filters that have no effect.
 
-    `repeated` are rows whose key is in the list already; `row_cap` is how many recordings an
-    answer has at most, `zone` the account's; `old` are the funnels of days before `old_until`,
-    `old_pages` the pages.
+    `deleted` are forms that the list still has but whose report is gone; `refuses` are filters that
+    are an error, such as `device=phone`. `repeated` are rows whose key is in the list already;
+    `row_cap` is how many recordings an answer has at most, `zone` the account's; `old` are the
+    funnels of days before `old_until`, `old_pages` the pages.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,8 @@ class Figures:
             "status": "Recording",
             "recordingRate": 100,
         }
+        self.deleted: set[str] = set()
+        self.refuses: set[str] = set()
         self.ignores: set[str] = set()
         self.broken: set[str] = set()
         self.calls: list[str] = []
@@ -79,6 +82,8 @@ class Figures:
         tail = request.path.removeprefix("/websites/w1").strip("/")
         if not self.broken.isdisjoint((tail, tail.partition("/")[0])):
             raise TryLater("the account is away")
+        if not self.refuses.isdisjoint(f"{name}={value}" for name, value in request.query):
+            raise GiveUp("the API rejects the filter (400)")
         return request.read(json.dumps(self._answer(tail, dict(request.query))).encode())
 
     def _answer(self, tail, query):
@@ -107,6 +112,8 @@ class Figures:
             return [*found, *self.repeated]
         if kind == "forms":
             found = [{"formId": k, **self._scaled(e, share)} for k, e in self.forms.items()]
+            if one in self.deleted:
+                raise Gone("no such form")
             if one:
                 return next(each for each in found if each["formId"] == one)
             return [{**each, "fields": []} for each in found]

@@ -143,3 +143,19 @@ async def test_the_outage_of_a_form_and_its_end_are_told_once():
         "✅ All polls work again after 1 h 30 min",
         "🔶 Some polls have been failing since 2026-03-10T09:45:00Z",
     ]
+
+
+async def test_a_form_that_is_deleted_ends_once_two_lists_lack_it():
+    """While a list still has it, its own report is gone: that ends nothing."""
+    world = World("forms", RULES.replace("  do:", "  resolved: true\n  do:"))
+    forms(world, 2)
+    assert len(await world.looked()) == 4
+    world.api.deleted.add("g1")
+    assert await world.looks(4) == []
+    del world.api.forms["g1"]
+    assert await world.looked() == []
+    assert sorted(await world.looked()) == ["busy: resolved", "stuck: resolved"]
+    assert await world.looks(4) == []
+    forms(world, 2)
+    world.api.deleted.clear()
+    assert sorted(await world.looked()) == ["busy: slack", "stuck: slack"]  # another of its id

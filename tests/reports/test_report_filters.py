@@ -4,11 +4,13 @@ from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from report_world import World
+from report_world import SITE, World
 
 from bot.cli.status import gather
 from bot.reports.fetch import IGNORED, TOO_FEW
+from bot.rules.model import RuleSet
 from bot.store.audit import history
+from bot.watcher import Watcher
 
 PHONES = """
 phones:
@@ -182,3 +184,46 @@ cross:
     world.api.funnels["f"] = [50, 20]
     assert await world.looks(3) == []
     assert [name for _, _, name, _ in status(world)] == [f"friction {ignored[-3:]}"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_refused_over_last_holds_its_own_rules_is_told_once_and_catches_up(restarts):
+    rule = "{watch: funnels, when: {conversion: {under: 20%}}, resolved: true, do: {slack: {}}"
+    world = World("funnels", f"week: {rule}, over_last: 7d}}\nalways: {rule}}}\n")
+
+    def starts():
+        return Watcher(
+            world.context, RuleSet(world.rules), ops="#ops", wake=lambda: None,
+            clock=lambda: world.now,
+        )  # fmt: skip
+
+    watcher = starts()
+
+    async def polls(times, completed, *, refused=False):
+        """What matches bring, as the rules' ids, the ends among them."""
+        world.api.refuses = {"fromdate=2026-03-03"} if refused else set()
+        world.api.funnels["f"] = [100, completed]
+        before = len(matches(world))
+        for _ in range(times):
+            world.now += timedelta(minutes=15)
+            await watcher.find_sites()
+            assert await watcher.poll_reports(SITE) != refused
+        return matches(world)[before:]
+
+    assert await polls(2, 50) == []
+    assert await polls(2, 10, refused=True) == ["always"]
+    if restarts:
+        watcher = starts()
+        await watcher.troubles.remember()
+    assert await polls(2, 10, refused=True) == []
+    assert await polls(2, 10) == ["week"]
+    assert await polls(3, 50, refused=True) == ["always: ended"]
+    assert await polls(2, 50) == ["week: ended"]
+    assert [text[0] for text in reversed(ops(world))] == ["🔶", "✅", "🔶", "✅"][::-1]
+
+
+def matches(world):
+    """Every match, oldest first: the rule's id, and whether it is the end of an alert."""
+    found = reversed(world.store.do(lambda conn: history(conn, kind="match")))
+    return [f"{it.rule}: ended" if it.text.startswith("ended") else it.rule for it in found
+            if it.rule in ("week", "always")]  # fmt: skip
