@@ -1,7 +1,8 @@
 """Budgets as a state machine: whatever happens in whatever order, the promises hold.
 
-People switch websites and edit budgets, Mouseflow pauses websites, lists and answers are wrong,
-writes are refused, the bot restarts. After a few quiet polls everything is as it should be.
+People switch and delete websites and edit budgets, Mouseflow pauses websites, lists and answers
+are wrong, writes are refused, the bot restarts. After a few quiet polls everything is as it should
+be.
 """
 
 import asyncio
@@ -18,12 +19,16 @@ BUDGET = """
 %s
   websites: %s
   recordings: %d
-  period: month
+  period: %s
   steps:
-    50%%: {recording_rate: 50, slack: {channel: "#ops"}}
-    100%%: {recording: stop, slack: {channel: "#ops"}}
-  resume: true
+%s  resume: true
 """
+PERIODS = ["month", "month\n  starts_on: 14", "week", "week\n  starts_on: 5", "day"]
+STOP = '    100%: {recording: stop, slack: {channel: "#ops"}}\n'
+THROTTLE = '    50%: {recording_rate: 50, slack: {channel: "#ops"}}\n'
+STEPS = [THROTTLE + STOP, STOP, THROTTLE, THROTTLE.replace("50%", "80%") + STOP,
+         THROTTLE.replace("rate: 50", "rate: 25") + STOP, STOP.replace("recording: stop, ", ""),
+         STOP.replace("100%", "90%")]  # fmt: skip
 BOTH = '["one*", "two*"]'
 LIMIT = 100
 one_of_two = st.integers(0, 1)
@@ -34,11 +39,12 @@ class Budgets(RuleBasedStateMachine):
 
     @initialize()
     def begins(self):
-        self.bot = World(BUDGET % ("credits:", BOTH, LIMIT), Shop("one.com", 0), Shop("two.com", 0))
+        self.name, self.websites, self.limit = "credits:", BOTH, LIMIT
+        self.period, self.steps = PERIODS[0], STEPS[0]
+        self.bot = World(self.text(), Shop("one.com", 0), Shop("two.com", 0))
         self.shops = list(self.bot.shops)
         for shop in self.shops:
             shop.delay = timedelta()
-        self.name, self.websites, self.limit = "credits:", BOTH, LIMIT
         self.highest = {}
         self.poll()
 
@@ -55,8 +61,11 @@ class Budgets(RuleBasedStateMachine):
     def poll(self, times=1):
         asyncio.run(self.bot.run(every=QUARTER, minutes=15 * times))
 
+    def text(self):
+        return BUDGET % (self.name, self.websites, self.limit, self.period, self.steps)
+
     def edit(self):
-        self.bot.budgets = budgets(BUDGET % (self.name, self.websites, self.limit))
+        self.bot.budgets = budgets(self.text())
 
     @rule(times=st.integers(1, 3))
     def time_passes(self, times):
@@ -96,9 +105,14 @@ class Budgets(RuleBasedStateMachine):
         self.bot.unlisted ^= {self.shops[which]}
 
     @rule(which=one_of_two)
-    def recordings_are_deleted(self, which):
-        shop = self.shops[which]
-        shop.deleted[self.bot.now.date()] = shop.true_count(self.bot.now.date())
+    def a_website_is_deleted_or_there_again(self, which):
+        shop, there = self.shops[which], self.bot.shops
+        self.bot.shops = [it for it in self.shops if (it in there) != (it is shop)]
+
+    @rule(which=one_of_two, back=st.integers(0, 2))
+    def recordings_are_deleted(self, which, back):
+        shop, day = self.shops[which], self.bot.now.date() - timedelta(days=back)
+        shop.deleted[day] = shop.true_count(day)
 
     @rule(factor=st.sampled_from([0.0, 2.0, 100.0]))
     def one_answer_is_wrong(self, factor):
@@ -126,6 +140,16 @@ class Budgets(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([50, LIMIT, 200]))
     def the_budget_is_raised_or_lowered(self, limit):
         self.limit = limit
+        self.edit()
+
+    @rule(period=st.sampled_from(PERIODS))
+    def its_period_changes(self, period):
+        self.period = period
+        self.edit()
+
+    @rule(steps=st.sampled_from(STEPS))
+    def its_steps_change(self, steps):
+        self.steps = steps
         self.edit()
 
     @rule(websites=st.sampled_from([BOTH, '"one*"']))
@@ -168,12 +192,12 @@ class Budgets(RuleBasedStateMachine):
     def above_the_budget_nothing_records_but_what_a_person_started_and_was_told(self):
         self.all_is_well_for_a_while()
         mark = self.mark()
-        if mark.used < self.limit:
+        if mark.used < self.limit or "stop" not in self.steps:
             return
         counted = {line.id: line for line in mark.websites}
         for shop in self.shops:
             line = counted.get(shop.id)
-            if line is None or shop.read_only or line.left_alone:
+            if line is None or shop.read_only or line.left_alone or shop not in self.bot.shops:
                 continue
             assert shop.status != "Recording", self.diary()
 
@@ -205,6 +229,8 @@ class Budgets(RuleBasedStateMachine):
         self.poll(12)
         for shop in self.shops:
             status = [(who, what) for _at, who, what in shop.log if not what.endswith("%")]
+            if shop not in self.bot.shops:
+                continue
             if shop.id in held and shop.status != "Paused":
                 assert shop.status == "Recording", self.diary()
             assert not status or status[-1] != ("bot", "Stopped"), self.diary()
