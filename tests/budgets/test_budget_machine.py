@@ -213,6 +213,18 @@ class Budgets(RuleBasedStateMachine):
             assert len(noted) == len(done), self.diary()
 
     @invariant()
+    def no_rate_that_a_person_set_is_raised(self):
+        for shop in self.shops if hasattr(self, "bot") else ():
+            rate, by, own = 100, "", None
+            for _at, who, what in shop.log:
+                if not what.endswith("%"):
+                    continue
+                new = int(what.removesuffix(" %"))
+                # Nobody can see that a person has set what the bot had set.
+                assert who != "bot" or by != "person" or new < rate or rate == own, shop.log
+                rate, by, own = new, who, new if who == "bot" else own
+
+    @invariant()
     def nobody_is_told_more_than_there_is(self):
         if hasattr(self, "bot"):
             assert len(self.bot.slack.said("turned recording back on")) <= len(
