@@ -171,8 +171,7 @@ def ops_of(settings: Settings) -> Ops:
         zone = settings.mouseflow.time_zone
         amend(conn, notice.title, notice.lines, now, zone, notice.about)
 
-    lane, reaches = f"slack:{channel or ''}", channel is not None
-    return Ops(lane, tell, change, account_fails, reaches=reaches)
+    return Ops(channel, tell, change, account_fails)
 
 
 async def run(
@@ -350,7 +349,8 @@ class Daemon:
         self._start = start
         self._kept: datetime | None = None
         self._ports = clients.acting
-        self._health = Health(settings, store, clients.acting, polled=self._polled, clock=utc)
+        ops, zone = ops_of(settings), ZoneInfo(settings.mouseflow.time_zone)
+        self._health = Health(ops, zone, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
             store,
             clients.acting,
@@ -359,7 +359,7 @@ class Daemon:
             allows=self._why_not_allowed,
             current=self._with_secret,
             turned=self._health.mark_delivered,
-            ops=ops_of(settings),
+            ops=ops,
             timing=timing,
             calendar=settings.quiet.calendar(settings.mouseflow.time_zone),
             paces=shared.paces if shared else SLACK_PACE,

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from bot.config import Settings
 from bot.delivery.attempt import error_text
+from bot.delivery.troubles import Ops
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import StoreError, TryLater
 from bot.messages.ops import store_fails, store_works
@@ -34,20 +34,21 @@ BEAT = timedelta(seconds=5)
 class Health:
     """What moves, since when the store fails, and who has been told.
 
-    `polled` is when polls moved last.
+    `ops` is how people are told, in times of `zone`; `polled` is when polls moved last.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        ops: Ops,
+        zone: ZoneInfo,
         store: Store,
         ports: Ports,
         *,
         polled: Callable[[], datetime],
         clock: Callable[[], datetime],
     ) -> None:
-        self._ops = settings.slack.ops
-        self._zone = ZoneInfo(settings.mouseflow.time_zone)
+        self._ops = ops
+        self._zone = zone
         self._store = store
         self._ports = ports
         self._polled = polled
@@ -75,7 +76,7 @@ class Health:
     def _untold(self, conn: Connection) -> str | None:
         """What lasts of which nobody could be told; without an ops channel, of anything."""
         now = self._clock()
-        if (trouble := unreached(conn, now)) or self._ops is not None:
+        if (trouble := unreached(conn, now)) or self._ops.reaches:
             return trouble
         failing = long_failing(conn, now, UNREACHED)
         return f"nobody could be told that {failing}" if failing else None
@@ -102,7 +103,9 @@ class Health:
             "Posts that may be out already are looked up in Slack before they are repeated. Where "
             "the bot can't read the channel, and with webhooks, some may come twice.",
         )
-        told = partial(announce, title=title, lines=lines, now=self._clock(), channel=self._ops)
+        told = partial(
+            announce, title=title, lines=lines, now=self._clock(), channel=self._ops.channel
+        )
         await self._store.run(told)
 
     async def beat(self) -> None:
@@ -134,7 +137,7 @@ class Health:
 
     async def say(self, title: str, lines: Sequence[str]) -> bool:
         """Post to the ops channel without the store, as well as that goes; false to try again."""
-        channel = self._ops
+        channel = self._ops.channel
         try:
             if channel is not None:
                 await post_directly(title, lines, self._clock(), channel, self._ports)

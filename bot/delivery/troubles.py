@@ -63,18 +63,27 @@ def _never(_conn: Connection) -> bool:
 
 
 class Ops(Struct, frozen=True):
-    """How people are told: `announce` writes a notice into the outbox, for the lane `lane`.
+    """How people are told: `announce` writes a notice into the outbox, for the lane of `channel`.
 
     `amend` edits the message of a trouble's beginning, and posts nothing.
     `polls_fail` says whether polls fail too, since Mouseflow is down or rejects the key: the
-    polls tell people then. `reaches`: there is a channel; else a notice is only in the audit log.
+    polls tell people then. Without a channel, a notice is only in the audit log.
     """
 
-    lane: str = ""
+    channel: str | None = None
     announce: Callable[[Connection, Notice, datetime], None] = _nobody
     amend: Callable[[Connection, Notice, datetime], None] = _nobody
     polls_fail: Callable[[Connection], bool] = _never
-    reaches: bool = True
+
+    @property
+    def lane(self) -> str:
+        """The lane of its notices."""
+        return f"slack:{self.channel or ''}"
+
+    @property
+    def reaches(self) -> bool:
+        """Whether a notice reaches people."""
+        return self.channel is not None
 
 
 NOBODY = Ops()

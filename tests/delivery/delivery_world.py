@@ -220,7 +220,7 @@ class Bench:
             chance=lambda: 1.0,
             timing=timing,
             allows=lambda _rule, _action: self.forbidden or None,
-            ops=Ops("slack:#ops", self._hear),
+            ops=Ops("#ops", self._hear),
         )
 
     def _hear(self, _conn, notice: Notice, _now: datetime) -> None:

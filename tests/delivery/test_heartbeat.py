@@ -1,7 +1,7 @@
 """The heartbeat's silence is an alarm: for what it stops, and what the log says then."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -45,7 +45,8 @@ def health_of(tmp_path, settings):
     with in_memory_copy(f"sqlite:///{tmp_path}/none.db") as store:
 
         def health(clock, polled=None, store=store, slack=True):
-            return Health(settings(slack), store, None, polled=polled or clock, clock=clock)
+            ops = ops_of(settings(slack))
+            return Health(ops, UTC, store, None, polled=polled or clock, clock=clock)
 
         yield health, store
 

@@ -288,7 +288,7 @@ def told_of_trouble(world):
     def announced(conn, notice, now):
         announce(conn, notice.title, notice.lines, now, "#ops", page="queue", offer=notice.offer)
 
-    world.store.do(lambda conn: tend(conn, world.now, Ops("slack:#ops", announced)))
+    world.store.do(lambda conn: tend(conn, world.now, Ops("#ops", announced)))
 
 
 @asynccontextmanager
