@@ -379,7 +379,7 @@ class Daemon:
             settings.poll,
             rate=settings.mouseflow.requests_per_second,
             clock=utc,
-            observe=meter.observe_poll if meter else None,
+            meter=meter,
         )
         self._slack_lookup = SlackLookup(clients.acting.slack, store, self._channels, utc)
         self._reload = Reload(

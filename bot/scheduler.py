@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -379,11 +379,28 @@ class Marked:
                 progress.at = self._clock()
 
 
+class Observer(Protocol):
+    """Who hears of polls; `website` is the id, empty for what is polled for all of them."""
+
+    def begin(self, kind: str, website: str, at: datetime) -> None:
+        """The bot polls this from now on."""
+        ...
+
+    def end(self, kind: str, website: str) -> None:
+        """The bot no longer polls this."""
+        ...
+
+    def observe_poll(
+        self, kind: str, website: str, well: bool, seconds: float, at: datetime
+    ) -> None:
+        """A poll has ended."""
+        ...
+
+
 class Polls:
     """Polls the watcher's websites, spread over the intervals.
 
-    `rate` is how many requests/s the account allows. `observe` is called with each poll that has
-    ended: its kind, whether it went well, how many seconds it took, and when it ended.
+    `rate` is how many requests/s the account allows. `meter` hears of all polls.
     """
 
     def __init__(
@@ -394,12 +411,12 @@ class Polls:
         *,
         rate: float,
         clock: Callable[[], datetime],
-        observe: Callable[[str, bool, float, datetime], None] | None = None,
+        meter: Observer | None = None,
     ) -> None:
         self._watcher = watcher
         self._sharing = watcher.context.store.sharing
         self._schedule = schedule
-        self._observe = observe
+        self._meter = meter
         self._poll = poll
         self._rate = rate
         self._clock = clock
@@ -433,6 +450,9 @@ class Polls:
             self._schedule.forget(name)
             self._tasks.pop(name).cancel()
             del self._ticks[name]
+            if self._meter:
+                kind, _, website = name.partition("/")
+                self._meter.end(kind, website)
             for phases in self._phases.values():
                 phases.pop(name, None)
         soon = timedelta()
@@ -446,6 +466,8 @@ class Polls:
                 soon += APART
             self._ticks[name] = tick
             self._tasks[name] = asyncio.create_task(self._at_each(tick, poll))
+            if self._meter:
+                self._meter.begin(poll.kind, poll.website, self._clock())
         self._poll_for_new_rules()
 
     def _poll_for_new_rules(self) -> None:
@@ -518,9 +540,9 @@ class Polls:
             well = await poll.poll()
         finally:
             del self._running[progress]
-        if self._observe:
+        if self._meter:
             seconds = asyncio.get_running_loop().time() - began
-            self._observe(poll.kind, well, seconds, self._clock())
+            self._meter.observe_poll(poll.kind, poll.website, well, seconds, self._clock())
 
     def last_progress(self, *, waits: bool) -> datetime:
         """When the running poll that is stuck the longest last got an answer, else now.

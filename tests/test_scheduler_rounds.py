@@ -24,6 +24,7 @@ from bot.scheduler import (
     slow_poll_lines,
     spread,
 )
+from bot.web.meter import Meter
 
 MINUTE = timedelta(minutes=1)
 
@@ -235,13 +236,21 @@ async def test_a_bot_that_another_one_leads_takes_waiting_for_a_turn_for_no_gap(
         notices=notices, context=SimpleNamespace(store=SimpleNamespace(sharing=sharing)),
         poll_recordings=poll, poll_feedback=poll, poll_reports=poll,
     )  # fmt: skip
+    meter = Meter()
     polls = scheduler.Polls(
-        watcher, Schedule(), PollSection(), rate=1 / 3600, clock=lambda: datetime.now(UTC)
-    )
+        watcher, Schedule(), PollSection(), rate=1 / 3600, clock=lambda: datetime.now(UTC),
+        meter=meter,
+    )  # fmt: skip
     polls.sync()
+    assert meter.last_success.keys() == {
+        (kind, "w1") for kind in ("recordings", "feedback", "reports")
+    }
     polls.poll_now("recordings")
     await ended.wait()
     for task in polls.tasks:
         task.cancel()
     await asyncio.gather(*polls.tasks, return_exceptions=True)
     assert notices.announce_after == 3 * timedelta(hours=1)
+    watcher.watched.clear()
+    polls.sync()
+    assert meter.last_success == {}

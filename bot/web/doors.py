@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from bot.store import Connection
-from bot.web.metrics import Metrics, Stored, exposition, read_stored
+from bot.web.metrics import Metrics, Stored, exposition, intervals_of, read_stored
 from bot.web.pages import Pages
 from bot.web.safety import LIFE, from_own_page, local_path
 from bot.web.shared import Web, address_of, authorised_form, form_of, web_of
@@ -43,7 +43,8 @@ async def figures_of(web: Web) -> Metrics:
 
     stored = await web.reader.read(work)
     rules = [rule.id for rule in facts.rules().rules]
-    return Metrics(facts.meter, web.tail, stored, rules, facts.recordings_seen())
+    every = intervals_of(facts.settings.poll)
+    return Metrics(facts.meter, web.tail, stored, rules, facts.recordings_seen(), every)
 
 
 async def login_page(request: Request) -> Response:

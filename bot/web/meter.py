@@ -27,9 +27,9 @@ class Meter:
 
     `requests` counts (method, route, status); status is "none" without an answer. `retries`
     counts repeated attempts by the error before. `durations` holds a histogram of each route.
-    `polls` counts (kind, whether it went well), `poll_seconds` adds up how long they took, and
-    `last_success` is when one of the kind went well last, `first` when the first one ended, in
-    seconds since 1970.
+    `polls` counts (kind, whether it went well), and `poll_seconds` adds up how long they took.
+    `last_success` is when the poll of (kind, website's id) went well last, or when the bot began to
+    poll that, in seconds since 1970; it has what this bot polls now.
     """
 
     clock: Callable[[], float] = monotonic
@@ -39,8 +39,7 @@ class Meter:
     seconds: dict[str, float] = field(default_factory=dict)
     polls: Counter[tuple[str, bool]] = field(default_factory=Counter)
     poll_seconds: dict[str, float] = field(default_factory=dict)
-    last_success: dict[str, float] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)
+    last_success: dict[tuple[str, str], float] = field(default_factory=dict)
     _hours: deque[_Hour] = field(default_factory=lambda: deque(maxlen=HOURS + 1))
     _began: float | None = None
 
@@ -60,13 +59,22 @@ class Meter:
         if sent.website:
             hour.websites[sent.website] += 1
 
-    def observe_poll(self, kind: str, well: bool, seconds: float, at: datetime) -> None:
-        """Count one poll of a website."""
+    def begin(self, kind: str, website: str, at: datetime) -> None:
+        """The website is polled from now on."""
+        self.last_success[kind, website] = at.timestamp()
+
+    def end(self, kind: str, website: str) -> None:
+        """The website is no longer polled by this bot, or at all."""
+        self.last_success.pop((kind, website), None)
+
+    def observe_poll(
+        self, kind: str, website: str, well: bool, seconds: float, at: datetime
+    ) -> None:
+        """Count one poll of a website; `website` is empty for what is polled for all of them."""
         self.polls[kind, well] += 1
-        self.first.setdefault(kind, at.timestamp())
         self.poll_seconds[kind] = self.poll_seconds.get(kind, 0.0) + seconds
-        if well:
-            self.last_success[kind] = at.timestamp()
+        if well and (kind, website) in self.last_success:
+            self.last_success[kind, website] = at.timestamp()
 
     def per_second(self) -> float | None:
         """Requests per second in the last 24 h, or since the start; None before the first."""

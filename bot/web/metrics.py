@@ -7,7 +7,7 @@ number is bounded by both.
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from bot.actions import ACTIONS
 from bot.actions import slack as slack_actions
 from bot.budgets.state import SITES, SiteMark, budget_marks
+from bot.config.settings import PollSection
 from bot.messages.text import told_apart
 from bot.polling.recordings import without_detail
 from bot.store import Connection
@@ -53,14 +54,21 @@ KINDS = ("recordings", "feedback", "reports", "budgets")
 """The kinds of polls."""
 
 
+def intervals_of(poll: PollSection) -> Mapping[str, timedelta]:
+    """How often polls of each kind are configured."""
+    return {kind: getattr(poll, "reports" if kind == "budgets" else kind) for kind in KINDS}
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store says now. `budgets` are shares used, `recording` says of each website by
-    name whether it records; one whose status nobody asks for is left out. `without_detail`
-    counts the recordings of each website that wait for their detail."""
+    """What the store says now. `names` are those of websites by id, `budgets` are shares used,
+    `recording` says of each website by name whether it records; one whose status nobody asks for
+    is left out. `without_detail` counts the recordings of each website that wait for their
+    detail."""
 
     now: datetime
     queue: QueueFigures
+    names: Mapping[str, str] = field(default_factory=dict)
     budgets: Mapping[str, float] = field(default_factory=dict)
     recording: Mapping[str, bool] = field(default_factory=dict)
     without_detail: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +89,7 @@ def read_stored(conn: Connection, now: datetime) -> Stored:
     return Stored(
         now=now,
         queue=queue_figures(conn, now),
+        names=names,
         budgets={
             name: mark.used / mark.recordings
             for name, mark in budget_marks(conn).items()
@@ -103,6 +112,7 @@ class Metrics(Collector):
     stored: Stored
     rules: Iterable[str]
     recordings_seen: int
+    intervals: Mapping[str, timedelta]
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, with a zero for each label that can come."""
@@ -125,17 +135,19 @@ class Metrics(Collector):
         last = _family(
             GaugeMetricFamily,
             "poll_last_success_timestamp_seconds",
-            "When a poll of this kind went well last; if none did yet, when the first one failed.",
-            "kind",
-        )
+            "When this poll went well last; if it did not yet, since when the bot makes it.",
+            "kind", "website",
+        )  # fmt: skip
+        every = _family(GaugeMetricFamily, "poll_interval_seconds", "Time between polls.", "kind")
         for kind in KINDS:
             counts = {well: self.meter.polls[kind, well] for well in (True, False)}
             runs.add_metric([kind, "success"], counts[True])
             runs.add_metric([kind, "failure"], counts[False])
             took.add_metric([kind], sum(counts.values()), self.meter.poll_seconds.get(kind, 0.0))
-            if kind in self.meter.first:  # alert rules count from there if none has gone well
-                last.add_metric([kind], self.meter.last_success.get(kind, self.meter.first[kind]))
-        yield from (runs, took, last)
+            every.add_metric([kind], self.intervals[kind].total_seconds())
+        for (kind, website), at in sorted(self.meter.last_success.items()):
+            last.add_metric([kind, self.stored.names.get(website, website)], at)
+        yield from (runs, took, last, every)
 
     def _requests(self) -> Iterator[Metric]:
         meter = self.meter

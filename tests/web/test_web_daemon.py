@@ -101,7 +101,12 @@ def test_the_page_of_a_running_daemon(start, sim):
     sim.wait_until(lambda: figures(url)["poll_runs_total", "recordings", "success"] >= 2)
     counted = figures(url)
     assert counted["api_requests_total", "GET", "/websites", "200"] >= 1
-    assert counted["poll_last_success_timestamp_seconds", "recordings"] > 1.7e9
+    assert all(
+        at > 1.7e9 for it, at in counted.items() if it[0] == "poll_last_success_timestamp_seconds"
+    )
+    assert {it[1] for it in counted if it[0] == "poll_last_success_timestamp_seconds"} == {
+        *("recordings", "feedback", "reports")
+    }
     assert counted["recordings_seen_total",] > 0
     found = crawl(url)
     assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
