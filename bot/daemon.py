@@ -452,7 +452,7 @@ class Daemon:
             ready=self._started.is_set,
             wake=self._delivery.wake,
             token=self._token,
-            poll=self._polls.poll_now,
+            poll=self._others.poll_now,
             sites=lambda: {key: each.site.read_only for key, each in self._watcher.watched.items()},
             recordings_seen=lambda: self._watcher.recordings_seen,
             meter=self._meter,

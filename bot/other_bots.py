@@ -4,8 +4,9 @@
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import structlog
 
@@ -17,11 +18,14 @@ from bot.polling.outages import Kept, of_others
 from bot.scheduler import Polls
 from bot.store import Connection, Store, outbox
 from bot.store.lanes import account_pause, keep_account_pause
+from bot.store.recordings import ask_polls, asked_polls
 from bot.store.sharing import Turn
 from bot.watcher import Watcher
 from mouseflow import AsyncMouseflow
 
 log = structlog.get_logger(__name__)
+
+_Divided = tuple[Turn, int, datetime | None, Sequence[Kept], Mapping[tuple[str, str], str]]
 
 EVERY = timedelta(seconds=1)
 """How often the work is divided again."""
@@ -55,6 +59,8 @@ class OtherBots:
         self._wake = wake
         self._clock = clock
         self._polled_here: frozenset[str] = frozenset()
+        self._to_ask: set[tuple[str, str]] = set()
+        self._asked: Mapping[tuple[str, str], str] | None = None
         self.leading = asyncio.Event()
 
     async def run(self) -> None:
@@ -79,6 +85,20 @@ class OtherBots:
                 log.exception("daemon.task_failed", task="share")
             await asyncio.sleep(EVERY.total_seconds())
 
+    def poll_now(self, kind: str = "", website: str = "") -> int:
+        """As `Polls.poll_now`, and within a second or two at the bots that poll the others."""
+        if self._store.sharing.shares:
+            self._to_ask.add((kind, website))
+        return self._polls.poll_now(kind, website)
+
+    def _poll_as_asked(self, asked: Mapping[tuple[str, str], str]) -> None:
+        """Begin the polls that another bot has asked for since the last look."""
+        known, self._asked = self._asked, asked
+        for (kind, website), token in asked.items() if known is not None else ():
+            own = token.partition(" ")[0] == self._store.sharing.mark
+            if not own and known.get((kind, website)) != token:
+                self._polls.poll_now(kind, website)
+
     async def divide(self) -> None:
         """Take over, take or give back what is to be done, and keep the account's limits."""
         store, watcher, client = self._store, self._watcher, self._client
@@ -87,9 +107,11 @@ class OtherBots:
             return
         websites = frozenset(watcher.watched) if self._started.is_set() else None
         busy, pause = self._polls.busy(), client.pause_until if client is not None else None
-        now = self._clock()
+        now, asks = self._clock(), frozenset(self._to_ask)
 
-        def work(conn: Connection) -> tuple[Turn, int, datetime | None, Sequence[Kept]]:
+        def work(conn: Connection) -> _Divided:
+            if asks:
+                ask_polls(conn, asks, f"{sharing.mark} {uuid4().hex}", now)
             turn = sharing.turn(conn, websites, busy, watcher.rules.digest)
             alive = sharing.alive(conn)
             interrupted = outbox.recover(conn, now, SETTLING, alive)
@@ -97,9 +119,11 @@ class OtherBots:
             if pause is not None and pause > (kept or now):
                 kept = pause
                 keep_account_pause(conn, kept)
-            return turn, interrupted, kept, of_others(conn, alive) if turn.leads else ()
+            others = of_others(conn, alive) if turn.leads else ()
+            return turn, interrupted, kept, others, asked_polls(conn)
 
-        turn, interrupted, pause, others = await store.run(work)
+        turn, interrupted, pause, others, asked = await store.run(work)
+        self._to_ask -= asks
         before = sharing.bots
         new = sharing.use(turn)
         for bot in turn.lost:
@@ -118,6 +142,7 @@ class OtherBots:
             watcher.begin_anew(new)
             self._polls.sync()
             await watcher.keep_troubles()
+        self._poll_as_asked(asked)
         if self.leading.is_set():
             await watcher.troubles.hear(others)
         await watcher.tell_own_faults()

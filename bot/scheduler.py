@@ -489,11 +489,16 @@ class Polls:
                 asyncio.get_running_loop().call_later(wait.total_seconds(), tick.set)
                 wait += APART
 
-    def poll_now(self, kind: str = "") -> int:
-        """Begin all polls, or those of one kind, without waiting for their ticks; how many."""
-        due = [
-            tick for name, tick in self._ticks.items() if not kind or name.startswith(f"{kind}/")
-        ]
+    def poll_now(self, kind: str = "", website: str = "") -> int:
+        """Begin all polls without waiting for their ticks, or those of one kind or website.
+
+        Returns how many.
+        """
+        due = []
+        for name, tick in self._ticks.items():
+            its_kind, _, its_website = name.partition("/")
+            if kind in ("", its_kind) and website in ("", its_website):
+                due.append(tick)
         for tick in due:
             tick.set()
         return len(due)

@@ -245,6 +245,7 @@ def gather(
     from bot.store.lanes import lane_states
     from bot.store.presses import precision
     from bot.store.recordings import (
+        ASKED,
         COUNTING,
         LOOKED,
         ON_HOLD,
@@ -308,7 +309,7 @@ def gather(
                 for (source, website), (_, at) in all_watermarks(conn).items()
                 if website
                 and source not in ("budgets", LEFT, STOPPED, OWN_RULES, outages.OUTAGES)
-                and not source.startswith((ON_HOLD, COUNTING))
+                and not source.startswith((ON_HOLD, COUNTING, ASKED))
             ),
             key=lambda mark: (mark.website, mark.source),
         ),

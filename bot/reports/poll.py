@@ -45,7 +45,7 @@ from bot.store.alert_states import (
 )
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
-from bot.store.recordings import LOOKED, forget_watermark, on_hold, set_on_hold, set_watermark
+from bot.store.recordings import forget_watermark, keep_looked, on_hold, set_on_hold
 from bot.store.rules import paused_rules
 
 
@@ -245,7 +245,8 @@ def record_levels(
         if each.earlier:
             forget_watermark(conn, source="feedback", website=look.site.id)
     for kind in {rule.watch for each in figures for rule in each.rules}:
-        set_watermark(conn, f"{LOOKED}{kind}", look.site.id, "{}", look.now)
+        subjects = {one.key for each in figures for one in each.subjects}
+        keep_looked(conn, kind, look.site.id, subjects, look.now)
     forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
     return replace(recorded, announced=told or recorded.announced)

@@ -1,6 +1,7 @@
 """Which recordings have been seen, which are still live, and how far each source has read."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
@@ -384,6 +385,61 @@ def set_on_hold(
 
 LOOKED = "looked:"
 """The watermark sources for when a kind of report was read last, each with the kind."""
+
+_FEEDBACK = f"{LOOKED}feedback"
+
+
+def keep_looked(
+    conn: Connection, kind: str, website: str, subjects: Sequence[str], at: datetime
+) -> None:
+    """Save when a kind of report was read; of feedback also the ids of the campaigns."""
+    kept = sorted(subjects)[:MOST_CAMPAIGNS] if f"{LOOKED}{kind}" == _FEEDBACK else ()
+    set_watermark(conn, f"{LOOKED}{kind}", website, msgspec.json.encode(kept).decode(), at)
+
+
+MOST_CAMPAIGNS = 1_000
+"""Campaigns of a website that are known by their id."""
+
+
+def websites_named(conn: Connection, names: Collection[str]) -> list[str]:
+    """The ids of the websites that have one of these ids, names or feedback campaigns."""
+    wanted = {name.casefold() for name in names}
+    found = {
+        key
+        for key, name in website_names(conn).items()
+        if {key.casefold(), name.casefold()} & wanted
+    }
+    for website, data in watermarks_of(conn, _FEEDBACK).items():
+        with suppress(msgspec.MsgspecError):  # of an earlier version
+            if wanted & {key.casefold() for key in msgspec.json.decode(data, type=list[str])}:
+                found.add(website)
+    return sorted(found)
+
+
+ASKED = "asked:"
+"""The watermark sources for polls that the other bots are to begin at once, each with the kind."""
+
+OVER = timedelta(minutes=1)
+"""For how long other bots see what they are asked: longer than one can be silent and come back."""
+
+
+def ask_polls(conn: Connection, asks: Iterable[tuple[str, str]], token: str, at: datetime) -> None:
+    """Ask the other bots for polls of (kind, website): of all kinds, or websites, where empty."""
+    old = {"first": ASKED, "last": _LAST_ASKED, "before": ms(at - OVER)}
+    execute(conn, _FORGET_ASKED, old)
+    for kind, website in asks:
+        set_watermark(conn, f"{ASKED}{kind}", website, token, at)
+
+
+def asked_polls(conn: Connection) -> dict[tuple[str, str], str]:
+    """What the bots were asked for in the last while: (kind, website) -> the token of who asked."""
+    rows = execute(conn, _ASKED, {"first": ASKED, "last": _LAST_ASKED})
+    return {(source.removeprefix(ASKED), website): token for source, website, token in rows}
+
+
+_LAST_ASKED = f"{ASKED[:-1]};"
+_ASKED = "SELECT source, website, data FROM watermarks WHERE source >= :first AND source < :last"
+_FORGET_ASKED = "DELETE FROM watermarks WHERE source >= :first AND source < :last AND at < :before"
 
 COUNTING = "counting:"
 """The watermark sources for since when a rule has counted every session, each with its id."""

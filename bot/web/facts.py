@@ -35,9 +35,10 @@ class Facts:
     `store` is the daemon's own, only for what people change; `wake` tells delivery of it. `rules`
     are the active ones, `pulse` how polls and deliveries move, `ready` whether the websites are
     known. `token` is `web.token` as it is now. `poll` has every website polled now, or only what
-    the given kind of poll reads, and returns how many polls that starts. `sites` are
-    the ids of the watched websites, each with whether it is read-only. `recordings_seen` counts
-    new recordings since the start. `counted` keeps counts of past days.
+    the given kind of poll reads, or only the given website, by whichever bot polls it; it returns
+    how many polls that starts at this one. `sites` are the ids of the watched websites, each with
+    whether it is read-only. `recordings_seen` counts new recordings since the start. `counted`
+    keeps counts of past days.
     """
 
     settings: Settings
@@ -47,7 +48,7 @@ class Facts:
     ready: Callable[[], bool]
     wake: Callable[[], None]
     token: Callable[[], str]
-    poll: Callable[[str], int]
+    poll: Callable[[str, str], int]
     sites: Callable[[], Mapping[str, bool]]
     recordings_seen: Callable[[], int]
     counted: Counted = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 from itertools import pairwise
 
+import httpx
 import pytest
 from daemon_world import Daemon
 from postgres_proxy import Proxy
@@ -71,9 +72,22 @@ def asked(sim) -> list:
     return [call for call in sim.calls if call.side == "mouseflow"]
 
 
+FEEDBACK_RULE = f"""{RULE}
+  answers:
+    watch: feedback
+    when: {{new_responses: {{min: 1}}}}
+    do: {{slack: {{}}}}
+"""
+
+
 def polled(sim, since: int = 0) -> set[str]:
     """The websites whose recordings were asked for since that request."""
-    lists = [call.path for call in asked(sim)[since:] if call.path.endswith("/recordings")]
+    return polled_of("recordings", sim, since)
+
+
+def polled_of(kind: str, sim, since: int = 0) -> set[str]:
+    """The same of another list."""
+    lists = [call.path for call in asked(sim)[since:] if call.path.endswith(f"/{kind}")]
     return {key for key in IDS for path in lists if key in path}
 
 
@@ -106,6 +120,40 @@ def test_two_bots_divide_the_work_and_one_takes_over_from_one_that_was_killed(
     sim.wait_until(lambda: once_each(sim, 3 * len(SITES)))
     assert other.stop() == 0
     assert place_of(postgres_url).replicas() == []
+
+
+def test_a_hook_reaches_the_websites_of_the_other_bots(tmp_path, sim, postgres_url):
+    more = {"BOT_POLL__FEEDBACK": "1h", "BOT_POLL__RECORDINGS": "1h", "BOT_POLL__REPORTS": "1h"}
+    more |= {"BOT_WEB__LISTEN": "127.0.0.1:0", "BOT_WEB__TOKEN": "token"}
+    more |= {"BOT_WEB__HOOK_SECRET": "secret", "BOT_STORE__URL": postgres_url}
+    bots = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        bots.append(Daemon(tmp_path / name, sim, FEEDBACK_RULE, **more))
+    try:
+        for bot in bots:
+            bot.start()
+        sim.wait_until(lambda: divided(postgres_url, 2))
+        sim.wait_until(lambda: polled_of("feedback", sim) == set(IDS))
+        sim.wait_until(lambda: polled(sim) == set(IDS))
+        [page] = [it["url"] for it in bots[0].events("web.started")]
+        before = len(asked(sim))
+        bearer = {"authorization": "Bearer token"}
+        answer = httpx.post(f"{page}/hooks/poll", headers=bearer, timeout=60).json()
+        assert answer["polls"] > 0
+        sim.wait_until(lambda: polled(sim, before) == set(IDS))
+        sim.wait_until(lambda: polled_of("feedback", sim, before) == set(IDS))
+        for key, name in zip(IDS, SITES, strict=True):  # whichever bot polls it
+            before = len(asked(sim))
+            hook = f"{page}/hooks/feedback/secret"
+            answer = httpx.post(hook, json={"site": name}, timeout=60).json()
+            assert answer["websites"] == [key]
+            sim.wait_until(lambda: polled_of("feedback", sim, before) == {key})  # noqa: B023
+        assert [bot.stop() for bot in bots] == [0, 0]
+    finally:
+        for bot in bots:
+            if bot.process is not None:
+                bot.kill()
 
 
 def test_a_frozen_bot_is_replaced_and_does_nothing_when_it_wakes_up(sim, bots, postgres_url):

@@ -20,6 +20,7 @@ from web_world import NOW, TOKEN, WebWorld
 from bot.errors import StoreError
 from bot.store import open_store
 from bot.store.audit import Note, record
+from bot.store.recordings import keep_looked, set_watermark, set_websites
 from bot.store.rules import pause_rule
 from bot.web import shared, stream
 from bot.web.facts import StoreBusy
@@ -45,10 +46,55 @@ async def test_a_campaign_has_its_feedback_polled_whatever_it_sends(world):
         assert world.polled == ["feedback"]  # the next poll serves all that came after it
         world.seconds += 2 * PAUSE
         answer = await asking.post(f"/hooks/feedback/{SECRET}")
-        assert answer.json() == {"polls": 3}
+        assert answer.json() == {"polls": 3, "websites": None}
         assert world.polled == ["feedback", "feedback"]
         large = await asking.post(f"/hooks/feedback/{SECRET}", content=b"x" * 100_000)
         assert large.status_code == 413
+
+
+NAMED = {"w1": "shop.example", "w2": "outlet.example", "w3": "shop.example"}
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "websites"),
+    [
+        ("", {"websiteId": "w2", "score": 1}, ["w2"]),
+        ("", {"data": {"website": {"id": "W2", "name": "Outlet"}}}, ["w2"]),
+        ("", {"campaign": {"id": "c-1", "name": "How was it?"}}, ["w2"]),
+        ("", {"Campaign-Id": "c-1"}, ["w2"]),
+        ("", {"site": "shop.example"}, ["w1", "w3"]),  # two websites of one name
+        ("", {"campaignId": "c-new", "site": "w1"}, ["w1"]),
+        ("", b"website_id=w1&answer=outlet.example", ["w1"]),
+        ("?website=outlet.example", {"any": "thing"}, ["w2"]),
+        ("?website=outlet.example", b"\xff", ["w2"]),
+        ("", {"answer": "outlet.example", "url": "https://outlet.example/"}, None),
+        ("", {"campaignId": "c-new"}, None),  # of a website that has not been polled since
+        ("", [[[{"siteId": 17}]], None, 9**30], None),
+        ("", b"[" * 50_000, None),
+        ("", b'{"siteId": ' + b"9" * 6_000 + b"}", None),
+        ("?website=none.example", b"", None),
+    ],
+)
+async def test_a_hook_polls_the_feedback_that_it_names_else_all(world, query, body, websites):
+    world.write(set_websites, NAMED, {}, NOW)
+    world.write(keep_looked, "feedback", "w2", {"c-1", "c-2"}, NOW)
+    world.write(set_watermark, "looked:feedback", "w1", "{}", NOW)  # of an earlier version
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with world.ask() as asking:
+        answer = await asking.post(f"/hooks/feedback/{SECRET}{query}", content=content)
+        assert answer.status_code == 202
+        assert answer.json()["websites"] == websites
+        assert world.polled == [f"feedback {it}".strip() for it in websites or [""]]
+        again = await asking.post(f"/hooks/feedback/{SECRET}{query}", content=content)
+        assert again.json()["polls"] == 0  # each website has its own pace
+    assert len(world.polled) == len(websites or [""])
+
+
+async def test_a_hook_polls_all_while_the_store_cannot_say_what_it_names(world, monkeypatch):
+    async with world.ask() as asking:
+        monkeypatch.setattr(world.reader, "read", AsyncMock(side_effect=StoreBusy("busy")))
+        answer = await asking.post(f"/hooks/feedback/{SECRET}?website=w1")
+        assert answer.json() == {"polls": 3, "websites": None}
 
 
 async def test_what_comes_right_after_a_poll_has_one_of_its_own(world, monkeypatch):

@@ -96,8 +96,8 @@ class WebWorld:
             partial(work, **named) if named else lambda conn: work(conn, *arguments)
         )
 
-    def _poll(self, kind):
-        self.polled.append(kind)
+    def _poll(self, kind, website):
+        self.polled.append(f"{kind} {website}".strip())
         return 3
 
     def _wake(self):
