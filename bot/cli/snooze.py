@@ -4,27 +4,40 @@ When the snooze ends, one digest lists the posts that were held back.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from bot.messages.text import counted
+from bot.messages.text import counted, on_behalf
 
 if TYPE_CHECKING:
     from bot.store import Connection
 
-EXAMPLE = "mouseflow-bot snooze checkout-friction 2h\nmouseflow-bot snooze checkout-friction --end"
+EXAMPLE = (
+    "mouseflow-bot snooze checkout-friction 2h\n"
+    'mouseflow-bot snooze --all 2h --by Kim --because "release night"\n'
+    "mouseflow-bot snooze checkout-friction --end"
+)
 LONGEST = timedelta(days=30)
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
-    parser.add_argument("rule", metavar="RULE", help="the rule's id")
-    parser.add_argument(
-        "length", metavar="LENGTH", nargs="?", type=length, help="how long: 30m, 2h, 7d"
-    )
+    parser.add_argument("rule", metavar="RULE", nargs="?", help="the rule's id")
+    parser.add_argument("length", metavar="LENGTH", nargs="?", help="how long: 30m, 2h, 7d")
+    parser.add_argument("--all", action="store_true", help="every rule, instead of one")
     parser.add_argument("--end", action="store_true", help="end the snooze now")
+    parser.add_argument("--by", metavar="NAME", type=said, help="who does it")
+    parser.add_argument("--because", metavar="TEXT", type=said, help="why")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(usage_error=parser.error)
+    parser.set_defaults(paths=[], usage_error=parser.error)
+
+
+def said(text: str) -> str:
+    """A text with something in it."""
+    if not text.strip():
+        raise ArgumentTypeError("write a text, or leave it out")
+    return text
 
 
 def length(text: str) -> timedelta:
@@ -40,50 +53,97 @@ def length(text: str) -> timedelta:
     return wanted
 
 
-def run(args: Namespace) -> int:
-    """Mute the rule, or end its snooze."""
-    from bot.cli import context, output
-    from bot.cli.main import known_name
-    from bot.store.rules import rule_states, snooze
-
-    if args.length is None and not args.end:
+def _read(args: Namespace) -> tuple[str, timedelta | None]:
+    """The rule, empty for all, and how long; ends the process if they are not as they must be."""
+    rule, given = (args.rule, args.length) if not args.all else ("", args.length or args.rule)
+    if args.all and args.length is not None:
+        args.usage_error(f"give {args.rule} or --all, not both")
+    if not args.all and rule is None:
+        args.usage_error("give a rule, or --all")
+    if given is None and not args.end:
         args.usage_error("give a duration such as 2h, or --end")
-    if args.length is not None and args.end:
-        args.usage_error(f"give {output.span(args.length)} or --end, not both")
+    if given is not None and args.end:
+        args.usage_error(f"give {given} or --end, not both")
+    try:
+        return rule, None if given is None else length(given)
+    except ArgumentTypeError as error:
+        args.usage_error(f"{given}: {error}")
+        raise
+
+
+def run(args: Namespace) -> int:
+    """Mute the rule or all rules, or end their snoozes."""
+    from bot.cli import context, output
+    from bot.cli.polling_plan import active_rules, plan_rules
+    from bot.store.rules import end_snooze, rule_states, snooze
+
+    rule, lasts = _read(args)
+    by, because = args.by or "", args.because or ""
+    configured = context.settings(args, offline=True)
+    files = plan_rules(args, configured)
     now = datetime.now(UTC)
-    with context.existing_store(context.settings(args, offline=True)) as store:
-        names, lists = store.do(rule_states), "`mouseflow-bot status` lists the rules"
-        rule = known_name(args.rule, names, "unknown rule", lists)
-        if args.end:
-            _show_end(rule, store.do(lambda conn: _ended(conn, rule, now)), as_json=args.json)
+
+    def begin(conn: "Connection", until: datetime) -> tuple[list[str], int]:
+        states, active = rule_states(conn), active_rules(conn, files, configured)
+        there = states if active is None else [each.id for each in active.rules]
+        rules = [_known(rule, there, states)] if rule else sorted(there)
+        longer = {
+            key for key, it in states.items()
+            if not rule and it.snoozed_until is not None and it.snoozed_until > until
+        }  # fmt: skip
+        chosen = [each for each in rules if each not in longer]
+        for each in chosen:
+            snooze(conn, each, until, now, by, because)
+        return chosen, len(rules) - len(chosen)
+
+    def end(conn: "Connection") -> tuple[list[str], dict[str, int]]:
+        states = rule_states(conn)
+        rules = [_known(rule, states, states)] if rule else sorted(states)
+        held = {each: end_snooze(conn, each, now, by, because) for each in rules}
+        return rules, {each: count for each, count in held.items() if count is not None}
+
+    with context.existing_store(configured) as store:
+        if lasts is None:
+            _show_end(args, *store.do(end))
             return 0
-        until = now + args.length
-        store.do(lambda conn: snooze(conn, rule, until, now))
+        until = now + lasts
+        rules, longer = store.do(lambda conn: begin(conn, until))
+    about = {"until": until, "by": by, "because": because}
     if args.json:
-        output.document({"rule": rule, "until": until})
-    else:
-        print(f"{rule}: posts are muted until {until:%Y-%m-%d %H:%M}Z")
+        output.document({**({"rule": rules[0]} if rule else {"rules": rules}), **about})
+        return 0
+    who = on_behalf(by, because)
+    print(f"{_named(args, rules)}: posts are muted until {until:%Y-%m-%d %H:%M}Z{who}")
+    if longer:
+        print(f"{counted(longer, 'rule')} snoozed for longer: unchanged")
     return 0
 
 
-def _ended(conn: "Connection", rule: str, now: datetime) -> int | None:
-    """How many posts the snooze has held back; None if the rule was not snoozed."""
-    from bot.domain.limits import Reason
-    from bot.store.rules import end_snooze, rule_states, withheld
+def _known(rule: str, there: Collection[str], states: Collection[str]) -> str:
+    """The rule's id; raises ConfigError if no active rule has it."""
+    from bot.cli.main import known_name
+    from bot.errors import ConfigError
 
-    since = rule_states(conn)[rule].snoozed_at
-    if since is None or not end_snooze(conn, rule, now):
-        return None
-    return withheld(conn, rule, since, Reason.SNOOZED)
+    if rule in states and rule not in there:
+        raise ConfigError(f"{rule}: the daemon no longer runs this rule; nothing to mute")
+    return known_name(rule, there, "unknown rule", "`mouseflow-bot status` lists the rules")
 
 
-def _show_end(rule: str, held: int | None, *, as_json: bool) -> None:
+def _named(args: Namespace, rules: Sequence[str]) -> str:
+    return counted(len(rules), "rule") if args.all else rules[0]
+
+
+def _show_end(args: Namespace, rules: Sequence[str], held: Mapping[str, int]) -> None:
     from bot.cli import output
 
-    if as_json:
-        output.document({"rule": rule, "ended": held is not None, "held_back": held or 0})
-    elif held is None:
-        print(f"{rule}: not snoozed")
+    total = sum(held.values())
+    if args.json:
+        about = {"rules": sorted(held)} if args.all else {"rule": rules[0]}
+        output.document({**about, "ended": bool(held), "held_back": total})
+    elif not held:
+        print(f"{'all rules' if args.all else rules[0]}: not snoozed")
     else:
-        digest = ", one digest lists them" if held else ""
-        print(f"{rule}: snooze ended; {counted(held, 'post')} held back{digest}")
+        which = "a digest of each rule" if args.all else "one digest"
+        digest = f", {which} lists them" if total else ""
+        held_back = f"{counted(total, 'post')} held back{digest}"
+        print(f"{_named(args, sorted(held))}: snooze ended; {held_back}")

@@ -20,7 +20,7 @@ from bot.cli.polling_plan import (
     plan_rules,
     show_plan,
 )
-from bot.messages.text import counted
+from bot.messages.text import counted, on_behalf
 
 if TYPE_CHECKING:
     from bot.cli.budget import BudgetView
@@ -69,9 +69,10 @@ class RuleLine:
     """A rule that the daemon has run. `snoozed_until` is None if the snooze has ended.
 
     `ended` counts its alerts that have ended, `snoozed` the posts that the snooze has held back so
-    far. `useful` is how many of its messages people have not called useless, None if they have
-    called none so. `sessions` are live ones that the rule decides only once they are settled, the
-    first of them at `settles`.
+    far; `snoozed_by` and `snoozed_because` say who began it and why, where somebody said so.
+    `useful` is how many of its messages people have not called useless, None if they have called
+    none so. `sessions` are live ones that the rule decides only once they are settled, the first
+    of them at `settles`.
     """
 
     rule: str
@@ -81,6 +82,8 @@ class RuleLine:
     paused_why: str
     snoozed_until: datetime | None
     snoozed: int
+    snoozed_by: str = ""
+    snoozed_because: str = ""
     ended: int = 0
     sessions: int = 0
     settles: datetime | None = None
@@ -285,6 +288,8 @@ def gather(
             paused_why=state.paused_why,
             snoozed_until=_if_later(state.snoozed_until, now),
             snoozed=_snoozed(conn, state, now),
+            snoozed_by=state.snoozed_by if _if_later(state.snoozed_until, now) else "",
+            snoozed_because=state.snoozed_because if _if_later(state.snoozed_until, now) else "",
             useful=useful.get(rule),
         )
         for rule, state in sorted(rule_states(conn).items())
@@ -544,7 +549,8 @@ def _rule_state(line: RuleLine, now: datetime) -> str:
         return f"paused {output.ago(line.paused_at, now)}: {line.paused_why}"
     if line.snoozed_until:
         held = counted(line.snoozed, "post")
-        return f"snoozed, ends {output.ago(line.snoozed_until, now)}, {held} held back"
+        who = on_behalf(line.snoozed_by, line.snoozed_because)
+        return f"snoozed{who}, ends {output.ago(line.snoozed_until, now)}, {held} held back"
     if line.sessions and line.settles:
         when = "now" if line.settles <= now else output.ago(line.settles, now)
         return (

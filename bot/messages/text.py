@@ -230,6 +230,11 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
+def on_behalf(by: str, because: str) -> str:
+    """Who did something, and why, as far as it is known: ` by Kim: release`."""
+    return (f" by {by}" if by else "") + (f": {because}" if because else "")
+
+
 _STEPS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 

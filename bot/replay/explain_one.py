@@ -9,7 +9,7 @@ from typing import assert_never
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError, Gone
-from bot.messages.text import instant
+from bot.messages.text import instant, on_behalf
 from bot.polling.filter_checks import Filter, FilterChecks, check_filter, failure
 from bot.polling.list_reader import Listing, deeper, of_days, read
 from bot.polling.server_facts import (
@@ -143,7 +143,8 @@ def _limits(rule: Rule, known: Remembered, now: datetime) -> list[str]:
     if state is not None and state.paused_at is not None:
         found.append(f"but the rule is paused since {instant(state.paused_at)}: {state.paused_why}")
     if state is not None and state.snoozed_until is not None and state.snoozed_until > now:
-        found.append(f"posts are snoozed until {instant(state.snoozed_until)}")
+        who = on_behalf(state.snoozed_by, state.snoozed_because)
+        found.append(f"posts are snoozed until {instant(state.snoozed_until)}{who}")
     if rule.active is not None:
         found.append("posts wait for the rule's active hours")
     if rule.once_per is not None:

@@ -157,9 +157,9 @@ def _take_effect(
     """Do it; `until` is the end of the snooze that it begins."""
     for rule in dict.fromkeys((found.rule, *rules)):
         if until is not None:
-            snooze(conn, rule, until, now)
+            snooze(conn, rule, until, now, f"{press.name} in Slack")
         elif press.button == "unsnooze":
-            end_snooze(conn, rule, now)
+            end_snooze(conn, rule, now, f"{press.name} in Slack")
     if press.button in ("watched", "star") and found.kind == "recordings":
         action: Action = Watched() if press.button == "watched" else Star()
         subject = RecordingSubject(

@@ -390,7 +390,7 @@ _FEEDBACK = f"{LOOKED}feedback"
 
 
 def keep_looked(
-    conn: Connection, kind: str, website: str, subjects: Sequence[str], at: datetime
+    conn: Connection, kind: str, website: str, subjects: Iterable[str], at: datetime
 ) -> None:
     """Save when a kind of report was read; of feedback also the ids of the campaigns."""
     kept = sorted(subjects)[:MOST_CAMPAIGNS] if f"{LOOKED}{kind}" == _FEEDBACK else ()

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, se
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
+from bot.messages.text import clean, on_behalf
 from bot.store.audit import Note, history, record
 from bot.store.recordings import (
     forget_watermark,
@@ -142,7 +143,8 @@ LONGEST_WAIT = timedelta(days=7)
 class RuleState(Struct, frozen=True, kw_only=True):
     """`digest` is the fingerprint of the rule as it last ran; `paused_why` says what paused it.
 
-    `snoozed_at` is when the snooze began, None once its end is in the audit log. `released_at` is
+    `snoozed_at` is when the snooze began, None once its end is in the audit log; `snoozed_by` and
+    `snoozed_because` say who began it and why, where that is known. `released_at` is
     when the rule was last edited or released from a pause: its safety counts from then.
     """
 
@@ -152,6 +154,8 @@ class RuleState(Struct, frozen=True, kw_only=True):
     paused_why: str = ""
     snoozed_until: datetime | None = None
     snoozed_at: datetime | None = None
+    snoozed_by: str = ""
+    snoozed_because: str = ""
     released_at: datetime | None = None
 
 
@@ -165,6 +169,8 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
             paused_why=row.paused_why,
             snoozed_until=moment_or_none(row.snoozed_until),
             snoozed_at=moment_or_none(row.snoozed_at),
+            snoozed_by=row.snoozed_by,
+            snoozed_because=row.snoozed_because,
             released_at=moment_or_none(row.released_at),
         )
         for row in conn.execute(select(_table))
@@ -377,37 +383,51 @@ def resume_rule(conn: Connection, rule: str, at: datetime, reason: str) -> bool:
     return resumed
 
 
-def snooze(conn: Connection, rule: str, until: datetime, at: datetime) -> None:
+MOST_BY, MOST_BECAUSE = 60, 200
+"""How long a name and a reason of a snooze are at most; the rest is cut."""
+
+
+def snooze(
+    conn: Connection, rule: str, until: datetime, at: datetime, by: str = "", because: str = ""
+) -> None:
     """Hold the rule's posts back until then; they are posted as one digest when it ends.
 
-    Extends or shortens a present snooze.
+    Extends or shortens a present snooze. `by` is who does it, `because` why.
     """
+    by, because = clean(by, MOST_BY), clean(because, MOST_BECAUSE)
     note_ended_snoozes(conn, at)
     now = _snooze(conn, rule)
     began = now[1] if now else at
-    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(began))
+    about = {"snoozed_by": by, "snoozed_because": because}
+    _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(began), **about)
     if now and until < now[0]:
         _bring_forward(conn, rule, now[0], until)
-    said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}"
-    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said)])
+    said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}{on_behalf(by, because)}"
+    details = {name: it for name, it in (("by", by), ("because", because)) if it}
+    record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said, details=details)])
 
 
-def end_snooze(conn: Connection, rule: str, at: datetime) -> bool:
-    """End the rule's snooze early; False if it was not snoozed.
+def end_snooze(
+    conn: Connection, rule: str, at: datetime, by: str = "", because: str = ""
+) -> int | None:
+    """End the rule's snooze early; returns how many posts it has held back.
 
-    The digest of what was held back is due at once.
+    None if the rule was not snoozed. The digest of what was held back is due at once. `by` is who
+    does it, `because` why.
     """
+    by, because = clean(by, MOST_BY), clean(because, MOST_BECAUSE)
     note_ended_snoozes(conn, at)
     now = _snooze(conn, rule)
     if now is None:
-        return False
+        return None
     ended = {"snoozed_until": ms(at), "snoozed_at": None}
     conn.execute(update(_table).where(_table.c.rule == rule).values(**ended))
     _bring_forward(conn, rule, now[0], at)
     held = withheld(conn, rule, now[1], Reason.SNOOZED)
-    said = f"ended by hand; posts held back: {held}"
-    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
-    return True
+    said = f"ended{on_behalf(by or 'hand', because)}; posts held back: {held}"
+    details = {name: it for name, it in (("by", by), ("because", because)) if it}
+    record(conn, at, [Note(kind="rule.snooze_ended", rule=rule, text=said, details=details)])
+    return held
 
 
 def _snooze(conn: Connection, rule: str) -> tuple[datetime, datetime] | None:

@@ -277,6 +277,8 @@ rule_states = Table(
     _text("paused_why", ""),
     Column("snoozed_until", _Int),
     Column("snoozed_at", _Int),
+    _text("snoozed_by", ""),
+    _text("snoozed_because", ""),
     Column("released_at", _Int),
     _number("outdated", 0),  # steps that wait may still be those of the rule before its edit
     sqlite_with_rowid=False,

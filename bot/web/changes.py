@@ -40,7 +40,7 @@ def _rule_of(request: Request) -> str:
 
 
 async def snooze_rule(request: Request) -> Response:
-    """Hold a rule's messages back until a time that the page offers."""
+    """Hold a rule's messages back until a time that the page offers, with who wants it and why."""
     form = await authorised_form(request)
     web, rule = web_of(request), _rule_of(request)
     now = web.facts.clock()
@@ -48,7 +48,9 @@ async def snooze_rule(request: Request) -> Response:
     until = offered.get(form.get("until", ""))
     if until is None:
         raise HTTPException(422, f"until: write one of {', '.join(offered)}")
-    await _write(web, partial(snooze, rule=rule, until=until.astimezone(UTC), at=now))
+    by, because = form.get("by", ""), form.get("because", "")
+    begin = partial(snooze, rule=rule, until=until.astimezone(UTC), at=now, by=by, because=because)
+    await _write(web, begin)
     log.info("web.done", what="snooze", rule=rule)
     return RedirectResponse(address("rules", rule), 303)
 
@@ -61,7 +63,7 @@ async def resume(request: Request) -> Response:
 
     def work(conn: Connection) -> None:
         resume_rule(conn, rule, now, "on the status page")
-        end_snooze(conn, rule, now)
+        end_snooze(conn, rule, now, "hand on the status page")
 
     await _write(web, work)
     log.info("web.done", what="resume", rule=rule)

@@ -221,6 +221,14 @@ class Useful(Struct, frozen=True, kw_only=True):
     of: int
 
 
+class Snooze(Struct, frozen=True, kw_only=True):
+    """Until when a rule is snoozed, by whom and why; these are empty if nobody said."""
+
+    until: datetime
+    by: str
+    because: str
+
+
 class RuleRow(Struct, frozen=True, kw_only=True):
     """A rule in the list. `requests_per_hour`: requests that it had a part in.
     `useful` is None if nobody has called a message of it not useful.
@@ -246,6 +254,7 @@ class RuleRow(Struct, frozen=True, kw_only=True):
     waiting_sessions: int
     next_settled_at: datetime | None
     useful: Useful | None = None
+    snooze: Snooze | None = None
 
 
 class PlannedReport(Struct, frozen=True, kw_only=True):

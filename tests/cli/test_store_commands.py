@@ -25,7 +25,7 @@ from bot.store.audit import Note, history, record
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
 from bot.store.recordings import OWN_RULES, WEBSITES, set_watermark
-from bot.store.rules import pause_rule, rule_states, rules_loaded
+from bot.store.rules import keep_rule_files, pause_rule, rule_states, rules_loaded
 from mouseflow.models import Recording
 
 ROOT = Path(__file__).parents[2]
@@ -366,6 +366,11 @@ def test_history_keeps_a_visitors_text_on_its_line(
         (["retry", "99"], "99: no such dead letter", 1),
         (["snooze", "chekout", "2h"], "did you mean checkout?", 1),
         (["snooze", "checkout"], "give a duration such as 2h, or --end", 2),
+        (["snooze"], "give a rule, or --all", 2),
+        (["snooze", "--all"], "give a duration such as 2h, or --end", 2),
+        (["snooze", "--all", "checkout", "2h"], "give checkout or --all, not both", 2),
+        (["snooze", "--all", "2x"], "2x: write a duration such as 30m, 2h or 7d", 2),
+        (["snooze", "checkout", "2h", "--by", " "], "--by: write a text, or leave it out", 2),
         (["snooze", "checkout", "2h", "--end"], "give 2h or --end, not both", 2),
     ],
 )
@@ -506,6 +511,95 @@ def test_snoozing_an_unknown_rule_names_the_nearest(
 ) -> None:
     assert main(["snooze", "chekout", "2h"]) == 1
     assert "did you mean checkout?" in capsys.readouterr().err
+
+
+RULE_FILE = """
+version: 1
+rules:
+  checkout: {watch: recordings, when: {tags: x}, do: {star: true}}
+  new: {watch: recordings, when: {tags: y}, do: {star: true}}
+  off: {disabled: true, watch: recordings, when: {tags: y}, do: {star: true}}
+"""
+
+
+@pytest.fixture
+def loaded(place: Path) -> Path:
+    """A daemon has loaded rule files in which there is no `rage` any more."""
+    (place / "rules").mkdir(exist_ok=True)
+    (place / "rules" / "r.yaml").write_text(RULE_FILE)
+    files = (("rules/r.yaml", RULE_FILE.encode()),)
+
+    def load(conn: Connection) -> None:
+        keep_rule_files(conn, files, NOW)
+        rules_loaded(conn, {"checkout": "1", "new": "1"}, NOW)
+
+    with open_store("sqlite:///data/bot.db") as store:
+        store.do(load)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("rage", "rage: the daemon no longer runs this rule"),
+        ("off", "off: unknown rule"),
+        ("nwe", "nwe: unknown rule; did you mean new?"),
+        ("ragge", "ragge: unknown rule; `mouseflow-bot status` lists the rules"),
+    ],
+)
+def test_a_rule_that_is_gone_or_disabled_is_not_snoozed_and_not_suggested(
+    loaded: Path, rule: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["snooze", rule, "2h"]) == 1
+    assert told in capsys.readouterr().err
+    assert "rule.snoozed" not in read_store()[1]
+
+
+def test_a_snooze_says_by_whom_it_is_and_why_wherever_it_is_shown(
+    loaded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = ["--by", "Kim", "--because", "release\x1b[31m\nnight"]
+    assert main(["snooze", "checkout", "2h", *reason]) == 0
+    assert "Z by Kim: release" in capsys.readouterr().out
+    assert main(["status"]) == 0
+    assert "snoozed by Kim: release [31m night, ends in" in capsys.readouterr().out
+    assert main(["status", "--json"]) == 0
+    [line] = [it for it in json.loads(capsys.readouterr().out)["rules"] if it["rule"] == "checkout"]
+    assert (line["snoozed_by"], line["snoozed_because"]) == ("Kim", "release [31m night")
+    assert main(["history", "--kind", "rule.snoozed", "--json"]) == 0
+    [entry] = json.loads(capsys.readouterr().out)["data"]
+    assert entry["text"].endswith("UTC by Kim: release [31m night")
+    assert entry["details"] == {"by": "Kim", "because": "release [31m night"}
+    assert main(["snooze", "checkout", "--end", "--by", "Ann"]) == 0
+    assert main(["history", "--kind", "rule.snooze_ended"]) == 0
+    assert "ended by Ann; posts held back: 0" in capsys.readouterr().out
+    assert main(["status", "--json"]) == 0
+    [line] = [it for it in json.loads(capsys.readouterr().out)["rules"] if it["rule"] == "checkout"]
+    assert (line["snoozed_until"], line["snoozed_by"]) == (None, "")
+
+
+def test_all_rules_are_snoozed_at_once_and_a_longer_snooze_stays(
+    loaded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str) -> dict[str, Any]:
+        assert main(["snooze", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    longer = told("new", "7d", "--by", "Ann")
+    found = told("--all", "2h", "--by", "Kim", "--because", "release night")
+    assert found.pop("until") < longer["until"]
+    assert found == {
+        "version": 1, "rules": ["checkout"], "by": "Kim", "because": "release night",
+    }  # fmt: skip
+    assert main(["snooze", "--all", "2h"]) == 0
+    told_people = capsys.readouterr().out
+    assert "1 rule: posts are muted until" in told_people
+    assert "1 rule snoozed for longer: unchanged" in told_people
+    assert told("--all", "--end") == {
+        "version": 1, "rules": ["checkout", "new"], "ended": True, "held_back": 0,
+    }  # fmt: skip
+    assert main(["snooze", "--all", "--end"]) == 0
+    assert "all rules: not snoozed" in capsys.readouterr().out
 
 
 def test_snooze_and_retry_work_beside_a_daemon(

@@ -81,9 +81,9 @@ def test_an_edited_rule_runs_again_and_an_unchanged_one_stays_paused(store):
 def test_a_snooze_has_an_end_and_can_end_early(store):
     store.do(lambda conn: snooze(conn, "rage", NOW + HOUR, NOW))
     assert store.do(lambda conn: snoozed_until(conn, "rage")) == NOW + HOUR
-    assert store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE))
+    assert store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE)) == 0
     assert store.do(lambda conn: snoozed_until(conn, "rage")) == NOW + MINUTE
-    assert not store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE))
+    assert store.do(lambda conn: end_snooze(conn, "rage", NOW + MINUTE)) is None
     assert store.do(lambda conn: snoozed_until(conn, "other")) is None
 
 

@@ -251,17 +251,27 @@ async def test_a_rule_is_snoozed_and_resumed(world):
         wrong = {"csrf": csrf, "until": "never"}
         done = await asking.post(f"{address}/snooze", data=wrong, headers=own)
         assert done.status_code == 422
-        form = {"csrf": csrf, "until": "tomorrow"}
+        form = {"csrf": csrf, "until": "tomorrow", "by": "Kim <b>", "because": "release\n" * 99}
         done = await asking.post(f"{address}/snooze", data=form, headers=own)
         assert (done.status_code, done.headers["location"]) == (303, address)
         state = world.store.do(rule_states)["checkout-friction"]
         assert state.snoozed_until.isoformat() == "2026-11-27T08:00:00+00:00"
-        assert "Snoozed" in text_of(await html(asking, address))
+        seen = text_of(await html(asking, address))
+        assert "Snoozed" in seen
+        assert "by Kim &lt;b&gt;: release release" in seen
+        row = (await view(asking, "rules/checkout-friction"))["row"]
+        assert row["snooze"] == {
+            "until": "2026-11-27T08:00:00Z", "by": "Kim <b>", "because": state.snoozed_because,
+        }  # fmt: skip
+        assert len(state.snoozed_because) <= 200
+        [entry] = (await view(asking, "activity?kind=people"))["entries"]
+        assert "by Kim <b>: release" in entry["reason"]
         world.store.do(lambda conn: pause_rule(conn, "checkout-friction", "too many", NOW))
         await asking.post(f"{address}/resume", data={"csrf": csrf}, headers=own)
         state = world.store.do(rule_states)["checkout-friction"]
         assert state.paused_at is None
         assert state.snoozed_until <= NOW
+        assert (await view(asking, "rules/checkout-friction"))["row"]["snooze"] is None
         assert (
             await asking.post("/rules/nothing/snooze", data=form, headers=own)
         ).status_code == 404

@@ -11,7 +11,7 @@ from bot.actions.notifier import Notifier
 from bot.actions.variables import Variables
 from bot.domain.budget import midnight
 from bot.domain.subjects import Site
-from bot.messages.text import clean, lasting, number
+from bot.messages.text import clean, lasting, number, on_behalf
 from bot.polling.recordings import SOURCE
 from bot.reports.absence import last_count
 from bot.rules.explain import Part as Asked
@@ -36,7 +36,18 @@ from bot.store.rules import acted_within, matches_since
 from bot.store.troubles import waiting_rules
 from bot.web.read.reports import planned
 from bot.web.read.world import DAY, INSTANT, Span, World, match_of, place_of, plain
-from bot.web.views import Limit, Part, Rule, RuleAction, RuleRow, Rules, State, TooFew, Useful
+from bot.web.views import (
+    Limit,
+    Part,
+    Rule,
+    RuleAction,
+    RuleRow,
+    Rules,
+    Snooze,
+    State,
+    TooFew,
+    Useful,
+)
 
 DAYS = 14
 LONG = 30
@@ -190,12 +201,14 @@ def _rows(
                 useful=Useful(useful=found.useful, of=found.of)
                 if (found := useful.get(each.id))
                 else None,
+                snooze=_snooze(each, seen),
             )
         )
     return rows
 
 
 DISABLED, PAUSED, STUCK, FIRING = "Disabled", "Paused", "Can’t deliver", "Firing"
+SNOOZED = "Snoozed"
 
 
 def _reason(
@@ -210,6 +223,8 @@ def _reason(
         return f"disabled: true in {place_of(rule)}"
     if state == PAUSED:
         return plain(seen.states[rule.id].paused_why)
+    if state == SNOOZED and (snooze := _snooze(rule, seen)) is not None:
+        return on_behalf(snooze.by, snooze.because).lstrip(" :")
     if state == STUCK:
         return next((it.title for it in seen.problems if it.key == stuck[rule.id]), "")
     return _firing(firing[rule.id], seen) if state == FIRING else ""
@@ -235,13 +250,12 @@ def _state(
         return "off", DISABLED, None, ("disabled",)
     kept = seen.states.get(rule.id)
     paused = kept is not None and kept.paused_at is not None
-    snoozed = kept.snoozed_until if kept and kept.snoozed_until else None
-    is_snoozed = snoozed is not None and snoozed > seen.now
+    snooze = _snooze(rule, seen)
     silent = last is None or last < seen.now - SILENT
     held = {
         "firing": rule.id in firing,
         "problem": rule.id in stuck and not paused,
-        "snoozed": is_snoozed,
+        "snoozed": snooze is not None,
         "paused": paused,
         "silent": silent,
     }
@@ -250,13 +264,21 @@ def _state(
         return "warn", PAUSED, None, states
     if held["problem"]:
         return "warn", STUCK, None, states
-    if is_snoozed:
-        return "snoozed", "Snoozed", snoozed, states
+    if snooze is not None:
+        return "snoozed", SNOOZED, snooze.until, states
     if held["firing"]:
         return "firing", FIRING, None, states
     if last is None:
         return "off", "No match yet", None, states
     return ("off", "Silent for 4 weeks", None, states) if silent else ("ok", "Active", None, states)
+
+
+def _snooze(rule: WrittenRule, seen: World) -> Snooze | None:
+    """The rule's snooze, if it has not ended."""
+    kept = seen.states.get(rule.id)
+    if kept is None or kept.snoozed_until is None or kept.snoozed_until <= seen.now:
+        return None
+    return Snooze(until=kept.snoozed_until, by=kept.snoozed_by, because=kept.snoozed_because)
 
 
 def _usual(per_day: Mapping[date, int], today: date) -> float | None:

@@ -161,3 +161,6 @@ def upgrade() -> None:
         "rule_states",
         sa.Column("outdated", sa.Integer, server_default=sa.text("0"), nullable=False),
     )
+    # Who snoozed a rule, and why.
+    for name in ("snoozed_by", "snoozed_because"):
+        op.add_column("rule_states", sa.Column(name, sa.Text, server_default="", nullable=False))
