@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
         else:
             if new.encode() == data:
                 same += 1
-            elif fault := "" if args.check else _replaced(Path(name), data, new.encode()):
+            elif fault := "" if args.check else replaced(Path(name), data, new.encode()):
                 bad.append(f"{name}: left as it is: {fault}")
             else:
                 changed.append(name)
@@ -62,7 +62,7 @@ def run(args: Namespace) -> int:
     return 1 if bad or (args.check and changed) else 0
 
 
-def _replaced(path: Path, old: bytes, new: bytes) -> str:
+def replaced(path: Path, old: bytes, new: bytes) -> str:
     """Replace the file, whole or not at all; returns why it can't be, empty if it is."""
     try:
         real = path.resolve()

@@ -60,7 +60,8 @@ def run(args: Namespace) -> int:
             output.line(f"{each.name}: {name} is personal and left out")
     if not args.write:
         for each in learnt:
-            output.line(each.line)
+            for line in each.toml(rule).splitlines() if _is_toml(rule) else [each.line]:
+                output.line(line)
         return 0
     written(Path(rule.file), rule, learnt)
     tests = counted(len(learnt), "test")
@@ -81,8 +82,17 @@ class Learnt:
     @property
     def line(self) -> str:
         """The test as an item of `tests`, in YAML."""
-        test = {"name": self.name, "given": self.given, "expect": "no match"}
-        return f"- {json.dumps(test, ensure_ascii=False)}"
+        return f"- {json.dumps(self.test, ensure_ascii=False)}"
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """The test by the keys of a rule file."""
+        return {"name": self.name, "given": self.given, "expect": "no match"}
+
+    def toml(self, rule: "Rule") -> str:
+        """The test as a table of the rule's TOML file."""
+        table = f"[rules.{json.dumps(rule.id)}]"
+        return _with_toml(table, rule, [self]).removeprefix(table).strip()
 
 
 async def _learn(
@@ -160,11 +170,19 @@ def written(file: Path, rule: "Rule", learnt: Sequence[Learnt]) -> None:
     """
     from msgspec.structs import replace
 
+    from bot.cli import fmt
     from bot.errors import RuleErrors
     from bot.rules.files.load import read
 
-    before = file.read_text(encoding="utf-8")
-    after = with_tests(before, rule, [each.line for each in learnt])
+    raw = file.read_bytes()
+    text = raw.decode()
+    before = text.replace("\r\n", "\n")
+    if _is_toml(rule):
+        after = _with_toml(before, rule, learnt)
+    else:
+        after = with_tests(before, rule, [each.line for each in learnt])
+    if text.count("\r\n") == text.count("\n"):
+        after = after.replace("\n", "\r\n")
     try:
         again = read([(rule.file, after.encode())]).rules if after else ()
     except RuleErrors:
@@ -176,12 +194,23 @@ def written(file: Path, rule: "Rule", learnt: Sequence[Learnt]) -> None:
     )
     if made is None or not same or [test.name for test in made.tests] != wanted:
         raise ConfigError(
-            f"{rule.file}: this file can't be changed safely; without --write the tests are printed"
+            f"{rule.file}:{rule.line}: this file can't be changed safely; without --write the "
+            "tests are printed, to paste into the rule"
         )
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(after, encoding="utf-8")
-    new.chmod(file.stat().st_mode & 0o777)
-    new.replace(file)
+    if fault := fmt.replaced(file, raw, after.encode()):
+        raise ConfigError(f"{rule.file}: left as it is: {fault}")
+
+
+def _is_toml(rule: "Rule") -> bool:
+    return rule.file.lower().endswith(".toml")
+
+
+def _with_toml(text: str, rule: "Rule", learnt: Sequence[Learnt]) -> str:
+    """The TOML file with these tests behind those of the rule; empty if it is written otherwise."""
+    from bot.rules.syntax.toml import spelled, with_items
+
+    tests = [{key: spelled(value) for key, value in each.test.items()} for each in learnt]
+    return with_items(text, ("rules", rule.id, "tests"), tests)
 
 
 def with_tests(text: str, rule: "Rule", tests: Sequence[str]) -> str:

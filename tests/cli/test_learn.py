@@ -1,10 +1,13 @@
 """What people called not useful becomes a test in the rule file, without personal data."""
 
 import json
+import tomllib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bot.cli import learn
+from bot.cli import fmt, learn
 from bot.cli.learn import Learnt, written
 from bot.cli.main import main
 from bot.domain.press import Press
@@ -12,6 +15,7 @@ from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import ConfigError
 from bot.rules import tests as rule_tests
 from bot.rules.files.load import read
+from bot.rules.syntax.toml import spelled
 from bot.store import open_store
 from bot.store.presses import apply, receive
 from mouseflow.models import PageView, Recording
@@ -110,6 +114,126 @@ def test_a_file_that_is_written_otherwise_is_not_touched(tmp_path, text):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.yaml"]
 
 
+TOML = """\
+# Rules of the shop
+version = 1
+
+[rules.trouble]
+summary = "Trouble [on] the way"  # people see this
+watch = "recordings"
+when = {friction = {min = 1}, saw_page = "/checkout*"}
+[rules.trouble.do.slack]
+channel = "#ux"
+# the end of trouble
+
+[rules.other]
+watch = "recordings"
+when.tags = "x"
+do.star = true
+"""
+TABLES = """
+[[rules.trouble.tests]]  # those that people wrote
+name = '''
+[rules.other]'''
+given.friction = 3
+expect = "match"
+"""
+LISTED = """\
+tests = [  # those that people wrote
+  {given = {friction = 3}, expect = "match"}  # ] no comma
+  # the end
+]
+"""
+ONE_LINE = 'tests = [{given = {friction = 3}, expect = "match"}]\n'
+ODD = Learnt(
+    'not useful: 4a "\\\x7f',
+    {"friction": 2.5, "pages": [{"path": "/ø", "tags": ["click-rage"], "time": "30000ms"}]},
+)
+
+
+def with_those(tests):
+    """The rule file with these tests."""
+    if not tests.startswith("tests"):
+        return TOML.replace('"#ux"\n', f'"#ux"\n{tests}')
+    return TOML.replace('/checkout*"}\n', f'/checkout*"}}\n{tests}')
+
+
+def words(text):
+    return text.replace(",", " ").replace("]", " ] ").split()
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("tests", ["", TABLES, LISTED, ONE_LINE])
+@pytest.mark.parametrize("last", [False, True], ids=["other rules follow", "the last rule"])
+def test_a_toml_file_keeps_all_that_is_there_and_gets_the_test_behind_the_rule(
+    tmp_path, tests, newline, last
+):
+    text = with_those(tests)
+    text = (text.partition("\n# the end of")[0] if last else text).replace("\n", newline)
+    file = tmp_path / "r.toml"
+    file.write_bytes(text.encode())
+    file.chmod(0o640)
+    before = rule_of(text, str(file))
+    written(file, before, [TEST, ODD])
+    after = file.read_bytes().decode()
+    assert after.count("\r\n") == (after.count("\n") if newline == "\r\n" else 0)
+    rule = rule_of(after, str(file))
+    assert [it.name for it in rule.tests[len(before.tests) :]] == [TEST.name, ODD.name]
+    there = iter(words(after))
+    assert all(word in there for word in words(text))
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["r.toml"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version = 1\n[rules]\ntrouble = {watch='recordings', when.pages=3, do.star=true}\n",
+        "version = 1\n[rules]\ntrouble.watch = 'recordings'\ntrouble.when.pages = 3\n"
+        "trouble.do.star = true\nother.watch = 'recordings'\n"
+        "other.when.pages = 3\nother.do.star = true\n",
+    ],
+)
+def test_a_toml_rule_that_is_no_table_is_not_touched(tmp_path, text):
+    file = tmp_path / "r.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"r.toml:3: this file can't be changed safely"):
+        written(file, rule_of(text, str(file)), [TEST])
+    assert file.read_text() == text
+
+
+def test_a_file_that_changes_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    file = tmp_path / "r.toml"
+    file.write_text(TOML)
+    rule = rule_of(TOML, str(file))
+    replaced = fmt.replaced
+
+    def changed_first(path, old, new):
+        file.write_text(f"{TOML}# more")
+        return replaced(path, old, new)
+
+    monkeypatch.setattr(fmt, "replaced", changed_first)
+    with pytest.raises(ConfigError, match="it was changed meanwhile"):
+        written(file, rule, [TEST])
+    assert file.read_text() == f"{TOML}# more"
+
+
+KEYS = st.text(st.characters(codec="utf-8"))
+
+
+@settings(max_examples=100)
+@given(
+    st.recursive(
+        st.booleans() | st.integers(-(10**12), 10**12) | KEYS
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+        max_leaves=10,
+    )
+)  # fmt: skip
+def test_toml_reads_back_what_was_spelled(value):
+    assert tomllib.loads(f"it = {spelled(value)}")["it"] == value
+
+
 @pytest.fixture
 def sim(tmp_path, monkeypatch):
     """An account with a match whose message was called not useful."""
@@ -150,6 +274,20 @@ def test_the_command_asks_mouseflow_and_writes_the_test_once(sim, capsys):
     capsys.readouterr()
     assert main(["learn", "trouble", "--write"]) == 0
     assert "no message of trouble was called not useful" in capsys.readouterr().out
+
+
+def test_the_test_for_a_toml_file_is_printed_in_toml(sim, tmp_path, capsys):
+    (tmp_path / "rules" / "r.yaml").unlink()
+    (tmp_path / "rules" / "r.toml").write_text(TOML)
+    capsys.readouterr()
+    assert main(["learn", "trouble"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith('[[rules.trouble.tests]]\nname = "not useful: ')
+    pasted = read([("r.toml", f"{TOML}\n{printed}".encode())])
+    assert [it.name for it in pasted.rules[0].tests] == [f"not useful: {sim.made[:8]}"]
+    assert main(["learn", "trouble", "--write"]) == 0
+    assert "1 test added" in capsys.readouterr().out
+    assert main(["test"]) == 1
 
 
 def test_a_recording_that_mouseflow_no_longer_has_is_counted_and_writes_nothing(

@@ -1,7 +1,9 @@
 """TOML text to nodes: tomllib checks it, a small scanner finds the places."""
 
+import json
 import re
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 
 from bot.errors import internal_error
 from bot.rules.syntax.nodes import (
@@ -186,6 +188,75 @@ def parse(text: str) -> Node:
     return _Scanner(text).document()
 
 
+def with_items(text: str, path: tuple[str, ...], items: Sequence[Mapping[str, str]]) -> str:
+    """The valid text with these tables at the end of the array at `path`; the rest stays.
+
+    The values of the items are written as TOML. Without such an array they follow the last line of
+    the table that would hold it. Returns an empty text if there is no such table.
+    """
+    holder = path[:-1]
+    section, last = tuple[str, ...](), 0
+    for brackets, parts, value, end in _Scanner(text).statements():
+        name = (*(() if brackets else section), *(part for part, _line, _column in parts))
+        section = name if brackets else section
+        if name == path and not brackets and text[value] == "[":
+            return _in_array(text, value, end, items)
+        if name[: len(holder)] == holder:
+            last = end
+    if not last:
+        return ""
+    found = text.find("\n", last)
+    end = len(text) if found < 0 else found
+    tables = (
+        f"\n\n[[{'.'.join(map(_key, path))}]]"
+        + "".join(f"\n{_key(key)} = {value}" for key, value in item.items())
+        for item in items
+    )
+    return f"{text[:end]}{''.join(tables)}{text[end:] or chr(10)}"
+
+
+def _in_array(text: str, start: int, end: int, items: Sequence[Mapping[str, str]]) -> str:
+    """The text with these at the end of the array between these offsets."""
+    inner = text[start + 1 : end - 1]
+    bare = _TOKENS.sub(_without_comment, inner).rstrip()
+    comma = "," if bare and not bare.endswith(",") else ""
+    before, rest = f"{text[: start + 1]}{inner[: len(bare)]}{comma}", inner[len(bare) :]
+    if "\n" not in inner:
+        return f"{before}{' ' if bare else ''}{', '.join(map(_inline, items))}{text[end - 1 :]}"
+    first = re.search(r"\n([ \t]*)[^\s#]", inner)
+    indent = first[1] if first else "    "
+    kept = rest.rstrip(" \t")
+    lines = "".join(f"{indent}{_inline(item)},\n" for item in items)
+    newline = "" if kept.endswith("\n") else "\n"
+    return f"{before}{kept}{newline}{lines}{rest[len(kept) :]}{text[end - 1 :]}"
+
+
+def _without_comment(token: re.Match[str]) -> str:
+    return " " * len(token[0]) if token[0].startswith("#") else token[0]
+
+
+def spelled(value: object) -> str:
+    """The text, number, yes or no, list or mapping as TOML, on one line.
+
+    Raises ValueError for what TOML does not have, such as None.
+    """
+    if isinstance(value, Mapping):
+        return _inline({str(key): spelled(each) for key, each in value.items()})
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, str | bool | int | float):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    raise ValueError(f"TOML has no {type(value).__name__}")
+
+
+def _inline(item: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{_key(key)} = {value}' for key, value in item.items())}}}"
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else spelled(name)
+
+
 def _too_deep(text: str) -> int:
     """The offset where the limit of brackets inside brackets is passed."""
     depth = 0
@@ -219,6 +290,24 @@ class _Scanner:
                 table = self._table()
             else:
                 self._pair(table, 1)
+
+    def statements(self) -> Iterator[tuple[int, list[tuple[str, int, int]], int, int]]:
+        """Each header and pair: its brackets (0 for a pair), its name as `_key`, and the offsets
+        of its value and of its end."""
+        while True:
+            self._skip(_BLANK)
+            start = value = self._at
+            if start >= len(self._text):
+                return
+            brackets = 2 if self._text.startswith("[[", start) else int(self._peek() == "[")
+            self._at += brackets
+            parts = self._key()
+            self._at += brackets or 1  # the =
+            if not brackets:
+                self._skip(_SPACE)
+                value = self._at
+                self._value(1)
+            yield brackets, parts, value, self._at
 
     def fault(self, offset: int, message: str) -> Unreadable:
         return Unreadable(*self._place(offset), message)
