@@ -94,7 +94,9 @@ class OtherBots:
     def _poll_as_asked(self, asked: Mapping[tuple[str, str], str]) -> None:
         """Begin the polls that another bot has asked for since the last look."""
         known, self._asked = self._asked, asked
-        for (kind, website), token in asked.items() if known is not None else ():
+        if known is None:  # it has just begun, and polls by itself
+            return
+        for (kind, website), token in asked.items():
             own = token.partition(" ")[0] == self._store.sharing.mark
             if not own and known.get((kind, website)) != token:
                 self._polls.poll_now(kind, website)

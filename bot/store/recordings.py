@@ -425,7 +425,7 @@ OVER = timedelta(minutes=1)
 
 def ask_polls(conn: Connection, asks: Iterable[tuple[str, str]], token: str, at: datetime) -> None:
     """Ask the other bots for polls of (kind, website): of all kinds, or websites, where empty."""
-    old = {"first": ASKED, "last": _LAST_ASKED, "before": ms(at - OVER)}
+    old: dict[str, Value] = {"first": ASKED, "last": _LAST_ASKED, "before": ms(at - OVER)}
     execute(conn, _FORGET_ASKED, old)
     for kind, website in asks:
         set_watermark(conn, f"{ASKED}{kind}", website, token, at)

@@ -24,7 +24,7 @@ from bot.store import Connection, open_store, outbox, place_of
 from bot.store.audit import Note, history, record
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
-from bot.store.recordings import OWN_RULES, WEBSITES, set_watermark
+from bot.store.recordings import OWN_RULES, WEBSITES, ask_polls, set_watermark
 from bot.store.rules import keep_rule_files, pause_rule, rule_states, rules_loaded
 from mouseflow.models import Recording
 
@@ -213,6 +213,7 @@ def test_status_reads_website_by_website_rules_before_what_was_refused_and_budge
         for website in ("w1", "w2"):
             for source in ("feedback", "funnels"):
                 set_watermark(conn, source, website, "{}", NOW)
+            ask_polls(conn, [("feedback", website)], "r1 token", NOW)
         set_watermark(conn, "recordings", "w2", "{}", NOW)
         set_watermark(conn, WEBSITES, "", '{"w1": "zoo.com", "w2": "art.com"}', NOW)
         faults = ["rules.yaml:3:4: unknown field"]

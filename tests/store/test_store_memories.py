@@ -33,6 +33,14 @@ from bot.store.budgets import (
     used,
 )
 from bot.store.matches import commit_poll
+from bot.store.recordings import (
+    MOST_CAMPAIGNS,
+    ask_polls,
+    asked_polls,
+    keep_looked,
+    set_websites,
+    websites_named,
+)
 from bot.store.rules import (
     Group,
     MatchCounts,
@@ -76,6 +84,28 @@ def test_an_edited_rule_runs_again_and_an_unchanged_one_stays_paused(store):
     states = store.do(rule_states)
     assert states["rage"].paused_at is None
     assert states["slow"].paused_at == NOW
+
+
+def test_bots_see_what_they_are_asked_to_poll_for_a_minute(store):
+    asks = [("feedback", "w1"), ("", "")]
+    store.do(lambda conn: ask_polls(conn, asks, "r1 one", NOW))
+    assert store.do(asked_polls) == dict.fromkeys(asks, "r1 one")
+    store.do(lambda conn: ask_polls(conn, [("feedback", "w1")], "r2 two", NOW + MINUTE))
+    assert store.do(asked_polls) == {("feedback", "w1"): "r2 two", ("", ""): "r1 one"}
+    later = NOW + MINUTE + timedelta(seconds=1)
+    store.do(lambda conn: ask_polls(conn, [("feedback", "w2")], "r2 three", later))
+    assert store.do(asked_polls) == {("feedback", "w1"): "r2 two", ("feedback", "w2"): "r2 three"}
+
+
+def test_a_website_is_known_by_its_id_name_and_campaigns(store):
+    def work(conn):
+        set_websites(conn, {"w1": "Shop.example", "w2": "shop.example", "w3": "x.example"}, {}, NOW)
+        keep_looked(conn, "feedback", "w3", {f"c{n:04}" for n in range(MOST_CAMPAIGNS + 5)}, NOW)
+        keep_looked(conn, "funnels", "w1", {"f1"}, NOW)
+        asked = ("shop.example", "W3", "C0001", "c1004", "f1", "none")
+        return [websites_named(conn, [name]) for name in asked]
+
+    assert store.do(work) == [["w1", "w2"], ["w3"], ["w3"], [], [], []]
 
 
 def test_a_snooze_has_an_end_and_can_end_early(store):

@@ -145,11 +145,29 @@ async def test_polling_everything_needs_the_token(world):
         assert world.polled == [""]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+TEXTS = st.text(max_size=20)
+NOTIFICATIONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(
+            st.sampled_from(["websiteId", "campaign", "id", "name"]) | TEXTS, inner, max_size=5
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
 @given(
-    path=st.sampled_from(["/hooks/feedback/", "/hooks/poll", "/login", "/queue/retry", "/logout"]),
+    path=st.sampled_from(
+        [
+            *("/hooks/feedback/", f"/hooks/feedback/{SECRET}?website=", "/hooks/poll", "/login"),
+            *("/queue/retry", "/queue/cancel", "/logout", "/rules/checkout-friction/snooze?"),
+        ]
+    ),
     rest=st.text(max_size=40),
-    body=st.binary(max_size=200),
+    body=st.binary(max_size=200) | NOTIFICATIONS.map(lambda it: json.dumps(it).encode()),
     authorization=st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40),
 )
 def test_no_request_is_a_server_error(world, path, rest, body, authorization):
