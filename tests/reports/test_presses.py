@@ -134,6 +134,9 @@ async def test_a_snooze_holds_the_rules_posts_back_and_can_be_ended(button, unti
         assert len(world.posts()) == 1
         people.press(post, "unsnooze", user="U2", name="Ann")
         await world.deliver()
+        told = {it.kind: it.text for it in world.store.do(lambda conn: history(conn, kind="rule"))}
+        assert told["rule.snoozed"].endswith(" by Kim in Slack")
+        assert told["rule.snooze_ended"].startswith("ended by Ann in Slack; posts held back: ")
         assert world.posts()[1].text.startswith("🔶 1 while snoozed: Frustrated visitor")
     assert (
         lines(post)[0][-1].splitlines()[1].startswith("🔕 <@U2> ended the snooze of rule friction")
