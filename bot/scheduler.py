@@ -484,7 +484,7 @@ class Polls:
             if tick is None or known is now:
                 continue
             if (known, now) not in new:
-                new[known, now] = now.has_new_marked(known.marked)
+                new[known, now] = now.has_new_marked(known.marked_by_id)
             if new[known, now]:
                 asyncio.get_running_loop().call_later(wait.total_seconds(), tick.set)
                 wait += APART

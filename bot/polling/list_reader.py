@@ -302,6 +302,17 @@ LEAST = 50
 """Rows to ask for at least; the API's own default (L855)."""
 
 
+class NotedMarks(Struct, frozen=True):
+    """The rules for which late marks were noted last, with the `condition_id` of each.
+
+    None if that is not known. `old` has marks that were noted for some rules while the detail that
+    others needed was away: the rules for which each recording's are no news.
+    """
+
+    rules: dict[str, str] | None = None
+    old: dict[str, tuple[str, ...]] = {}
+
+
 class Watermark(Struct, frozen=True, kw_only=True):
     """How far a website has been read.
 
@@ -312,8 +323,8 @@ class Watermark(Struct, frozen=True, kw_only=True):
     `compared` is when the whole window was read last. `waiting` has the rules that a filter
     suspended, each with the time from which they must catch up; `late` has for each of them what
     ended before that and was not decided either, with its last activity: what still waited for a
-    detail, and rows that came late. `marks_by` are the rules for which late marks were noted last;
-    None if that is not known. `without_detail` counts the recordings that wait for their detail.
+    detail, and rows that came late. `marks` tells which late marks are old. `without_detail` counts
+    the recordings that wait for their detail.
     """
 
     since: datetime
@@ -324,7 +335,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     compared: datetime | None = None
     waiting: dict[str, datetime] = {}
     late: dict[str, dict[str, datetime]] = {}
-    marks_by: tuple[str, ...] | None = None
+    marks: NotedMarks = NotedMarks()
     without_detail: int = 0
 
     def is_ahead(self, now: datetime) -> bool:
@@ -364,7 +375,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
         waiting: Mapping[str, datetime],
         late: Mapping[str, dict[str, datetime]],
         newest: datetime | None = None,
-        marks_by: tuple[str, ...] | None = None,
+        marks: NotedMarks | None = None,
     ) -> "Watermark":
         """Where the first ordinary poll begins after a backfill: all of the window is known."""
         return cls(
@@ -374,7 +385,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
             accepted=0,
             waiting=dict(waiting),
             late=dict(late),
-            marks_by=marks_by,
+            marks=marks or NotedMarks(),
         )
 
 

@@ -23,7 +23,6 @@ from bot.polling.session import (
     settled,
     unpacked,
 )
-from bot.rules.model import Rule
 from bot.rules.unread import unread
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording
@@ -93,7 +92,7 @@ class LiveSessions(Struct, frozen=True):
     was read last, and `detail_failure` why none can be read since some began to wait. `reported`
     has the unreadable rows that the audit log names already. `gone` has recordings whose detail
     is gone, while the list still has them. `marks_read` is when each question about late marks
-    was asked last, `marks_by` the rules for which; None if that is not known.
+    was asked last.
     """
 
     sessions: Mapping[str, LiveSession] = field(default_factory=dict)
@@ -108,7 +107,6 @@ class LiveSessions(Struct, frozen=True):
     costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
     marks_read: Mapping[SessionFilters, datetime] = field(default_factory=dict)
-    marks_by: tuple[Rule, ...] | None = None
 
     def forget_facts(self) -> "LiveSessions":
         """The same for other rules, which ask for other facts of the live sessions.

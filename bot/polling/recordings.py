@@ -24,6 +24,7 @@ from bot.polling.filter_checks import FILTERS, Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
 from bot.polling.list_reader import (
     ListReading,
+    NotedMarks,
     PollWindow,
     Watermark,
     of_days,
@@ -67,7 +68,6 @@ from bot.polling.session import (
 from bot.polling.site_rules import SiteRules
 from bot.ports import Mouseflow
 from bot.rules.evaluate import rule_answer
-from bot.rules.model import Rule
 from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
@@ -231,8 +231,6 @@ async def poll(
     since = before.since if before else line
     if before and before.was_behind(began and line):
         before, since = msgspec.structs.replace(before, polled=line), max(since, line)
-    if live.marks_by is None and before and before.marks_by is not None:
-        live = replace(live, marks_by=rules.marked_for(before.marks_by))
     window = poll_window(now, _back_to(before, live, since), context.zone)
     client = CountingClient(context.mouseflow)
     scope = Scope(
@@ -262,7 +260,7 @@ async def poll(
         offset=live.knowledge.expansion.anywhere(now),
     )
     result = await evaluate(picked, live.knowledge, scope)
-    late, asked, live = await _late_marks(scope, context, live, result, seen, before is None)
+    late, asked, noted, live = await _late_marks(scope, context, live, before, result, seen)
     result = await unless_deleted(result, scope, context.store)
     late = await unless_deleted(late, scope, context.store)
     asked_again = tuple(each for each in late.evaluations if each.open)
@@ -283,7 +281,7 @@ async def poll(
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
         seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones,
-        live.marks_by, site, now,
+        noted, site, now,
     )  # fmt: skip
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
@@ -388,34 +386,36 @@ async def _late_marks(
     scope: Scope,
     context: PollContext,
     live: LiveSessions,
+    before: Watermark | None,
     done: Result,
     seen: ListReading,
-    first: bool,
-) -> tuple[Result, frozenset[str], LiveSessions]:
+) -> tuple[Result, frozenset[str], NotedMarks, LiveSessions]:
     """Evaluate the decided recordings that people have marked since, by the rules that read that.
 
     Which rules those are comes along. The first poll of all has decided nothing before. What was
     marked before a rule came is no news for it, so when one comes, all marks are noted and only
     the others act on them.
     """
-    nothing, now = Result((), done.knowledge, {}), scope.now
+    nothing, now = (Result((), done.knowledge, {}), frozenset[str]()), scope.now
+    noted = before.marks if before else NotedMarks()
     if not context.marks:
-        return nothing, frozenset(), live
-    rules, questions, known = scope.rules.of_marked, scope.rules.mark_questions, live.marks_by
-    live = replace(live, marks_by=scope.rules.marked)
-    if not scope.rules.marked:
-        return nothing, frozenset(), live
+        return *nothing, noted, live
+    rules, questions = scope.rules.of_marked, scope.rules.mark_questions
+    ours, known = scope.rules.marked_by_id, noted.rules
+    noted = replace(noted, rules=ours)
+    if not ours:
+        return *nothing, noted, live
     asked = due(questions, live.marks_read, now)
-    if known is not None and known != scope.rules.marked:
+    if known is not None and known != ours:
         rules = scope.rules.marked_among(known)
-        if len(rules.marked) < len(scope.rules.marked):
+        if len(rules.marked) < len(ours):
             asked = frozenset({ALL})
     if not asked:
-        return nothing, frozenset(), live
+        return *nothing, noted, live
     answered = (*asked, *(questions if ALL in asked else ()))
     live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
-    if first:
-        return nothing, frozenset(), live
+    if before is None:
+        return *nothing, noted, live
     since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
     rows = await marked(
         scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now
@@ -423,24 +423,31 @@ async def _late_marks(
     picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
     some = [Candidate(row, settled=True) for row in rows if row.id not in picked]
     if not some:
-        return nothing, frozenset(), live
+        return *nothing, noted, live
     ids = [each.row.id for each in some]
     began = min((aware(it.row.created) for it in some if it.row.created), default=since)
     days = of_days(*days_to_ask(now, min(since, began)))
     filtered = any(rules.asking.values())
+    names = frozenset(rule.id for rule in rules.final.rules)
+    matched = await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids))
+    old = {key: frozenset(noted.old.get(key, ())) for key in ids}
     total = (await read(scope.mouseflow, scope.site.id, days, 1)).count if filtered else 0
     scope = replace(
         scope,
         rules=rules,
         facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
         window=days,
-        matched=await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids)),
+        matched={key: matched.get(key, frozenset()) | those for key, those in old.items()},
         places={},
         total=total,
         back=frozenset(ids),  # listed just now, whatever their details say
     )
-    names = frozenset(rule.id for rule in rules.final.rules)
-    return await evaluate(some, done.knowledge, scope), names, live
+    late = await evaluate(some, done.knowledge, scope)
+    rest = {} if ALL in asked else {key: it for key, it in noted.old.items() if key not in old}
+    for key in (each.candidate.row.id for each in late.evaluations if each.open):
+        if those := old[key] | (ours.keys() - names):
+            rest[key] = tuple(sorted(those))
+    return late, names, replace(noted, old=rest), live
 
 
 def _with_late(result: Result, late: Result) -> Result:
@@ -611,7 +618,7 @@ def _outcome(
     before: Watermark | None,
     waiting_rules: Mapping[str, datetime],
     late: Mapping[str, dict[str, datetime]],
-    marks_by: Iterable[Rule] | None,
+    noted: NotedMarks,
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -635,7 +642,7 @@ def _outcome(
         else before.compared or now,
         waiting=dict(waiting_rules),
         late=dict(late),
-        marks_by=None if marks_by is None else tuple(rule.id for rule in marks_by),
+        marks=noted,
         without_detail=len(waiting),
     )
     return PollOutcome(

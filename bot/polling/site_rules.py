@@ -1,6 +1,6 @@
 """The recording rules of one website, prepared for evaluation."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -33,6 +33,7 @@ from bot.rules.model import (
     Rule,
     Test,
     applies,
+    condition_id,
     leaves,
 )
 from bot.rules.needs import (
@@ -236,27 +237,27 @@ class SiteRules:
     @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
-        return self.marked_among(self.marked)
+        return self.marked_among(self.marked_by_id)
 
-    def marked_for(self, names: Collection[str]) -> tuple[Rule, ...]:
-        """Those of them that have, or had, one of these names."""
-        return tuple(it for it in self.marked if not {it.id, *it.was}.isdisjoint(names))
+    @cached_property
+    def marked_by_id(self) -> dict[str, str]:
+        """The `condition_id` of each of them."""
+        return {rule.id: condition_id(rule) for rule in self.marked}
 
-    def marked_among(self, known: Collection[Rule]) -> "SiteRules":
+    def marked_among(self, known: Mapping[str, str]) -> "SiteRules":
         """Those of them that are among these, whatever they do now."""
         rules = self._marked_in(known)
         return SiteRules(rules, self._site, self._everything, self.own_tags, self._by_id)
 
-    def has_new_marked(self, known: Collection[Rule]) -> bool:
+    def has_new_marked(self, known: Mapping[str, str]) -> bool:
         """Whether some rule that reads such marks, or its condition, is not among these."""
         return len(self._marked_in(known)) < len(self.marked)
 
-    def _marked_in(self, known: Collection[Rule]) -> list[Rule]:
-        before = {(it.id, it.condition) for it in known}
+    def _marked_in(self, known: Mapping[str, str]) -> list[Rule]:
         return [
             rule
             for rule in self.marked
-            if any((name, rule.condition) in before for name in (rule.id, *rule.was))
+            if any(known.get(it) == self.marked_by_id[rule.id] for it in (rule.id, *rule.was))
         ]
 
     def needing(self, filters: Iterable[Filter]) -> frozenset[str]:

@@ -135,7 +135,7 @@ async def backfill(
     rules = in_force()
     at = await prepare(history, site, rules, rules)
     waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
-    after = partial(Watermark.after, late=late, marks_by=mark.marks_by if mark else None)
+    after = partial(Watermark.after, late=late, marks=mark.marks if mark else None)
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):

@@ -22,7 +22,6 @@ from bot.polling.record_matches import Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
     Move,
-    condition_id,
     found_by,
     is_time_to_remind,
     move_to,
@@ -31,7 +30,7 @@ from bot.reports.history import NOT_RECORDED
 from bot.reports.look import Look
 from bot.reports.poll import HeldBack, record_moves
 from bot.rules.explain import in_one_line
-from bot.rules.model import Rule, TooFew
+from bot.rules.model import Rule, TooFew, condition_id
 from bot.rules.needs import fires_early, needs_detail
 from bot.store import Connection
 from bot.store.alert_states import KeptLevel, levels, recorded_share

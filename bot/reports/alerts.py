@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any, assert_never, cast
 
 from msgspec import Struct
@@ -31,7 +30,7 @@ from bot.reports.history import Stored
 from bot.reports.look import Look
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
-from bot.rules.model import Rule
+from bot.rules.model import Rule, condition_id
 from bot.rules.needs import asks_for_news, changes_asked, lasting, news
 from bot.rules.units import seen
 from bot.rules.value_tests import Answer
@@ -188,16 +187,6 @@ def move_to(
         found=found,
         untold=replace(state, level=level),
     )
-
-
-def condition_id(rule: Rule) -> str:
-    """A fingerprint of what a rule's states are about: another condition is another alert."""
-    what: tuple[object, ...] = (
-        rule.watch, rule.when, rule.excepts, rule.over_last, sorted(rule.visitors.items())
-    )  # fmt: skip
-    if rule.too_few is not None:
-        what = (*what, rule.too_few)
-    return blake2b(repr(what).encode(), digest_size=8).hexdigest()
 
 
 def _for_another_condition(before: Level) -> Level:

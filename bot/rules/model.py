@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, lru_cache
+from hashlib import blake2b
 from itertools import chain
 from typing import Any, Literal, assert_never
 
@@ -187,6 +188,16 @@ class Rule(Struct, frozen=True, kw_only=True):
     def condition(self) -> Condition:
         """`when` without `except`, as one condition."""
         return self.when if self.excepts is None else All((self.when, Not(self.excepts)))
+
+
+def condition_id(rule: Rule) -> str:
+    """A fingerprint of what a rule's states are about: another condition is another alert."""
+    what: tuple[object, ...] = (
+        rule.watch, rule.when, rule.excepts, rule.over_last, sorted(rule.visitors.items())
+    )  # fmt: skip
+    if rule.too_few is not None:
+        what = (*what, rule.too_few)
+    return blake2b(repr(what).encode(), digest_size=8).hexdigest()
 
 
 class Pace(Struct, frozen=True):

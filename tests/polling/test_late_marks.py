@@ -197,6 +197,43 @@ async def test_a_mark_whose_detail_is_away_makes_no_session_live_again(tmp_path)
     shop.close()
 
 
+async def test_a_mark_whose_detail_is_away_stays_old_for_a_rule_that_comes_meanwhile(tmp_path):
+    shop = Account(tmp_path, CARTED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    early, late = (
+        shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=n) for n in range(2)
+    )
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, early))
+    shop.sim.fail("status", status=500, path=f"/recordings/{early}", times=1000)
+    shop.rules = (*shop.rules, *rules(STARRED).rules)
+    await polled(shop, 10)
+    shop.restart()
+    await shop.sender.send(star(shop.site.id, late))
+    await polled(shop, 10)
+    shop.sim.faults.clear()
+    await polled(shop, 70)
+    assert shop.matched() == {("carted", early), ("carted", late), ("starred", late)}
+    shop.close()
+
+
+async def test_what_was_marked_before_a_restart_is_no_news_for_a_rule_edited_with_it(tmp_path):
+    shop = Account(tmp_path, STARRED)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    early, late = (shop.sim.add("myshop.com", session([("/", 5)]), start=n) for n in range(2))
+    await polled(shop, 60)
+    await shop.sender.send(tag(shop.site.id, early, "vip"))
+    shop.rules = rules(STARRED.replace("starred: true", "tags: vip")).rules
+    shop.restart()
+    await polled(shop, 10)
+    await shop.sender.send(tag(shop.site.id, late, "vip"))
+    await polled(shop, 70)
+    assert shop.matched() == {("starred", late)}
+    shop.close()
+
+
 class NotFound:
     """Answers once that there is no such recording, though the lists have it."""
 

@@ -10,7 +10,7 @@ from web_world import NOW, RULES, WebWorld
 from bot.domain.alert_state import Level
 from bot.ports import Posted
 from bot.reports.absence import Counting
-from bot.reports.alerts import condition_id
+from bot.rules.model import condition_id
 from bot.store.alert_states import KeptLevel, save_level
 from bot.store.matches import add_match
 from bot.store.outbox import claim, complete
