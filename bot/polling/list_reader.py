@@ -466,12 +466,17 @@ class ListReading(Struct, frozen=True):
 
     @property
     def grown(self) -> list[Recording]:
-        """Rows that are new or have changed, with activity since the bot began to watch."""
-        known = self.known.fingerprints
+        """Rows that are new or have changed, with activity since the bot began to watch.
+
+        Not those that a list has lacked for a while, if they had been decided and are the same.
+        """
+        known, decided = self.known.fingerprints, self.known.decided
         return [
             row
             for row in self.listing.rows
-            if known.get(row.id) != fingerprint(row) and self.concerns(row)
+            if known.get(row.id) != (now := fingerprint(row))
+            and decided.get(row.id) != now
+            and self.concerns(row)
         ]
 
     @property

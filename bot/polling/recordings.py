@@ -623,11 +623,12 @@ def _outcome(
     now: datetime,
 ) -> PollOutcome:
     """What the store keeps of the poll beside its matches."""
+    gone = {each.candidate.row.id for each in result.evaluations if each.gone}
+    undecided = waiting | gone
     final = {
-        each.candidate.row.id: each.candidate.settled and each.candidate.row.id not in waiting
+        each.candidate.row.id: each.candidate.settled and each.candidate.row.id not in undecided
         for each in result.evaluations
     }
-    gone = vanished | {each.candidate.row.id for each in result.evaluations if each.gone}
     rows = {each.candidate.row.id: each.candidate.row for each in result.evaluations}
     rows |= {row.id: row for row in seen.fresh}
     newest = min(seen.newest or seen.since, now + AHEAD)
@@ -651,7 +652,7 @@ def _outcome(
         at=now,
         watermark=msgspec.json.encode(after).decode(),
         seen=[seen_recording(row, final.get(row.id, True)) for row in rows.values()],
-        vanished=sorted(gone),
+        vanished=sorted(vanished | gone),
     )
 
 

@@ -227,9 +227,7 @@ async def _undecided(
     ids, now = [row.id for row in rows], history.now
     known = await history.store.run(partial(coverage, website=site.id, ids=ids, start=now, end=now))
     fresh = [
-        row
-        for row in history.span.held(rows)
-        if not (row.id in known.closed and known.fingerprints[row.id] == fingerprint(row))
+        row for row in history.span.held(rows) if known.decided.get(row.id) != fingerprint(row)
     ]
     older = (row for row in rows if row.id not in known.fingerprints and history.span.is_past(row))
     ended = {row.id: settled(row, now, history.settle) for row in fresh}

@@ -25,20 +25,20 @@ from bot.store.statements import Value, execute, execute_for, execute_many
 class Coverage(Struct, frozen=True):
     """What is known of one answer and of its window.
 
-    `fingerprints` are those of the answer's known rows, by id; `closed` the ids among them
-    that need no more polls. `total` counts the recordings known in the window,
-    `live` are the ids that are not settled yet, in any window.
+    `fingerprints` are those of the answer's known rows, by id; `decided` those of rows that need
+    no more polls, also if they have vanished since. `total` counts the recordings known in the
+    window, `live` are the ids that are not settled yet, in any window.
     """
 
     fingerprints: Mapping[str, str]
-    closed: frozenset[str]
+    decided: Mapping[str, str]
     total: int
     live: frozenset[str]
 
 
 _KNOWN = (
-    "SELECT id, fingerprint, closed FROM recordings"
-    " WHERE website = :website AND id IN (:ids) AND vanished = 0"
+    "SELECT id, fingerprint, closed, vanished FROM recordings"
+    " WHERE website = :website AND id IN (:ids)"
 )
 _IN_WINDOW = (
     "SELECT count(*) FROM recordings"
@@ -59,16 +59,17 @@ def coverage(
     `total` is the number of recordings known in the window, None to count them.
     """
     fingerprints: dict[str, str] = {}
-    closed: set[str] = set()
-    for key, fingerprint, over in execute_for(conn, _KNOWN, {"website": website}, ids):
-        fingerprints[key] = fingerprint
+    decided: dict[str, str] = {}
+    for key, fingerprint, over, gone in execute_for(conn, _KNOWN, {"website": website}, ids):
+        if not gone:
+            fingerprints[key] = fingerprint
         if over:
-            closed.add(key)
+            decided[key] = fingerprint
     if total is None:
         window: dict[str, Value] = {"website": website, "start": ms(start), "until": ms(end)}
         total = execute(conn, _IN_WINDOW, window).fetchone()[0]
     live = frozenset(key for (key,) in execute(conn, _LIVE_IDS, {"website": website}))
-    return Coverage(fingerprints, frozenset(closed), total, live)
+    return Coverage(fingerprints, decided, total, live)
 
 
 _CHUNK = 500
@@ -104,7 +105,10 @@ class SeenRecording(Struct, frozen=True, kw_only=True):
 def save_recordings(
     conn: Connection, website: str, seen: Iterable[SeenRecording], at: datetime
 ) -> None:
-    """Add the recordings, or bring what is known of them up to date."""
+    """Add the recordings, or bring what is known of them up to date.
+
+    One that was decided, vanished and is back as it was keeps the marks of its decision.
+    """
     rows = [
         {
             "website": website,
@@ -126,7 +130,10 @@ _SAVE = (
     " vanished, marks) VALUES (:website, :id, :created, :last_activity, :fingerprint, :settled,"
     " :closed, 0, :marks) ON CONFLICT (website, id) DO UPDATE SET"
     " last_activity = excluded.last_activity, fingerprint = excluded.fingerprint,"
-    " settled = excluded.settled, closed = excluded.closed, vanished = 0, marks = excluded.marks"
+    " settled = excluded.settled, closed = excluded.closed, vanished = 0,"
+    " marks = CASE WHEN recordings.vanished = 1 AND recordings.closed = 1"
+    " AND recordings.fingerprint = excluded.fingerprint"
+    " THEN recordings.marks ELSE excluded.marks END"
 )
 
 

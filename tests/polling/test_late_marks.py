@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from poll_world import Account, rules
 from test_filter_checks import Failing
 
@@ -345,3 +346,36 @@ def without_names(answer):
         rows = tuple(map(without_names, answer.recordings))
         return msgspec.structs.replace(answer, recordings=rows)
     return msgspec.structs.replace(answer, visitor_name=None)
+
+
+class Lacking:
+    """Lists that lack a recording while `away`, as those of a server that lags behind do."""
+
+    def __init__(self, real, who: str) -> None:
+        self.real, self.who, self.away = real, who, True
+
+    async def send(self, request):
+        answer = await self.real.send(request)
+        if not self.away or not isinstance(answer, RecordingPage):
+            return answer
+        rest = tuple(row for row in answer.recordings if row.id != self.who)
+        return replace(answer, recordings=rest, count=len(rest))
+
+
+async def test_a_recording_that_a_list_lacked_is_decided_no_second_time(tmp_path):
+    """A rule that came after its end has no say, and what was marked meanwhile is still new."""
+    shop = Account(tmp_path, STARRED)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 60)
+    shop.rules = (*shop.rules, *rules(BRIEF).rules)
+    await polled(shop, 10)
+    await shop.sender.send(star(shop.site.id, who))
+    shop.sender = Lacking(shop.sender, who)
+    await polled(shop, 2)
+    assert shop.matched() == set()
+    shop.sender.away = False
+    await polled(shop, 70)
+    assert shop.matched() == {("starred", who)}
+    shop.close()
