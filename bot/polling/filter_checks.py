@@ -69,6 +69,10 @@ class FilterChecks(Struct, frozen=True):
         proved = self.proved.get(name)
         return proved is None or now - proved >= TRY_AGAIN
 
+    def last_proved(self, before: Mapping[str, datetime]) -> dict[str, datetime]:
+        """When each filter was last proved to work, as far as that is known now or was before."""
+        return {**before, **{str(name): at for name, at in self.proved.items()}}
+
     def works(self, name: Filter, now: datetime) -> "FilterChecks":
         """The same after the filter was proved to work."""
         rest = {key: it for key, it in self.suspended.items() if key != name}

@@ -323,8 +323,10 @@ class Watermark(Struct, frozen=True, kw_only=True):
     `compared` is when the whole window was read last. `waiting` has the rules that a filter
     suspended, each with the time from which they must catch up; `late` has for each of them what
     ended before that and was not decided either, with its last activity: what still waited for a
-    detail, and rows that came late. `marks` tells which late marks are old. `without_detail` counts
-    the recordings that wait for their detail.
+    detail, and rows that came late. `marks` tells which late marks are old. `asking` has the rules
+    that need a filter, each with the time from which sessions count for it; None if that is not
+    known. `proved` is when each filter was last proved to work. `without_detail` counts the
+    recordings that wait for their detail.
     """
 
     since: datetime
@@ -336,6 +338,8 @@ class Watermark(Struct, frozen=True, kw_only=True):
     waiting: dict[str, datetime] = {}
     late: dict[str, dict[str, datetime]] = {}
     marks: NotedMarks = NotedMarks()
+    asking: dict[str, datetime] | None = None
+    proved: dict[str, datetime] = {}
     without_detail: int = 0
 
     def is_ahead(self, now: datetime) -> bool:
@@ -375,7 +379,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
         waiting: Mapping[str, datetime],
         late: Mapping[str, dict[str, datetime]],
         newest: datetime | None = None,
-        marks: NotedMarks | None = None,
+        before: "Watermark | None" = None,
     ) -> "Watermark":
         """Where the first ordinary poll begins after a backfill: all of the window is known."""
         return cls(
@@ -385,7 +389,9 @@ class Watermark(Struct, frozen=True, kw_only=True):
             accepted=0,
             waiting=dict(waiting),
             late=dict(late),
-            marks=marks or NotedMarks(),
+            marks=before.marks if before else NotedMarks(),
+            asking=before.asking if before else None,
+            proved=before.proved if before else {},
         )
 
 

@@ -274,14 +274,14 @@ async def poll(
     result = replace(result, details_read=others)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
-    proved = {name: live.knowledge.filters.proved.get(name) for name in lost}
-    waiting_rules = _waiting_rules(rules, suspended, proved, before, since, context.settle)
+    asking = counting_from(rules, before, since, context.settle)
+    waiting_rules = _waiting_rules(rules, suspended, before, since, asking, context.settle)
     late_ones = _late(rules, waiting_rules, before, live, ended, late.evaluations, asked)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
         seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones,
-        noted, site, now,
+        noted, asking, site, now,
     )  # fmt: skip
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
@@ -508,19 +508,55 @@ async def _try_suspended_filters(scope: Scope, live: LiveSessions) -> LiveSessio
     return live.learnt(replace(live.knowledge, filters=filters))
 
 
+def counting_from(
+    rules: SiteRules, before: Watermark | None, since: datetime, settle: timedelta
+) -> dict[str, datetime]:
+    """From when on sessions count for each rule that needs a filter.
+
+    What had ended by the poll before a rule came is decided without it.
+    """
+    known = before.asking if before else None
+    came = since if before is None or known is None else max(since, before.polled - settle)
+    asking = rules.needing(FILTERS)
+    return {
+        rule.id: next((known[it] for it in (rule.id, *rule.was) if known and it in known), came)
+        for rule in rules.final.rules
+        if rule.id in asking
+    }
+
+
+def undecided_since(
+    rules: SiteRules,
+    suspended: Iterable[Filter],
+    before: Watermark | None,
+    since: datetime,
+    asking: Mapping[str, datetime],
+    settle: timedelta,
+) -> dict[str, datetime]:
+    """The rules that a filter suspends by now, each with the time from which it must catch up.
+
+    The filter worked in the poll before, unless it was ignored since it was last proved to work.
+    Sessions that were live then had not been decided.
+    """
+    polled, proved = (before.polled, before.proved) if before else (since, {})
+    found: dict[str, datetime] = {}
+    for name in suspended:
+        worked = min(polled, proved.get(name, polled))
+        for rule in rules.asking[name]:
+            at = max(since, worked - settle - LAG, asking[rule])
+            found[rule] = min(at, found.get(rule, at))
+    return found
+
+
 def _waiting_rules(
     rules: SiteRules,
     suspended: Iterable[Filter],
-    proved: Mapping[Filter, datetime | None],
     before: Watermark | None,
     since: datetime,
+    asking: Mapping[str, datetime],
     settle: timedelta,
 ) -> dict[str, datetime]:
-    """The rules that must catch up, each with the time since when.
-
-    A filter that is suspended by now worked in the poll before; one that this poll found to be
-    ignored, when it was last `proved`. Sessions that were live then had not been decided.
-    """
+    """The rules that must catch up, each with the time since when."""
     known = before.waiting if before else {}
     waiting = {
         rule.id: known[name]
@@ -528,12 +564,7 @@ def _waiting_rules(
         for name in (rule.id, *rule.was)
         if name in known
     }
-    for name in suspended:
-        polled = before.polled if before else since
-        worked = min(polled, proved.get(name) or polled)
-        for rule in rules.asking[name]:
-            waiting.setdefault(rule, max(since, worked - settle - LAG))
-    return waiting
+    return undecided_since(rules, suspended, before, since, asking, settle) | waiting
 
 
 def _late(
@@ -619,6 +650,7 @@ def _outcome(
     waiting_rules: Mapping[str, datetime],
     late: Mapping[str, dict[str, datetime]],
     noted: NotedMarks,
+    asking: dict[str, datetime],
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -644,6 +676,8 @@ def _outcome(
         waiting=dict(waiting_rules),
         late=dict(late),
         marks=noted,
+        asking=asking,
+        proved=result.knowledge.filters.last_proved(before.proved if before else {}),
         without_detail=len(waiting),
     )
     return PollOutcome(

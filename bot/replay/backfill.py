@@ -20,7 +20,15 @@ from bot.polling.filter_checks import FilterChecks
 from bot.polling.list_reader import Watermark, of_days, read
 from bot.polling.live_sessions import LONGEST_WAIT
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import SOURCE, PollContext, detail_is_read, read_mark, recent
+from bot.polling.recordings import (
+    SOURCE,
+    PollContext,
+    counting_from,
+    detail_is_read,
+    read_mark,
+    recent,
+    undecided_since,
+)
 from bot.polling.session import AHEAD
 from bot.replay.evaluate_days import FilterLost, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
@@ -134,8 +142,8 @@ async def backfill(
     )
     rules = in_force()
     at = await prepare(history, site, rules, rules)
-    waiting, late = (dict(mark.waiting), mark.late) if mark else ({}, {})
-    after = partial(Watermark.after, late=late, marks=mark.marks if mark else None)
+    waiting, late = (dict(mark.waiting), dict(mark.late)) if mark else ({}, {})
+    after = partial(Watermark.after, late=late, before=mark)
     days: list[_Day] = []
     for each in _slices(site, history):
         if at.is_empty(each.day, now.date()):
@@ -153,7 +161,16 @@ async def backfill(
         await _wait_for_details(day, each, context, attempts, now)
         done = datetime.combine(each.day + DAY, time(), UTC) - EASTERNMOST
         until = min(max(done, back_to), now - by_polls)
-        waiting |= dict.fromkeys(at.suspended_rules - waiting.keys(), since)
+        asking = counting_from(at.rules, mark, since, context.settle)
+        suspended = at.knowledge.filters.suspended
+        begin = undecided_since(at.rules, suspended, mark, since, asking, context.settle)
+        for rule in begin.keys() - waiting.keys():
+            waiting[rule] = begin[rule]
+            late[rule] = {
+                key: row.last_activity
+                for key, row in live.items()
+                if row.last_activity and row.last_activity < begin[rule]
+            }
         await _remember(site, context, after(since, until, waiting), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead
@@ -246,7 +263,8 @@ async def catch_up(
     if mark is not None:
         rest = {rule: at for rule, at in mark.waiting.items() if rule not in working}
         late = {rule: it for rule, it in mark.late.items() if rule in rest}
-        await _remember(site, context, replace(mark, waiting=rest, late=late), now)
+        proved = at.knowledge.filters.last_proved(mark.proved)
+        await _remember(site, context, replace(mark, waiting=rest, late=late, proved=proved), now)
     attempts.clear()
     return caught_up
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from msgspec.structs import replace
-from poll_world import Account
+from poll_world import Account, rules
 
 from bot.errors import BadCredentials, Forbidden, GiveUp, TryLater, Unreachable
 from bot.polling.record_matches import Routing
@@ -575,3 +575,86 @@ first:
     await polls(shop, 10)
     assert shop.sender.asked == 2
     assert shop.matched() == of("brief", [told, untold]) | of("first", [told, untold])
+
+
+FIRST = """
+first:
+  watch: recordings
+  when: {visitor_type: first}
+  do: {tag: first}
+"""
+NEWER = FIRST.replace("first:", "newer:", 1)
+
+
+def load(shop: Account, text: str) -> None:
+    shop.rules = rules(text).rules
+    shop.live = shop.live.forget_facts()
+
+
+def visit(shop: Account, *, back: bool = False) -> str:
+    return shop.sim.add("myshop.com", session([("/", 5)], visitor=Visitor(returning=back)), start=0)
+
+
+async def test_a_rule_that_comes_while_a_filter_is_refused_leaves_alone_what_had_ended(account):
+    shop = account(FIRST)
+    await shop.poll()
+    visit(shop, back=True)
+    ended = visit(shop)
+    await polls(shop, 34)
+    shop.sender = Failing(shop.sender, "visitortype", GiveUp("no"))
+    live = visit(shop)
+    await polls(shop, 3)
+    load(shop, FIRST + NEWER)
+    await polls(shop, 10)
+    shop.sender.error = None
+    await polls(shop, 10)
+    assert shop.matched() == of("first", [ended, live]) | of("newer", [live])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_an_ignored_filter_told_wrong_is_caught_up_for_the_rules_of_that_time(
+    account, restarts
+):
+    """Nobody notices until it is checked, an hour after it was proved to work."""
+    shop = account(FIRST)
+    await shop.poll()
+    visit(shop, back=True)
+    there = [visit(shop)]
+    await polls(shop, 5)
+    shop.sim.behave(ignored_filters=frozenset({"visitortype"}))
+    there.append(visit(shop))
+    await polls(shop, 45)
+    load(shop, FIRST + NEWER)
+    if restarts:
+        shop.restart()
+    await polls(shop, 10)
+    new = [visit(shop)]
+    await polls(shop, 10)
+    new.append(visit(shop))
+    await polls(shop, 10)
+    shop.sim.behave(ignored_filters=frozenset())
+    await polls(shop, 60)
+    assert shop.matched() == of("first", there + new) | of("newer", new)
+
+
+async def test_a_filter_refused_after_downtime_brings_a_rule_nothing_from_before_it_came(account):
+    shop = account(FIRST)
+    await shop.poll()
+    visit(shop, back=True)
+    ended = visit(shop)
+    await polls(shop, 60)
+    load(shop, FIRST + NEWER)
+    await polls(shop, 60)
+    shop.wait(hours=3)
+    shop.restart()
+    missed = shop.sim.add("myshop.com", session([("/", 5)]), start=-3600)
+    shop.sender = Failing(shop.sender, "visitortype", GiveUp("no"))
+    watcher = watched(shop)
+    await watcher.find_sites()
+    assert await watcher.poll_recordings(shop.site)
+    shop.sender.error = None
+    for _ in range(3):
+        shop.wait(minutes=3)
+        assert await watcher.poll_recordings(shop.site)
+    assert shop.matched("first") == of("first", [ended, missed])
+    assert shop.matched("newer") == of("newer", [missed])
