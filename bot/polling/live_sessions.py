@@ -62,12 +62,14 @@ class MissingDetail(Struct, frozen=True):
     """A detail that is needed and could not be fetched.
 
     `since` is the first failure, or the end of the last outage of all details; `first` the first
-    failure in any case; `tried` the last one.
+    failure in any case; `tried` the last one. `rules` has the names of the rules in force when
+    the session had ended, which alone decide it; None while it goes on.
     """
 
     first: datetime
     since: datetime
     tried: datetime
+    rules: frozenset[str] | None = None
 
     def is_due(self, now: datetime) -> bool:
         """Whether to try again now."""
@@ -269,11 +271,12 @@ def some_overdue(live: LiveSessions, result: Result, now: datetime) -> bool:
 
 
 def missing_details(
-    live: LiveSessions, result: Result, others: bool, now: datetime
+    live: LiveSessions, result: Result, others: bool, now: datetime, rules: frozenset[str]
 ) -> tuple[dict[str, MissingDetail], frozenset[str]]:
     """The recordings that wait for their detail, and those that are given up now.
 
-    `others`: the details of other recordings can be read. When the first detail can be read
+    `others`: the details of other recordings can be read. `rules` are the names of the rules in
+    force. When the first detail can be read
     again, all are due, and each is tried once more: it may have failed a moment before.
     """
     waiting = {
@@ -287,7 +290,9 @@ def missing_details(
         if not each.open:
             continue
         first, since = (known.first, known.since) if known else (now, now)
-        missing = MissingDetail(first, now if result.outage else since, now)
+        ended = each.candidate.settled
+        theirs = (known and known.rules) or rules if ended else None
+        missing = MissingDetail(first, now if result.outage else since, now, theirs)
         again = known is not None and not all_failed(known, live)
         if missing.hopeless(now, others and again):
             given_up.add(key)

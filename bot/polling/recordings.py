@@ -249,13 +249,12 @@ async def poll(
     picked = candidates(seen, live, context.settle, now)
     ids = [each.row.id for each in picked]
     expand = context.expand and rules.expandable
+    matched = (
+        await context.store.read(partial(matched_rules, website=site.id, ids=ids)) if ids else {}
+    )
     scope = replace(
         scope,
-        matched=(
-            await context.store.read(partial(matched_rules, website=site.id, ids=ids))
-            if ids
-            else {}
-        ),
+        matched={**matched, **_not_concerned(rules, matched, live)},
         places=places(seen, live) if expand else {},
         offset=live.knowledge.expansion.anywhere(now),
     )
@@ -270,7 +269,7 @@ async def poll(
     others = result.details_read or (
         some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
     )
-    waiting, given_up = missing_details(live, result, others, now)
+    waiting, given_up = missing_details(live, result, others, now, rules.names)
     result = replace(result, details_read=others)
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
@@ -310,6 +309,20 @@ async def poll(
         return recorded.beside(also(conn, polled))
 
     return replace(polled, recorded=await context.store.run(work))
+
+
+def _not_concerned(
+    rules: SiteRules, matched: Mapping[str, frozenset[str]], live: LiveSessions
+) -> dict[str, frozenset[str]]:
+    """The rules that came after the end of sessions that wait for their detail, by recording.
+
+    They are for these sessions like rules that have `matched`, which are among them.
+    """
+    return {
+        key: matched.get(key, frozenset()) | rules.not_among(it.rules)
+        for key, it in live.without_detail.items()
+        if it.rules is not None and it.rules is not rules.names
+    }
 
 
 def _undecided(rules: SiteRules, evaluations: Iterable[Evaluation]) -> frozenset[str]:

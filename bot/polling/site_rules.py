@@ -235,6 +235,17 @@ class SiteRules:
             yield
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The rules' ids and earlier ids."""
+        return frozenset(name for it in self.traits for name in (it.rule.id, *it.rule.was))
+
+    def not_among(self, names: Set[str]) -> frozenset[str]:
+        """The ids of the rules that have, and had, none of these names."""
+        return frozenset(
+            it.rule.id for it in self.traits if names.isdisjoint((it.rule.id, *it.rule.was))
+        )
+
+    @cached_property
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
         return self.marked_among(self.marked_by_id)

@@ -5,6 +5,7 @@ from sqlite3 import IntegrityError
 
 import msgspec
 import pytest
+from poll_world import rules
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.account import meaning
@@ -319,3 +320,30 @@ async def test_answers_that_are_too_large_are_asked_for_in_smaller_parts(account
         await shop.poll()
         shop.wait(minutes=12)
     assert {key for _rule, key in shop.matched()} == planted
+
+
+BRIEF = """
+brief:
+  watch: recordings
+  when: {duration: {under: 1m}}
+  do: {tag: brief}
+"""
+
+
+async def test_a_session_that_waits_for_its_detail_concerns_no_rule_that_came_after_its_end(
+    account,
+):
+    shop = account(LEFT)
+    await shop.poll()
+    shop.sim.fail("status", status=500, times=10_000, path="/recordings/")
+    who = await visit(shop)
+    shop.rules = (*shop.rules, *rules(BRIEF).rules)
+    for _ in range(3):
+        shop.wait(minutes=1)
+        await shop.poll()
+    later = await visit(shop)
+    shop.sim.faults.clear()
+    for _ in range(15):
+        shop.wait(minutes=1)
+        await shop.poll()
+    assert shop.matched() == {("left", who), ("left", later), ("brief", later)}
