@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 from poll_world import Account, rules
@@ -344,8 +343,8 @@ def without_names(answer):
     """The answer with no visitor named yet."""
     if isinstance(answer, RecordingPage):
         rows = tuple(map(without_names, answer.recordings))
-        return msgspec.structs.replace(answer, recordings=rows)
-    return msgspec.structs.replace(answer, visitor_name=None)
+        return replace(answer, recordings=rows)
+    return replace(answer, visitor_name=None)
 
 
 class Lacking:
