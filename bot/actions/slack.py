@@ -273,6 +273,27 @@ class Edit(_Post):
         return Done(f"not edited: {refused}" if refused else f"edited in {ready.channel}")
 
 
+class Answer(_Post):
+    """Answers a message in its thread: what somebody asked for there was not done."""
+
+    kind: ClassVar[str] = "answer"
+    post: str
+    title: str
+    line: str
+
+    def message(self, task: Task, addresses: Addresses) -> Message:
+        """What failed and why, and who asked for it."""
+        said = (messages.plain_line(self.line),)
+        return Message(icon=messages.WARNING, headline=self.title, why=said)
+
+    async def perform(self, task: Task, ports: Ports) -> Done:
+        """Post it, once."""
+        channel = self.channel or self.default(ports.addresses)
+        return await self._post(
+            self.message(task, ports.addresses), channel, task.post, task, ports
+        )
+
+
 EDITS = frozenset({Edit.kind, Ended.kind})
 """The kinds of steps that change a message and post none."""
 
@@ -508,7 +529,7 @@ SLACK = Spec(
     key="slack",
     written=SlackValue,
     subjects=KINDS,
-    models=(Slack, Digest, Resolved, Ended, Edit, AfterQuiet, Weekly, Notice),
+    models=(Slack, Digest, Resolved, Ended, Edit, Answer, AfterQuiet, Weekly, Notice),
     steps=_steps,
     about="posts to Slack, or each of a list; `at_most` bounds the posts, the rest is one digest",
     example='slack: {channel: "#checkout-alerts", at_most: 10 per hour}',

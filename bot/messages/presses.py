@@ -1,14 +1,14 @@
 """What a press of a button changes on its message, and the words of buttons."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import get_args
 
 from msgspec.structs import replace
 
 from bot.domain.press import Button, Press
 from bot.messages.message import Line, Message, Part, time_part
-from bot.messages.text import clean
+from bot.messages.text import capital, clean, cut, lasting, without_answer
 
 LABELS: Mapping[Button, str] = {
     "ack": "Acknowledge",
@@ -36,14 +36,23 @@ _AFTER: Mapping[Button, tuple[str, str]] = {
     "ack": ("👀", "acknowledged this at {when}. No more reminders."),
     "unack": ("👀", "wants reminders again, since {when}."),
     "not_useful": ("👎", "marked this as not useful.{useful}"),
-    "watched": ("✔️", "marked this as watched at {when}."),
-    "star": ("⭐", "starred this at {when}."),
+    "watched": ("✔️", "asked to mark this as watched at {when}."),
+    "star": ("⭐", "asked to star this at {when}."),
     "snooze_1h": ("🔕", "snoozed {rules} until {until}. Its messages come as one digest then."),
     "unsnooze": ("🔕", "ended the snooze of {rules} at {when}."),
     "retry": ("🔁", "retried them at {when}."),
     "resume": ("🔁", "let {rules} run again at {when}."),
 }
 _AFTER = {**_AFTER, "snooze_tomorrow": _AFTER["snooze_1h"]}
+AT_MOUSEFLOW: Mapping[Button, tuple[str, str]] = {
+    "watched": ("marked this as watched", "marked as watched"),
+    "star": ("starred this", "starred"),
+}
+"""What somebody did and what was done, of the buttons that ask something of Mouseflow."""
+
+AT_ONCE = timedelta(minutes=1)
+"""How long Mouseflow may take before the message says how long it took."""
+
 _INSTEAD: Mapping[Button, tuple[Button, ...]] = {
     "ack": ("unack",),
     "unack": ("ack",),
@@ -81,6 +90,41 @@ def after(
         edits=message.edits + 1,
     )
 
+
+def outcome(message: Message, press: Press, now: datetime, failed: str) -> Message:
+    """The message once Mouseflow has done what a press asked for, or (`failed`) why it has not.
+
+    Without the line about that press, since more people pressed something later, it stays as it is.
+    """
+    did, done = AT_MOUSEFLOW[press.button]
+    asked = _AFTER[press.button][0]
+    people = tuple(
+        _ended(line, did, done, now, failed)
+        if line[0].text == f"{asked} " and line[1].user == press.user
+        else line
+        for line in message.people
+    )
+    same = people == message.people
+    return message if same else replace(message, people=people, edits=message.edits + 1)
+
+
+def _ended(line: Line, did: str, done: str, now: datetime, failed: str) -> Line:
+    """`⭐ kim starred this at 14:03.`, or `⭐ kim asked to star this at 14:03. Not starred: …`."""
+    icon, name, asked, when = line[:4]
+    lasted = now - when.at if when.at else AT_ONCE
+    if failed:
+        return icon, name, asked, when, Part(f". {not_done(done, failed)}.")
+    if lasted < AT_ONCE:
+        return icon, name, Part(f" {did} at "), when, Part(".")
+    return icon, name, asked, when, Part(f". {capital(done)} after {lasting(lasted)}.")
+
+
+def not_done(done: str, why: str) -> str:
+    """`Not starred: the recording is gone`."""
+    return f"Not {done}: {cut(clean(without_answer(why)), LONGEST_REASON)}"
+
+
+LONGEST_REASON = 150
 
 _SNOOZES: frozenset[Button] = frozenset({"snooze_1h", "snooze_tomorrow", "unsnooze"})
 

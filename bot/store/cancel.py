@@ -10,6 +10,7 @@ from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import step_ended
+from bot.store.presses import settle
 from bot.store.rules import rule_states
 from bot.store.schema import digests, matches, ms, steps
 
@@ -150,6 +151,7 @@ def _take_back(conn: Connection, ids: Sequence[int], now: datetime, kind: str, r
         conn.execute(update(steps).where(steps.c.id == step).values(**ended))
         conn.execute(delete(digests).where(digests.c.step_id == step))
         step_ended(conn, row.match_id)
+        settle(conn, row.key, now, reason)
         unsure = "; an earlier attempt may have taken effect" if row.unknown_since else ""
         note = Note(
             kind=kind,

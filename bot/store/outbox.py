@@ -18,7 +18,7 @@ from bot.domain.budget import BUDGET
 from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
-from bot.domain.step import Rank, StepStatus
+from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.digests import (
@@ -46,6 +46,7 @@ from bot.store.matches import (
     told_of_awaited,
 )
 from bot.store.posts import keep_posts, post_of
+from bot.store.presses import settle
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute, execute_later
 
@@ -237,6 +238,8 @@ def complete(
     if works and ended.lane_fails:
         lane_works(conn, claimed.lane)
     _after(conn, claimed, max(ended.left, Left.SOME) if follow else ended.left)
+    if claimed.rule == OWN_RULE:
+        settle(conn, claimed.key, now)
     _record(conn, claimed, now, "step.done", note)
     return True
 
@@ -261,6 +264,8 @@ def give_up(
     if ended is None:
         return False
     _after(conn, claimed, max(ended.left, Left.SOME))
+    if claimed.rule == OWN_RULE:
+        settle(conn, claimed.key, now, reason)
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
     return True
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import Connection
 
+from bot.actions.slack import Answer, Edit
 from bot.messages.message import kept, reread
 from bot.messages.presses import carried
 from bot.ports import Posted
@@ -15,6 +16,9 @@ from bot.store.statements import Value, execute
 
 TOGETHER = timedelta(minutes=1)
 """How long a message about a recording takes up what other rules say of it."""
+
+
+_NAME_THEIR_POST = (Edit.kind, Answer.kind)
 
 
 class _Edits(msgspec.Struct, frozen=True):
@@ -76,7 +80,7 @@ def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:
 
     After an attempt that may have taken effect it is the same one.
     """
-    if row.action == "edit":
+    if row.action in _NAME_THEIR_POST:
         return _by_key(conn, _edits(row.params))
     if row.post_key is not None or row.unknown_since is not None:
         return _by_key(conn, row.post_key)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from bot.actions.base import Action
-from bot.actions.slack import Edit
+from bot.actions.slack import Answer, Edit
 from bot.actions.star import Star
 from bot.actions.watched import Watched
 from bot.domain.press import Button, Press, snooze_ends
@@ -15,8 +16,8 @@ from bot.domain.step import OWN_RULE
 from bot.domain.subjects import RecordingSubject, Site, Subject, written
 from bot.messages import message as messages
 from bot.messages.message import Message
-from bot.messages.presses import LABELS, after
-from bot.messages.text import number
+from bot.messages.presses import AT_MOUSEFLOW, LABELS, after, not_done, outcome
+from bot.messages.text import clean, number
 from bot.ports import Posted
 from bot.store.audit import Note, record
 from bot.store.dead_letters import dead_ids, retry, told_at
@@ -32,6 +33,12 @@ TOO_OLD = "This message is too old for its buttons."
 TOO_LATE = "The bot learned of this too late: the snooze would be over by now."
 DONE_BEFORE = "it was done before"
 DONE = ""
+TAKEN, ASKED = "done", "asked for"
+"""How a press ends that took effect, and one of which Mouseflow must do the rest."""
+
+
+_PRESS = f"{OWN_RULE}/press/"
+"""How the keys of steps begin that come from presses."""
 
 
 class _Pressed(Struct, frozen=True):
@@ -63,18 +70,19 @@ def receive(conn: Connection, press: Press) -> bool:
 def waiting(conn: Connection) -> Sequence[Press]:
     """The presses that nobody has dealt with yet, oldest first."""
     query = select(_table).where(_table.c.ended.is_(None)).order_by(_table.c.at, _table.c.id)
-    return [
-        Press(
-            id=row.id,
-            button=row.button,
-            post=row.post_key,
-            user=row.user,
-            name=row.name,
-            channel=row.channel,
-            at=moment(row.at),
-        )
-        for row in conn.execute(query)
-    ]
+    return [_press(row) for row in conn.execute(query)]
+
+
+def _press(row: Row[Any]) -> Press:
+    return Press(
+        id=row.id,
+        button=row.button,
+        post=row.post_key,
+        user=row.user,
+        name=row.name,
+        channel=row.channel,
+        at=moment(row.at),
+    )
 
 
 def is_posted(conn: Connection, key: str) -> bool:
@@ -121,9 +129,9 @@ def apply(
         told = _run_again(conn, press, shown, requeue, now)
     else:
         _take_effect(conn, press, found, rules, until, now)
-    _end(conn, press, found, "done", now)
+    _end(conn, press, found, ASKED if press.button in AT_MOUSEFLOW else TAKEN, now)
     if shown is None:
-        return f"{LABELS[press.button]}: done."
+        return f"{LABELS[press.button]}: {ASKED if press.button in AT_MOUSEFLOW else TAKEN}."
     useful = _useful(conn, found.rule) if press.button == "not_useful" else ""
     changed = after(shown, press, now, until, useful, zone)
     _show(conn, press, found, messages.kept(changed), now)
@@ -168,12 +176,45 @@ def _take_effect(
         _add(conn, press, found, action, subject, action.lane(subject, ""), now)
 
 
-def _show(conn: Connection, press: Press, found: _Pressed, shows: str, now: datetime) -> None:
+def settle(conn: Connection, step: str, now: datetime, failed: str = "") -> None:
+    """Let the message say that Mouseflow has done what was pressed, or (`failed`) why it has not.
+
+    `step` is the key of any step of the bot's own. An answer tells a failure, since an edit
+    notifies nobody.
+    """
+    if not step.startswith(_PRESS):
+        return
+    row = conn.execute(select(_table).where(_table.c.id == step.split("/")[2])).first()
+    found = _pressed(conn, row.post_key) if row and row.button in AT_MOUSEFLOW else None
+    if row is None or found is None or not step.endswith(f"/{row.button}-1"):
+        return
+    press = _press(row)
+    shown = messages.reread(found.post.shows)
+    settled = outcome(shown, press, now, failed) if shown else None
+    if settled is not None and settled is not shown:
+        _show(conn, press, found, messages.kept(settled), now, f"/{ms(now)}")
+    if failed:
+        _, done = AT_MOUSEFLOW[press.button]
+        answer = Answer(
+            channel=found.post.channel,
+            post=found.post.key,
+            title=not_done(done, failed),
+            line=f"{clean(press.name) or 'Somebody'} asked for it.",
+        )
+        _add(conn, press, found, answer, _nothing(found), found.lane, now, f"/{ms(now)}")
+
+
+def _nothing(found: _Pressed) -> RecordingSubject:
+    return RecordingSubject(website=Site("", ""), recording=Recording(id=found.subject))
+
+
+def _show(
+    conn: Connection, press: Press, found: _Pressed, shows: str, now: datetime, again: str = ""
+) -> None:
     shown = Posted(found.post.key, found.post.channel, found.post.stamp, shows)
     keep_posts(conn, found.match, found.lane, (shown,), now)
     edit = Edit(channel=found.post.channel, post=found.post.key)
-    subject = RecordingSubject(website=Site("", ""), recording=Recording(id=found.subject))
-    _add(conn, press, found, edit, subject, found.lane, now)
+    _add(conn, press, found, edit, _nothing(found), found.lane, now, again)
 
 
 def _add(
@@ -184,8 +225,9 @@ def _add(
     subject: Subject,
     lane: str,
     now: datetime,
+    again: str = "",
 ) -> None:
-    key = f"{OWN_RULE}/press/{press.id}/{action.kind}"
+    key = f"{_PRESS}{press.id}/{action.kind}{again}"
     step = NewStep(
         key=f"{key}-1",
         rank=action.rank,
@@ -256,7 +298,7 @@ def precision(conn: Connection, rule: str = "") -> dict[str, Precision]:
     """
     useless = (
         select(_table.c.post_key)
-        .where(_table.c.button == "not_useful", _table.c.outcome == "done")
+        .where(_table.c.button == "not_useful", _table.c.outcome == TAKEN)
         .distinct()
     )
     called = (
@@ -291,7 +333,7 @@ def useless(conn: Connection, rule: str) -> Sequence[tuple[str, str]]:
             matches.c.rule == rule,
             matches.c.kind == "recordings",
             _table.c.button == "not_useful",
-            _table.c.outcome == "done",
+            _table.c.outcome == TAKEN,
         )
         .order_by(_table.c.at)
     )
@@ -329,7 +371,7 @@ def acknowledged(
             matches.c.subject_key == subject,
             matches.c.matched >= ms(matched),
             _table.c.button.in_(wanted),
-            _table.c.outcome == "done",
+            _table.c.outcome == TAKEN,
         )
         .order_by(_table.c.ended.desc(), _table.c.at.desc())
         .limit(1)

@@ -12,6 +12,7 @@ from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import Note, record
 from bot.store.digests import step_ended
+from bot.store.presses import settle
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
 from bot.store.statements import execute, upsert
@@ -324,6 +325,8 @@ def _end(
         conn.execute(update(steps).where(steps.c.id == step).values(ended=ms(now), **values))
         step_ended(conn, row.match_id)
         said = values.get("fault") or "too many dead letters: its data was erased"
+        if not row.ended:  # else people know why
+            settle(conn, row.key, now, str(said))
         note = Note(
             kind=kind,
             rule=row.rule,
@@ -337,5 +340,10 @@ def _end(
 
 
 _ABOUT = select(
-    steps.c.key, steps.c.match_id, matches.c.rule, matches.c.website, matches.c.subject_key
+    steps.c.key,
+    steps.c.match_id,
+    steps.c.ended,
+    matches.c.rule,
+    matches.c.website,
+    matches.c.subject_key,
 ).join(matches, matches.c.id == steps.c.match_id)

@@ -160,6 +160,12 @@ def edit_effect(world: "World", cell: Cell) -> Effect:
     return Effect(int(post.edits > 0), post.edits)
 
 
+def answer_effect(world: "World", cell: Cell) -> Effect:
+    posts = [m for m in world.sim.slack.messages if m.channel == cell.channel.lstrip("#")]
+    answers = sum(m.thread_ts is not None for m in posts)
+    return Effect(answers, answers)
+
+
 def webhook_effect(world: "World", cell: Cell) -> Effect:
     calls = [key for key in world.hooks if f"/{cell.recordings[0]}/" in key]
     return Effect(len(set(calls)), len(calls))
@@ -275,6 +281,14 @@ SCENARIOS: dict[str, Scenario] = {
     "edit": Scenario(
         [("slack", {"channel": ""}), ("edit", {"channel": "", "post": ""})],
         edit_effect,
+        before=1,
+    ),
+    "answer": Scenario(
+        [
+            ("slack", {"channel": ""}),
+            ("answer", {"channel": "", "post": "", "title": "Not starred", "line": ""}),
+        ],
+        answer_effect,
         before=1,
     ),
     "ended": Scenario(

@@ -189,7 +189,9 @@ def match(job: Job, subject: Subject, now: datetime) -> NewMatch:
             rank=action.rank,
             lane=action.lane(subject, ""),
             kind=action.kind,
-            params=(replace(action, post=edited) if action.kind == "edit" else action).stored(),
+            params=(
+                replace(action, post=edited) if action.kind in ("edit", "answer") else action
+            ).stored(),
             due=now,
         )
         for n, action in enumerate(actions, 1)

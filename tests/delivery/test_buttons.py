@@ -124,7 +124,11 @@ async def test_only_members_of_the_channel_or_those_on_the_list_may_press(bot):
         await bot.until(lambda: len(bot.audited()) == 3)
     assert {user for _, user, _ in bot.sim.slack.whispers} == {"U7", "U1"}
     assert bot.sim.slack.whispers[0][2].startswith("You can't do that here.")
-    assert [text.partition(": ")[2][:7] for text in bot.audited()] == ["done", "You can", "You can"]
+    assert [text.partition(": ")[2][:7] for text in bot.audited()] == [
+        "asked f",
+        "You can",
+        "You can",
+    ]
 
 
 async def test_where_the_bot_may_not_see_the_members_nobody_may_press(bot):

@@ -11,11 +11,14 @@ from bot.cli.status import gather, show_rules
 from bot.delivery.rebuild import Book, retry_some
 from bot.delivery.troubles import Ops, tend
 from bot.domain.press import Press
+from bot.errors import Gone, TryLater
 from bot.polling.ops_messages import announce
 from bot.store.audit import history
-from bot.store.dead_letters import retry, steps_of
+from bot.store.cancel import cancel
+from bot.store.dead_letters import retry, steps_of, waiting_steps
 from bot.store.presses import TOO_OLD, apply, precision, receive, waiting
 from bot.store.rules import rule_states, rules_loaded, snoozed_until
+from bot.store.troubles import expire
 
 RULE = """
 friction:
@@ -157,6 +160,92 @@ async def test_watched_and_star_are_done_at_mouseflow_and_said():
     assert {step.lane for step in steps} == {"slack:#ux", "mouseflow:site-1"}
 
 
+class Account:
+    """A Mouseflow that does what it is asked to, or fails with `error`."""
+
+    def __init__(self, error=None) -> None:
+        self.error = error
+
+    async def send(self, request):
+        if self.error:
+            raise self.error
+        return request.read(b"")
+
+
+@pytest.mark.parametrize(
+    ("button", "asked", "done", "failed"),
+    [
+        ("star", "⭐ <@U1> asked to star this at", "⭐ <@U1> starred this at", "Not starred"),
+        ("watched", "✔️ <@U1> asked to mark this as watched at",
+         "✔️ <@U1> marked this as watched at", "Not marked as watched"),
+    ],
+)  # fmt: skip
+async def test_a_message_says_what_mouseflow_has_done_and_not_what_was_pressed(
+    button, asked, done, failed
+):
+    async with one_message() as (world, people, post):
+        world.account = Account(TryLater("503 from Mouseflow", lane=True))
+        people.press(post, button)
+        await world.deliver()
+        assert lines(post)[0][0].startswith(asked)
+        world.account = Account()
+        world.wait(hours=1, minutes=2)
+        await world.deliver()
+        [line], _ = lines(post)
+        assert line.startswith(asked)
+        assert line.endswith(f". {failed.removeprefix('Not ').capitalize()} after 1 h 2 min.")
+
+        world.match(visit("r2", "/CART"))
+        await world.deliver()
+        second = world.posts()[1]
+        people.press(second, button)
+        await world.deliver()
+        assert [line.partition(" <!date")[0] for line in lines(second)[0]] == [done]
+
+        world.match(visit("r3", "/CART"))
+        await world.deliver()
+        third = world.posts()[2]
+        world.account = Account(Gone("404 from Mouseflow"))
+        people.press(third, button)
+        people.press(third, "not_useful", user="U2")
+        await world.deliver()
+        why = f"{failed}: the recording is gone"
+        [line] = lines(third)[0]
+        assert line.splitlines()[0].endswith(f"|11:02 CET>. {why}."), line
+        answer = world.posts()[3]
+        assert (answer.thread_ts, answer.text) == (third.ts, f"🔶 {why} · Kim asked for it.")
+
+        world.account = Account()
+        world.wait(seconds=30)
+        world.store.do(lambda conn: retry(conn, world.now))
+        await world.deliver()
+        assert lines(third)[0][0].splitlines()[0].partition(" <!date")[0] == done
+        assert "marked this as not useful" in lines(third)[0][0]
+        assert len(world.posts()) == 4
+
+
+async def test_what_was_pressed_and_is_taken_back_or_given_up_is_told():
+    async with one_message() as (world, people, post):
+        people.press(post, "star")
+        [waits] = [it for it in world.store.do(waiting_steps) if it.action == "star"]
+        world.store.do(lambda conn: cancel(conn, world.now, ids=[waits.id]))
+        people.press(post, "watched")
+        world.account = Account(TryLater("503 from Mouseflow", lane=True))
+        for _ in range(5):
+            await world.deliver()
+            world.wait(days=1)
+        world.store.do(lambda conn: expire(conn, world.now))
+        world.account = Account()
+        await world.deliver()
+        said = lines(post)[0][0].splitlines()
+        answers = [it.text for it in world.posts() if it.thread_ts]
+    assert [line.partition(">. ")[2] for line in said] == [
+        "Not starred: cancelled by hand.",
+        "Not marked as watched: 503 from Mouseflow.",
+    ]
+    assert [it[:12] for it in answers] == ["🔶 Not starre", "🔶 Not marked"]
+
+
 def _press_matches(conn):
     return conn.exec_driver_sql("SELECT key FROM matches WHERE kind = 'press'").all()
 
@@ -209,7 +298,7 @@ async def test_buttons_of_a_forgotten_message_say_so():
 async def test_a_message_with_a_rules_own_text_keeps_nothing_and_tells_the_person():
     own = RULE.replace("slack: {}", 'slack: {text: "Look at {{ visitor_name }}"}')
     async with one_message(own) as (world, people, post):
-        assert people.press(post, "star") == "Star recording: done."
+        assert people.press(post, "star") == "Star recording: asked for."
         assert "Anna" not in str(world.store.do(
             lambda conn: conn.exec_driver_sql("SELECT * FROM posts").all()
         ))  # fmt: skip
@@ -218,7 +307,7 @@ async def test_a_message_with_a_rules_own_text_keeps_nothing_and_tells_the_perso
 async def test_a_message_that_another_version_kept_does_not_cost_the_press():
     async with one_message() as (world, people, post):
         world.store.do(lambda conn: conn.exec_driver_sql("UPDATE posts SET shows = '[1]'"))
-        assert people.press(post, "star") == "Star recording: done."
+        assert people.press(post, "star") == "Star recording: asked for."
 
 
 async def test_a_hostile_name_is_harmless():
