@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, assert_never
@@ -18,18 +18,22 @@ from msgspec import Struct
 from bot.actions.base import Action, Done, Problem, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.limits import Limit
-from bot.domain.subjects import Band, Kind, Severity, Subject
+from bot.domain.many import Many
+from bot.domain.subjects import Band, Kind, RecordingSubject, Severity, Subject
 from bot.errors import Refused
 from bot.fields.catalogue import KINDS, text_fields
 from bot.fields.field import Field as About
 from bot.messages import links
 from bot.messages.message import Message
+from bot.messages.pages import page_of_trouble
 from bot.messages.text import clean
 from bot.ports import Addresses, Ports, Task
 from bot.written import Check, Length, Written, Wrong, key
+from mouseflow.models import Recording
 from mouseflow.proxies import is_host
 
 MOST_ITEMS, LONGEST_TEXT = 100, 500
+_MS = timedelta(milliseconds=1)
 TIMESTAMP = "Mouseflow-Bot-Timestamp"
 SIGNATURE = "Mouseflow-Bot-Signature"
 KEY = "Idempotency-Key"
@@ -56,6 +60,44 @@ class Website(Struct, frozen=True):
     name: str
 
 
+class Share(Struct, frozen=True):
+    """How many recordings have it; the name is null for those whose names are not kept apart."""
+
+    name: str | None
+    recordings: int
+
+
+class Worst(Struct, frozen=True):
+    """One of the worst recordings: what a line of a message shows of it."""
+
+    url: str | None
+    page: str | None
+    friction: dict[str, float | None] | None
+    duration: int | None
+    at: datetime | None
+
+
+class Counted(Struct, frozen=True, kw_only=True):
+    """What a match of a rule with `count` stands for, as it was when the match was recorded.
+
+    `recordings` came from `since` to `until`; the rule asks for `at_least` `within` a time (ms).
+    All have the value `group` in `by`, null if it is personal. `websites`, `pages` and `devices`
+    say where they concentrate, the most first; `worst` are the worst few.
+    """
+
+    recordings: int
+    at_least: int
+    within: int
+    since: datetime
+    until: datetime
+    by: str
+    group: str | None
+    websites: tuple[Share, ...]
+    pages: tuple[Share, ...]
+    devices: tuple[Share, ...]
+    worst: tuple[Worst, ...]
+
+
 class Body(Struct, frozen=True, kw_only=True):
     """What is sent: version 1. Later versions may add keys; a receiver ignores what it does
     not know. `subject` holds what `docs/reference/messages.md` lists for the kind, without
@@ -78,6 +120,7 @@ class Body(Struct, frozen=True, kw_only=True):
     severity: Severity
     runbook: str | None
     owner: str | None
+    count: Counted | None = None
 
 
 class Webhook(Notifier):
@@ -209,7 +252,45 @@ def body(task: Task, addresses: Addresses) -> bytes:
             severity=task.severity,
             runbook=task.runbook or None,
             owner=task.owner or None,
+            count=_counted(task.many, addresses) if task.many else None,
         )
+    )
+
+
+def _counted(many: Many, addresses: Addresses) -> Counted:
+    return Counted(
+        recordings=many.total,
+        at_least=many.asked,
+        within=many.within // _MS,
+        since=many.since,
+        until=many.until,
+        by=many.by,
+        group=many.group or None,
+        websites=_shares(many.spread.websites),
+        pages=_shares(many.spread.pages),
+        devices=_shares(many.spread.devices),
+        worst=tuple(_worst(each, addresses) for each in many.worst),
+    )
+
+
+def _shares(counts: Mapping[str, int]) -> tuple[Share, ...]:
+    return tuple(Share(name or None, n) for name, n in sorted(counts.items(), key=_most_first))
+
+
+def _most_first(counted: tuple[str, int]) -> tuple[int, str]:
+    name, times = counted
+    return -times, name
+
+
+def _worst(subject: Subject, addresses: Addresses) -> Worst:
+    row = subject.recording if isinstance(subject, RecordingSubject) else Recording(id="")
+    friction = subject.friction if isinstance(subject, RecordingSubject) else None
+    return Worst(
+        url=links.playback(subject, addresses),
+        page=page_of_trouble(subject) or None,
+        friction=_band(friction) if friction else None,
+        duration=row.duration,
+        at=row.last_activity or row.created,
     )
 
 

@@ -45,7 +45,8 @@ class Many(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The matches that one match of a rule with `count` summarises.
 
     The rule asks for so many (`asked`) `within` a time. `since` and `until` are the times of the
-    first and the last one, `worst` the worst few as far as a list shows them, worst first.
+    first and the last one, `worst` the worst few as far as a list shows them, worst first. All
+    have the value `group` in the field `by` that the rule counts by; it is empty if personal.
     """
 
     asked: int
@@ -55,6 +56,8 @@ class Many(Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: datetime
     spread: Spread = NOWHERE
     worst: tuple[Subject, ...] = ()
+    by: str = "website"
+    group: str = ""
 
 
 def worst(subjects: Iterable[Subject]) -> tuple[Subject, ...]:

@@ -182,6 +182,13 @@ def group_value(subject: Subject, name: str) -> str | None:
     return None if value in (None, "", ()) else str(value)
 
 
+def group_told(subject: Subject, name: str) -> str:
+    """The same as people and programs are told of it; empty for a personal value."""
+    if name == WEBSITE:
+        return subject.website.name or subject.website.id
+    return "" if GROUPS[name].personal else group_value(subject, name) or ""
+
+
 VISITOR_FILTERS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         field.name: field

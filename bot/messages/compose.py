@@ -16,7 +16,7 @@ from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
 from bot.domain.subjects import RecordingSubject, Subject
-from bot.fields.catalogue import SUBJECTS, text_fields
+from bot.fields.catalogue import SUBJECTS, WEBSITE, text_fields
 from bot.fields.normal import path
 from bot.messages import links
 from bot.messages.figures import (
@@ -145,7 +145,7 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(many.total)} in {lasted}: {clean(shown['summary'])}", HEADLINE),
         place=site_of(shown),
-        why=(line_of(cut(" ".join((*where(spread, many.total), asks)), WHY)),),
+        why=(line_of(cut(" ".join((*where(spread, many.total), *_group(many), asks)), WHY)),),
         items=few,
         more=unlisted(few, many.worst, many.total),
         context=(
@@ -159,6 +159,19 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
         buttons=buttons,
         menu=menu,
     )
+
+
+_PLACES = ("region", "city")
+"""What built-in messages never tell of visitors."""
+
+
+def _group(many: Many) -> tuple[str, ...]:
+    """`Same country: DK.`; nothing where the website is what they have in common."""
+    if many.by == WEBSITE:
+        return ()
+    value = many.group.upper() if many.by == "country" else many.group
+    told = f": {cut(clean(value), PLACE)}" if value and many.by not in _PLACES else ""
+    return (f"Same {many.by.replace('_', ' ')}{told}.",)
 
 
 def from_template(task: Task, addresses: Addresses, text: str, linked: bool) -> Message:

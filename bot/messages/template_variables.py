@@ -32,6 +32,7 @@ COMMON: Mapping[str, str] = MappingProxyType(
         "why": "list of short lines: why the rule matched",
         "count": "how many recordings the match counts, where the rule has `count`",
         "within": "the time in which they came, where the rule has `count`",
+        "group": "the value that the rule's `count` is by, such as a page; none if it is personal",
         "others": "list of ready links to the worst few, where the rule has `count`",
     }
 )
@@ -80,6 +81,7 @@ def values(task: Task, addresses: Addresses) -> dict[str, Any]:
         "link": Safe(f"<{url}|recording>") if url else None,
         "count": task.many.total if task.many else None,
         "within": Span((task.many.until - task.many.since) // _MS) if task.many else None,
+        "group": bounded(task.many.group) if task.many and task.many.group else None,
         "others": _others(task, addresses),
         "share_url": links.public(task.results.get("share"), addresses) or "",
     }

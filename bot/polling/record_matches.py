@@ -19,9 +19,9 @@ from bot.domain.limits import Hours, Posting, Reason, enough, trips
 from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.press import Offer
 from bot.domain.subjects import Severity, Site, Subject, reread, written
-from bot.fields.catalogue import WEBSITE, group_value
+from bot.fields.catalogue import WEBSITE, group_told, group_value
 from bot.messages.pages import glimpse, page_of_trouble, spread_with
-from bot.messages.text import lasting
+from bot.messages.text import clean, lasting
 from bot.polling.evaluate import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
@@ -326,6 +326,8 @@ def _counted(conn: Connection, each: Found, count: Count) -> _Counted:
         until=reached,
         spread=spread,
         worst=worst(subjects),
+        by=count.by,
+        group=clean(group_told(each.subject, count.by), 200),
     )
     return _Counted(many, tuple(match_key(each.rule.id, it) for it in subjects))
 

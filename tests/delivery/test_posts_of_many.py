@@ -1,10 +1,13 @@
 """A post about many says how many, since when, where they concentrate, and the worst few."""
 
+import json
 from datetime import timedelta
 
+import pytest
 from posting_world import NOW, PLAY, posting, visit
 
 from bot.domain.subjects import Site
+from bot.errors import TryLater
 
 RAGE = """
 checkout-rage:
@@ -80,6 +83,62 @@ async def test_a_count_says_how_many_where_and_the_worst_few():
             ],
         },
     ]
+
+
+class Receiver:
+    """A webhook's receiver, whose first answer is lost."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def call(self, url, body, headers, secret=None) -> None:
+        self.bodies.append(body)
+        if len(self.bodies) == 1:
+            raise TryLater("the answer was lost", unknown=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "told", "said", "own"),
+    [
+        ("website", "myshop.com", "", "myshop.com"),
+        ("country", "DK", "Same country: DK. ", "DK"),
+        ("page", "/cart", "Same page: /cart. ", "/cart"),
+        ("city", "Odense", "Same city. ", "Odense"),
+        ("visitor", None, "Same visitor. ", "–"),
+    ],
+)
+async def test_a_count_says_in_which_group_they_are(field, told, said, own):
+    """A city is only in what the rule's author writes, and personal data in neither."""
+    posts = '[{}, {channel: "#ops", text: "{{ group }}"}]'
+    does = f"{{slack: {posts}, webhook: {{url: https://example.com/in}}}}"
+    rule = RAGE.replace("by: website", f"by: {field}").replace("{slack: {}}", does)
+    async with posting(rule) as world:
+        world.now = minutes(9)
+        seen = {"country": "DK", "city": "Odense", "visitor_id": "v1"}
+        for n in range(3):
+            world.match(visit(f"r{n}", "/CART", at=minutes(n), **seen))
+        world.hook = Receiver()
+        await world.deliver()
+        world.wait(minutes=9)
+        await world.deliver()
+        [post], [written] = world.posts(), world.posts("ops")
+    [first, second] = world.hook.bodies
+    assert first == second
+    count = json.loads(first)["count"]
+    assert f"All on /cart, all on phones. {said}The rule asks for 3 in 10 min." in post.text
+    assert written.text == own
+    assert count.pop("worst")[0] == {
+        "url": PLAY.format("r0"), "page": "/cart", "friction": None, "duration": 95000,
+        "at": "2026-03-10T09:00:00Z",
+    }  # fmt: skip
+    assert count == {
+        "recordings": 3, "at_least": 3, "within": 600000,
+        "since": "2026-03-10T09:00:00Z", "until": "2026-03-10T09:02:00Z",
+        "by": field, "group": None if field == "visitor" else told,
+        "websites": [{"name": "myshop.com", "recordings": 3}],
+        "pages": [{"name": "/cart", "recordings": 3}],
+        "devices": [{"name": "Phone", "recordings": 3}],
+    }  # fmt: skip
 
 
 async def test_a_count_of_hundreds_is_no_taller():

@@ -55,7 +55,7 @@ class PostingWorld:
         self.rules = {rule.id: rule for rule in (rule_set(text) if text else ())}
         self.addresses = Addresses(channel="#ux", ops_channel="#ops", zone=ZONE, **addresses)
         self.routing = Routing("#ux", ZONE, "#ops")
-        self.account = None
+        self.account = self.hook = None
         self.poster = SlackPoster(Secret(sim.slack.token), base_url=sim.slack_url)
 
     def wait(self, **time: float) -> None:
@@ -75,7 +75,7 @@ class PostingWorld:
 
     async def deliver(self, **more: Callable[[str], None]) -> Drained:
         """Perform what is due."""
-        ports = Ports(self.account, self.poster, None, self.addresses)
+        ports = Ports(self.account, self.poster, self.hook, self.addresses)
         return await drain(self.store, ports, ACTIONS, clock=lambda: self.now, **more)
 
     def posts(self, channel: str = "ux"):
