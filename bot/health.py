@@ -129,18 +129,18 @@ class Health:
 
     async def _tell_store_fails(self, since: float, reason: str) -> bool:
         told = store_fails(datetime.fromtimestamp(since, UTC), reason)
-        return await self.say(told.title, told.lines)
+        return await self.say(told.title, told.lines, told.grey)
 
     async def _tell_store_works(self, since: float) -> bool:
         told = store_works(datetime.fromtimestamp(since, UTC))
         return await self.say(told.title, told.lines)
 
-    async def say(self, title: str, lines: Sequence[str]) -> bool:
+    async def say(self, title: str, lines: Sequence[str], grey: str = "") -> bool:
         """Post to the ops channel without the store, as well as that goes; false to try again."""
         channel = self._ops.channel
         try:
             if channel is not None:
-                await post_directly(title, lines, self._clock(), channel, self._ports)
+                await post_directly(title, lines, self._clock(), channel, self._ports, grey)
         except TryLater as error:
             log.warning("store.not_told", title=title, reason=error_text(error))
             return error.unknown  # it may be out: once is enough

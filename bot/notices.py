@@ -234,11 +234,14 @@ class Notices:
         await self.tell_ops(title, line, site=watched.site)
         return True
 
-    async def tell_ops(self, title: str, *lines: str, site: Site | None = None) -> None:
+    async def tell_ops(
+        self, title: str, *lines: str, site: Site | None = None, grey: str = ""
+    ) -> None:
         """Tell the ops channel, if there is one; the outbox keeps it until Slack accepts it."""
         work = partial(
-            announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site
-        )
+            announce, title=title, lines=lines, now=self._clock(), channel=self._ops, site=site,
+            grey=grey,
+        )  # fmt: skip
         await self._context.store.run(work)
         self._wake()
 

@@ -25,6 +25,7 @@ from bot.budgets.state import share_used
 from bot.domain.subjects import Kind, Site
 from bot.errors import BadCredentials, BotError, GiveUp, StoreTaken, TryLater
 from bot.fields.catalogue import KINDS
+from bot.messages.ops import instant
 from bot.messages.text import told_apart
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices, some
@@ -364,7 +365,11 @@ class Watcher:
         rejected = RejectedRules(self._clock(), faults, incomplete)
         await self.context.store.run(partial(reject_rules, rejected=rejected))
         if faults != known:
-            await self.notices.tell_ops(rejected.title, *some(faults, 5))
+            await self.notices.tell_ops(
+                rejected.title,
+                *some(faults, 5),
+                grey=f"{instant(rejected.at)} · mouseflow-bot check shows every error",
+            )
         self._rejected = faults
 
     async def _tell_rules_fixed(self) -> None:

@@ -22,6 +22,7 @@ from bot.actions.notifier import (
     post_problems,
 )
 from bot.domain.accounts import commands_of
+from bot.domain.budget import BUDGET
 from bot.domain.press import Button, Offer
 from bot.domain.step import Rank
 from bot.domain.subjects import Kind, RecordingSubject, Subject
@@ -393,9 +394,10 @@ class Notice(_Post):
         offer = None
         if self.button is not None and addresses.buttons:
             offer = Offer(self.button, self.acts_on, self.rules, self.label)
+        rules = [(each, _page_of(each, addresses)) for each in self.rules]
         account = addresses.account
         *lines, grey = (commands_of(account, line) for line in (*self.lines, self.grey))
-        told = compose.notice(self.title, lines, page, task.now, addresses.zone, offer, grey)
+        told = compose.notice(self.title, lines, page, task.now, addresses.zone, offer, grey, rules)
         return replace(told, headline=f"{account}: {told.headline}") if account else told
 
     def _posted(self, message: Message, channel: str, done: Done, task: Task) -> tuple[Posted, ...]:
@@ -407,6 +409,14 @@ class Notice(_Post):
     def answered(self, message: Message, first: Posted, done: Done) -> Done:
         """The first message says so too."""
         return _edits(first, message, done)
+
+
+def _page_of(rule: str, addresses: Addresses) -> str:
+    """Where the status page has the rule or budget; empty without an address."""
+    budget = rule.removeprefix(BUDGET)
+    if budget != rule:
+        return links.page(addresses, "budgets", at=budget)
+    return links.page(addresses, "rules", rule)
 
 
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})

@@ -25,6 +25,7 @@ from bot.domain.budget import Change, Ownership, Switch, WebsiteState
 from bot.domain.limits import Awaited, Posting
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Severity, Site, WebsiteSubject, written
+from bot.messages.ops import instant
 from bot.polling.ops_messages import notice
 from bot.rules.model import steps as outbox_steps
 from bot.store import Connection
@@ -206,7 +207,10 @@ def say(
     record(conn, context.now, [note])
     own = tuple(to for to, post in status.posts.items() if post.service == "slack")
     for channel in own or ((context.ops,) if context.ops is not None else ()):
-        match = notice(f"{icon} {title}", lines, context.now, channel, site, "budgets")
+        match = notice(
+            f"{icon} {title}", lines, context.now, channel, site, "budgets", rules=(status.owner,),
+            grey=instant(context.now),
+        )  # fmt: skip
         if add_match(conn, match):
             context.matches.append(match.match_key)
 

@@ -24,7 +24,7 @@ def blocks(message: Message, key: str = "") -> tuple[Block, ...]:
     """The message's blocks: headline and why, visit, other rules, items, people, buttons, grey
     line. `key` names the message in the values of its buttons.
     """
-    body = message.own or "\n".join((_headline(message), *map(_line, message.why)))
+    body = message.own or "\n".join((_headline(message), *_why(message)))
     listed = [f"• {_line(item)}" for item in message.items]
     left = rest(message)
     items = "\n".join((*listed, *((f"_{left}_",) if left else ())))
@@ -55,6 +55,12 @@ def _headline(message: Message) -> str:
     linked = _link(message.url, title) if message.url else title
     place = f" · {mrkdwn(message.place)}" if message.place else ""
     return f"{message.icon} *{linked}*{place}".lstrip()
+
+
+def _why(message: Message) -> list[str]:
+    """The lines below the headline; of a visit why and how long are one."""
+    lines = [_line(line) for line in message.why]
+    return [" ".join(lines[:2]), *lines[2:]] if message.visit else lines
 
 
 def _line(line: Line) -> str:

@@ -239,11 +239,13 @@ def notice(
     zone: str,
     offer: Offer | None = None,
     grey: str = "",
+    rules: Sequence[tuple[str, str]] = (),
 ) -> Message:
     """A message about the bot itself: one cause, one line, one remedy, and buttons.
 
     The title may begin with an icon; without one it is a warning. `page` is where the status page
-    says more, `grey` the last line. Moments in ISO 8601 are shown as times.
+    says more, `grey` the last line, `rules` those that it names there and where the status page
+    has them. Moments in ISO 8601 are shown as times.
     """
     icon, rest = _iconed(title)
     page_name = urlsplit(page).path.strip("/").partition("/")[0]
@@ -266,7 +268,8 @@ def notice(
         context=(end,) if end else (),
         links=((_PAGE_LABELS.get(page_name, "Open status page"), page),) if page else (),
         label=offer.label if offer else "",
-        rules=offer.rules if offer else (),
+        rules=tuple(rule for rule, _url in rules),
+        pages=tuple((rule, url) for rule, url in rules if url),
         buttons=(offer.button,) if offer else (),
         acts_on=offer.on if offer else "",
     )

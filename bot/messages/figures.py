@@ -169,6 +169,8 @@ if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fi
 
 
 def in_words(line: str, names: Collection[str]) -> str:
-    """The reason without the name of a field: `render time 3.5 s`."""
+    """The reason without the name of a field: `render time 3.5 s`; a status needs none at all."""
     name, mark, rest = line.partition(" ")
+    if name == "status" and name in names:
+        return rest
     return f"{name.replace('_', ' ')}{mark}{rest}" if name in names else line

@@ -162,8 +162,9 @@ def joined(first: Message, second: Message) -> Message:
     lead, other = first, second
     if more_severe(first, second):
         lead, other = second, first
-    why = f": {text_of(other.why[0])}" if other.why else ""
-    said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), Part(cut(why, WHY)))
+    why = cut(text_of(other.why[0]), WHY) if other.why else ""
+    why = f": {why[:1].lower()}{why[1:]}" if why else ""
+    said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), *line_of(why))
     return replace(
         lead,
         links=tuple(dict.fromkeys((*lead.links, *other.links))),

@@ -255,7 +255,12 @@ def store_fails(since: datetime, reason: str) -> Notice:
     """The store can't be written, so the bot does nothing; told without the store."""
     return Notice(
         f"🛑 The store can't be written since {instant(since)}",
-        (sentence(reason), "Nothing is lost, but the bot can't act on anything new."),
+        (
+            sentence(reason),
+            "Free some space, or fix the disk or database: the bot then continues by itself. Until "
+            "then it can't act on anything new; nothing is lost.",
+        ),
+        grey="Sent without the store, so it may come twice",
     )
 
 

@@ -57,7 +57,7 @@ def digest(
     if more == "matches" and total == 1:
         more = "match"
     buttons, menu = pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
-    held = () if more.startswith("match") else (f"In the last {lasted}: {why or 'held back'}.",)
+    held = () if more != "more" else (f"In the last {lasted}: {why or 'held back'}.",)
     told = (*held, *where(spread, total))
     several = len(spread.websites) != 1
     few = worst_few(task, worst, total, task.now, addresses, several=several)

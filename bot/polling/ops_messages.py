@@ -33,11 +33,12 @@ def notice(
     ends: bool = False,
     begun: datetime | None = None,
     grey: str = "",
+    rules: tuple[str, ...] = (),
 ) -> NewMatch:
     """A notice as a match with one post; the same notice within one second is the same.
 
     `page` is the path of a page of the status page that says more, `offer` what can be pressed,
-    `grey` the last line: since when, which rules.
+    `grey` the last line: since when, which rules; `rules` are those (or budgets) that it links.
     `about` names the trouble of which it tells the beginning or (`ends`) the end: that answers
     the message of `begun`, which then says so too.
     """
@@ -54,7 +55,7 @@ def notice(
         page=page,
         button=offer.button if offer else None,
         acts_on=offer.on if offer else "",
-        rules=offer.rules if offer else (),
+        rules=offer.rules if offer else rules,
         label=offer.label if offer else "",
         about=about,
     )
@@ -86,7 +87,12 @@ def _hashed(text: str) -> str:
 
 
 async def post_directly(
-    title: str, lines: Sequence[str], now: datetime, channel: str, ports: Ports
+    title: str,
+    lines: Sequence[str],
+    now: datetime,
+    channel: str,
+    ports: Ports,
+    grey: str = "",
 ) -> None:
     """Post a message without the store, which is what it is about; raises GiveUp or TryLater."""
     task = Task(
@@ -97,7 +103,8 @@ async def post_directly(
         matched=now,
         now=now,
     )
-    await Notice(title=title, lines=tuple(lines), channel=channel).perform(task, ports)
+    notice = Notice(title=title, lines=tuple(lines), channel=channel, grey=grey)
+    await notice.perform(task, ports)
 
 
 def amend(

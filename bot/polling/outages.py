@@ -287,9 +287,11 @@ def _lines(kind: Trouble, alike: Sequence[Failing]) -> tuple[str, ...]:
         polls.setdefault(without_answer(each.reason), []).append(each.what)
     shown = [
         f"{names[0] if len(names) == 1 else counted(len(names), 'poll')}: {reason}"
-        for reason, names in list(polls.items())[: 1 if kind == "key" else 3]
+        for reason, names in list(polls.items())[:3]
     ]
-    more = [f"and {len(polls) - 3} more"] if kind != "key" and len(polls) > 3 else []
+    if kind == "key":  # the headline says it
+        return (_AFTER[kind],)
+    more = [f"and {len(polls) - 3} more"] if len(polls) > 3 else []
     return (*shown, *more, _AFTER[kind])
 
 

@@ -459,14 +459,18 @@ async def troubles() -> dict[str, dict]:
             'rules/checkout.yaml:18:15: channel "checkout" needs quotes and a #: "#checkout"',
         )
         rejected = RejectedRules(slack.now, errors)
-        await notices.tell_ops(rejected.title, *errors)
+        await notices.tell_ops(
+            rejected.title,
+            *errors,
+            grey=f"{ops.instant(rejected.at)} · mouseflow-bot check shows every error",
+        )
         await told("ops-rules-not-loaded")
         ports = Ports(None, slack.poster, None, slack.addresses)
         for name, it in {
             "ops-store": store_fails(slack.now, "the disk is full"),
             "ops-store-over": store_works(slack.now),
         }.items():
-            await post_directly(it.title, it.lines, slack.now, "#ops", ports)
+            await post_directly(it.title, it.lines, slack.now, "#ops", ports, it.grey)
             found[name] = body(slack.posts("ops")[-1])
     return found
 

@@ -40,6 +40,29 @@ def test_each_kind_keeps_slacks_limits_and_the_designs():
             assert not re.search(mention, text["text"]), name
 
 
+NO_GREY_LINE = {"ops-outage", "ops-key-rejected"}
+"""Their headline says since when, and no rule is concerned."""
+
+
+def test_each_kind_has_the_parts_of_the_design_in_their_order():
+    """Headline and why; visit, items or other rules; people; buttons; one grey line."""
+    order = re.compile("(section )(context )?(section ){0,2}(context )?(actions )?(context )?")
+    for name, body in KEPT.items():
+        if name.startswith("only-you"):
+            continue
+        kinds = "".join(f"{block['type']} " for block in body["blocks"])
+        assert order.fullmatch(kinds), name
+        head, _, why = body["blocks"][0]["text"]["text"].partition("\n")
+        plain = re.sub(r"<[^|>]*\|?([^>]*)>", r"\1", head)
+        assert name == "recording-own-text" or plain[:2].strip() in "🔵🔶🛑✅📊", name
+        assert len(plain) <= 235, name  # the icon, 150 of headline, 80 of website
+        assert why.count("\n") <= 6, name
+        is_answer = name.endswith(("-answer", "-reminder", "-over"))
+        if not (is_answer or name in NO_GREY_LINE or name.startswith("ops-outage")):
+            assert kinds.endswith("context "), name
+            assert kinds.rpartition("actions")[2].count("context") <= 1, name
+
+
 def _texts(blocks):
     for block in blocks:
         if block["type"] == "section":
