@@ -184,12 +184,16 @@ class Waited:
 
 
 class QuietOfMany(Action):
-    """Tells what waited for a place in a quiet time as one message: a line for each rule."""
+    """Tells what several rules have to say as one message of a place: a line for each rule.
+
+    `scheduled`: it is their scheduled digest, else what waited in a quiet time.
+    """
 
     since: datetime
     until: datetime
     total: int
     groups: tuple[Waited, ...] = ()
+    scheduled: bool = False
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, and what each rule had to say."""
@@ -199,6 +203,7 @@ class QuietOfMany(Action):
             total=self.total,
             since=self.since,
             until=self.until,
+            scheduled=self.scheduled,
             said=[
                 several.Waited(
                     summary=each.summary,

@@ -98,15 +98,20 @@ def after_quiet(
     since: datetime,
     until: datetime,
     said: Sequence[Waited],
+    scheduled: bool = False,
 ) -> Message:
-    """What waited for a channel in a quiet time: a line for each rule, and for each ended alert."""
+    """What waited for a channel: a line for each rule, and for each alert that began and ended.
+
+    It waited in a quiet time, or (`scheduled`) for the digest of these rules.
+    """
     listed = said[:MOST_ITEMS]
     spread = reduce(Spread.and_, (each.spread for each in said), NOWHERE)
     site = next(iter(spread.websites)) if len(spread.websites) == 1 else ""
     told = where(without_websites(spread) if site else spread, total)
+    waited = f"matches of {number(len(said))} rules" if scheduled else "while it was quiet"
     return Message(
         icon=OF_SEVERITY[task.severity],
-        headline=f"{number(total)} while it was quiet",
+        headline=f"{number(total)} {waited}",
         place=cut(site, PLACE),
         why=tuple(line_of(line) for line in told),
         items=tuple(_waited(each, task, addresses, several=not site) for each in listed),

@@ -32,7 +32,7 @@ from bot.store.digests import (
     read_posting,
     withhold,
 )
-from bot.store.quiet import WEEKLY, fold_after_quiet
+from bot.store.quiet import WEEKLY, fold_after_quiet, fold_scheduled
 from bot.store.rules import snoozed_until
 from bot.store.schema import digests, matches, moment, ms, steps
 from bot.store.statements import Value, execute
@@ -134,6 +134,8 @@ def _digest_waits(conn: Connection, row: DueStep, now: datetime, quiet: datetime
     held = digest_waits(now, read_posting(row.m_posting), snoozed, quiet)
     if held is not None:
         _put_off(conn, row, held.until, held.reason, now)
+        return True
+    if row.fault == Reason.SCHEDULED and fold_scheduled(conn, row, now):
         return True
     # It is being sent now; what is held back later goes into another one.
     conn.execute(delete(digests).where(digests.c.step_id == row.id))

@@ -1,4 +1,4 @@
-"""Posts held back in quiet times, and the one message that tells of them afterwards."""
+"""Posts held back in quiet times or by a schedule: one message of a channel tells of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -74,13 +74,17 @@ class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuietContent(msgspec.Struct, frozen=True, kw_only=True):
-    """The parameters of a digest after a quiet time, as its action reads them."""
+    """The parameters of a digest of a channel, as its action reads them.
+
+    `scheduled`: it is one of several rules at their time, else what waited in a quiet time.
+    """
 
     channel: str
     since: datetime
     until: datetime
     total: int
     groups: tuple[QuietGroup, ...]
+    scheduled: bool = False
 
 
 def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
@@ -90,10 +94,8 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     answers an earlier message goes out alone, and so does what can't be read or must still wait.
     False if this step does.
     """
-    waiting: dict[str, Value] = {"lane": row.lane, "now": ms(now), "quiet": str(Reason.QUIET)}
-    found = (DueStep(*each) for each in execute(conn, _AFTER_QUIET, waiting).fetchall())
-    told = {each.id: (each, _to_tell(conn, each, now)) for each in found if each.action != WEEKLY}
-    rows = [each for each, group in told.values() if group is not None]
+    told = _waiting(conn, row.lane, Reason.QUIET, now)
+    rows = [each for each, _ in told.values()]
     fresh = [each for each in rows if each.m_continues is None]
     begun = {each.match_id: each for each in fresh}
     ends = {each.m_continues: each for each in rows if each.m_key.endswith(RESOLVED)}
@@ -107,19 +109,55 @@ def fold_after_quiet(conn: Connection, row: DueStep, now: datetime) -> bool:
     if not folded:
         return row.id in gone
     folded = [*folded, *over.values()]
-    groups = {each.id: group for each, group in told.values() if group is not None}
-    digest = _begin_quiet(conn, folded, groups, over, now)
-    end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, Reason.QUIET, now, digest)
+    groups = {each.id: group for each, group in told.values()}
+    _fold(conn, folded, groups, over, Reason.QUIET, now)
+    return row.id in {*gone, *(each.id for each in folded)}
+
+
+def fold_scheduled(conn: Connection, row: DueStep, now: datetime) -> bool:
+    """Scheduled digests of several rules are due on the lane: fold them into one.
+
+    Those of critical rules go out alone. False if this one does.
+    """
+    told = _waiting(conn, row.lane, Reason.SCHEDULED, now)
+    folded = [each for each, _ in told.values() if each.m_severity != "critical"]
+    if row.id not in {each.id for each in folded} or len(folded) < 2:
+        return False
+    groups = {each.id: group for each, group in told.values()}
+    _fold(conn, folded, groups, {}, Reason.SCHEDULED, now)
+    return True
+
+
+def _waiting(
+    conn: Connection, lane: str, reason: Reason, now: datetime
+) -> dict[int, tuple[DueStep, QuietGroup]]:
+    """What was held back on the lane for that reason, can be told now, and what it has to say."""
+    those: dict[str, Value] = {"lane": lane, "now": ms(now), "reason": str(reason)}
+    rows = (DueStep(*each) for each in execute(conn, _HELD_BACK, those).fetchall())
+    found = ((each, _to_tell(conn, each, now)) for each in rows if each.action != WEEKLY)
+    return {each.id: (each, group) for each, group in found if group is not None}
+
+
+def _fold(
+    conn: Connection,
+    folded: Sequence[DueStep],
+    groups: Mapping[int, QuietGroup],
+    over: Mapping[int, DueStep],
+    reason: Reason,
+    now: datetime,
+) -> None:
+    """Fold these posts and digests into one message; `over` are the ends of alerts among them."""
+    digest = _begin_quiet(conn, folded, groups, over, now, scheduled=reason is Reason.SCHEDULED)
+    end_held_back(conn, folded, "step.folded", StepStatus.FOLDED, reason, now, digest)
     for each in folded:
         if each.action in DIGESTS.values():
             erase_digest(conn, each.id)
             conn.execute(delete(digests).where(digests.c.step_id == each.id))
-    return row.id in {*gone, *(each.id for each in folded)}
 
 
-_AFTER_QUIET = (
+_HELD_BACK = (
     f"{due_steps()} WHERE steps.lane = :lane AND steps.due <= :now"
-    " AND steps.state = 'pending' AND steps.fault = :quiet AND steps.unknown_since IS NULL"
+    " AND steps.state = 'pending' AND steps.fault = :reason AND steps.unknown_since IS NULL"
     " AND steps.look_since IS NULL ORDER BY steps.due, steps.id"
 )
 
@@ -138,6 +176,8 @@ def _begin_quiet(
     told: Mapping[int, QuietGroup],
     over: Mapping[int, DueStep],
     now: datetime,
+    *,
+    scheduled: bool,
 ) -> int:
     """Put the digest of these posts into the outbox; returns its step."""
     first = rows[0]
@@ -162,7 +202,7 @@ def _begin_quiet(
             kind="digest",
             website=first.m_website,
             subject_key=first.m_subject_key,
-            summary="What waited in the quiet time",
+            summary="The scheduled digest" if scheduled else "What waited in the quiet time",
             severity="warning" if any(row.m_severity == "warning" for row in rows) else "info",
             subject=first.m_subject,
             why="[]",
@@ -175,10 +215,11 @@ def _begin_quiet(
     shown = sorted(groups.values(), key=lambda it: (it.over is not None, -it.total))
     content = QuietContent(
         channel=read_params(first.params).channel,
-        since=moment(min(row.m_matched for row in rows)),
+        since=min(told[row.id].since for row in rows),
         until=now,
         total=sum(it.total for it in shown),
         groups=tuple(shown[:MOST_GROUPS]),
+        scheduled=scheduled,
     )
     step = insert(steps).values(
         match_id=match_id,

@@ -317,6 +317,39 @@ async def test_a_scheduled_digest_posts_all_matches_at_its_time_and_nothing_befo
         assert len(world.posts()) == 1
 
 
+async def test_scheduled_digests_of_one_channel_are_one_message():
+    both = SCHEDULED + SCHEDULED.replace("friction:", "search:", 1).replace(
+        "Frustrated visitor", "Search without a click"
+    )
+    third = SCHEDULED.replace("friction:", "broken:", 1).replace("#", "")
+    other = third.replace("{slack: {", '{slack: {channel: "#incidents", ')
+    async with posting(both + other) as world:
+        world.now = at("2026-03-06T09:00")  # a Friday
+        for n in range(3):
+            world.match(visit(f"r{n}", "/CART", at=world.now, friction=5), rule="friction")
+        world.match(visit("s", "/search", at=world.now), rule="search")
+        world.match(visit("b", "/pay", at=world.now), rule="broken")
+        await world.deliver(calendar=Calendar(ZONE))
+        world.now = at("2026-03-09T08:00")
+        await world.deliver(calendar=Calendar(ZONE))
+        [post] = world.posts()
+        [alone] = world.posts("incidents")
+        world.match(visit("s2", "/search", at=world.now), rule="search")
+        await world.deliver(calendar=Calendar(ZONE))
+        world.wait(days=1)
+        await world.deliver(calendar=Calendar(ZONE))
+        later = world.posts()[1:]
+    assert alone.text.startswith("🔶 1 match: Frustrated visitor")
+    assert post.text.startswith("🔶 4 matches of 2 rules · myshop.com · 3 on /cart, 1 on /search")
+    items = str(post.blocks[1])
+    assert "3 × <" in items
+    assert "|Frustrated visitor>" in items
+    assert "|Search without a click>" in items
+    assert [each.text.partition(" · ")[0] for each in later] == [
+        "🔶 1 match: Search without a click"
+    ]
+
+
 async def test_a_scheduled_digest_that_is_due_outside_active_hours_comes_whole_when_they_begin():
     rules = SCHEDULED.replace("  do:", "  active: 12:00-03:00\n  do:")
     async with posting(rules) as world:

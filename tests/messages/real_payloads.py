@@ -257,6 +257,17 @@ landing-left:
   watch: recordings
   when: {pages: {max: 1}}
   do: {slack: {channel: "#digests", digest: "mon-fri 09:00"}}
+checkout-digest:
+  summary: Frustrated visitor in the checkout
+  watch: recordings
+  when: {friction: {min: 2.5}}
+  do: {slack: {channel: "#morning", digest: "mon-fri 09:00"}}
+search-digest:
+  summary: Search without a click
+  severity: info
+  watch: recordings
+  when: {tags: search}
+  do: {slack: {channel: "#morning", digest: "mon-fri 09:00"}}
 """
 
 
@@ -266,7 +277,8 @@ async def waited() -> dict[str, dict]:
     zone = "Europe/Copenhagen"
     night = Calendar(zone, (Hours(frozenset(range(7)), 20 * 60, 7 * 60, zone),))
     async with posting(MANY, **APP) as slack:
-        slack.sim.slack.add_channel("digests")
+        for name in ("digests", "morning"):
+            slack.sim.slack.add_channel(name)
         slack.wait(hours=11)
         why = dict.fromkeys(slack.rules, "rage clicks on /checkout/payment")
         for n in range(6):
@@ -275,12 +287,18 @@ async def waited() -> dict[str, dict]:
             slack.match(seen, rule="search-dead-end" if n == 5 else "checkout-friction", why=why)
             seen = visit(f"d{n}", "/landing/spring", at=slack.now, site=shops[0])
             slack.match(seen, rule="landing-left", why=why)
+            seen = visit(f"m{n}", page, at=slack.now, site=shops[0], friction=5)
+            slack.match(seen, rule="search-digest" if n == 5 else "checkout-digest", why=why)
             await slack.deliver(calendar=night)
             slack.wait(hours=1)
         for _ in range(2):
             slack.wait(hours=6)
             await slack.deliver(calendar=night)
-        return {"after-quiet": body(slack.posts()[0]), "scheduled": body(slack.posts("digests")[0])}
+        return {
+            "after-quiet": body(slack.posts()[0]),
+            "scheduled": body(slack.posts("digests")[0]),
+            "scheduled-of-several": body(slack.posts("morning")[0]),
+        }
 
 
 async def report() -> dict[str, dict]:
