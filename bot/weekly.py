@@ -1,6 +1,7 @@
 """The weekly reports of rule files: what they tell is gathered when they are due, and posted once.
 
-All but the share of sessions with friction comes from the store; that costs five calls.
+A report about several websites is one message. All but the share of sessions with friction comes
+from the store; that costs five calls for each website.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from bot.domain.subjects import Site, WebsiteSubject, written
 from bot.errors import BotError, StoreError, internal_error
 from bot.messages import ops as messages
 from bot.messages.ops import Notice
-from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week
+from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, together
 from bot.polling.list_reader import narrowed, of_days
 from bot.polling.ops_messages import announce
 from bot.polling.recordings import PollContext
@@ -90,7 +91,8 @@ async def post_reports(
     due, unknown = due_reports(asked, now, zone, marks)
     if unknown:
         await context.store.run(lambda conn: _note(conn, unknown, now))
-    posted, failed = 0, list[tuple[Due, str]]()
+    ready: dict[str, list[Gathered]] = {}
+    failed = list[tuple[Due, str]]()
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
         known = failing.get((each.report.id, each.site.id))
@@ -98,7 +100,7 @@ async def post_reports(
             continue
         try:
             trend = await _trend(each, context)
-            await context.store.run(partial(_post, rules, each, trend, context, now))
+            found = await context.store.read(partial(_week, ruleset=rules, due=each, trend=trend))
         except StoreError:
             raise
         except Exception as error:  # one website's unexpected data must not stop the others
@@ -107,8 +109,12 @@ async def post_reports(
                 log.exception("report.failed", **about)
             failed.append((each, reason))
         else:
-            posted += 1
-            log.info("report.posted", **about)
+            ready.setdefault(each.report.id, []).append(found)
+    for those in ready.values():
+        await context.store.run(partial(_post, those, context, now))
+        names = ", ".join(each.due.site.name for each in those)
+        log.info("report.posted", report=those[0].due.report.id, website=names)
+    posted = len(ready)
     if failing or failed:
         told = partial(_tell, rules, sites, failed, context.routing.ops, now)
         posted += await context.store.run(told)
@@ -206,18 +212,18 @@ def _note(conn: Connection, reports: Iterable[Due], now: datetime) -> None:
 
 
 def _post(
-    rules: RuleSet,
-    due: Due,
-    trend: Trend | None,
-    context: PollContext,
-    now: datetime,
-    conn: Connection,
+    found: Sequence["Gathered"], context: PollContext, now: datetime, conn: Connection
 ) -> None:
     """Put the report into the outbox and note that, in one transaction."""
-    week = _week(conn, rules, due, trend)
-    action = Weekly(channel=due.report.channel, week=Weekly.kept(week))
-    subject = WebsiteSubject(website=due.site)
-    key = f"{_source(due.report, due.site)}/{due.at:%Y%m%dT%H%M%S}"
+    first = found[0].due
+    week, site = found[0].week, first.site
+    if len(found) > 1:
+        weeks = [(each.due.site.name or each.due.site.id, each.week) for each in found]
+        lasted = _median([it for each in found for it in each.lasted])
+        week, site = together(weeks, lasted), Site("", "")
+    action = Weekly(channel=first.report.channel, week=Weekly.kept(week))
+    subject = WebsiteSubject(website=site)
+    key = f"{_source(first.report, first.site)}/{first.at:%Y%m%dT%H%M%S}"
     step = NewStep(
         key=f"{key}/{action.kind}-1",
         rank=action.rank,
@@ -227,22 +233,34 @@ def _post(
         due=now,
     )
     match = NewMatch(
-        rule=f"{SOURCE}{due.report.id}",
+        rule=f"{SOURCE}{first.report.id}",
         kind="digest",
-        website=due.site.id,
-        subject_key=due.site.id,
+        website=site.id,
+        subject_key=site.id,
         match_key=key,
         subject=written(subject),
         matched=now,
         steps=[step],
-        summary=due.report.summary or due.report.id,
+        summary=first.report.summary or first.report.id,
         severity="info",
     )
     add_match(conn, match)
-    _note(conn, [due], now)
+    _note(conn, [each.due for each in found], now)
 
 
-def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> Week:
+class Gathered(Struct, frozen=True):
+    """What is known of the week of one website; `lasted` is how long each ended alert did."""
+
+    due: Due
+    week: Week
+    lasted: Sequence[timedelta]
+
+
+def _median(lasted: Sequence[timedelta]) -> timedelta | None:
+    return sorted(lasted)[len(lasted) // 2] if lasted else None
+
+
+def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> Gathered:
     """What the store knows of the website's week."""
     rules = ruleset.rules
     since, site = due.at - WEEK, due.site.id
@@ -270,18 +288,19 @@ def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> 
                 )
             )
     firing = [by_id[rule].summary or rule for rule in alerts.firing if rule in by_id]
-    return Week(
+    week = Week(
         since=since,
         until=due.at,
         rules=tuple(found),
         fired=alerts.fired,
         ended=len(alerts.lasted),
-        lasted=sorted(alerts.lasted)[len(alerts.lasted) // 2] if alerts.lasted else None,
+        lasted=_median(alerts.lasted),
         firing=tuple(firing),
         pages=pages_of(conn, site, since, due.at),
         budgets=tuple(_budgets(conn, ruleset, due.site)),
         trend=trend,
     )
+    return Gathered(due, week, alerts.lasted)
 
 
 def _budgets(conn: Connection, ruleset: RuleSet, site: Site) -> Iterable[BudgetWeek]:

@@ -348,7 +348,7 @@ class AfterQuiet(QuietOfMany, _Post):
 
 
 class Weekly(_Post):
-    """Posts the weekly report of a website."""
+    """Posts the weekly report of a website, or of several together."""
 
     kind: ClassVar[str] = "weekly"
     week: dict[str, Any]

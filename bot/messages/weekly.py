@@ -1,10 +1,13 @@
-"""The weekly report of a website in words: what rules found, where, and what needs attention."""
+"""The weekly report in words: what rules found, where, and what needs attention."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import reduce
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.messages import links
 from bot.messages.message import MOST_ITEMS, PLACE, Line, Message, Part, line_of, span_of
@@ -52,7 +55,10 @@ class Trend(Struct, frozen=True, kw_only=True):
 
 
 class Week(Struct, frozen=True, kw_only=True):
-    """All that a weekly report tells. `lasted` is the median of the alerts that ended."""
+    """All that a weekly report tells. `lasted` is the median of the alerts that ended.
+
+    `websites` are the matches on each, of a report about several.
+    """
 
     since: datetime
     until: datetime
@@ -64,18 +70,68 @@ class Week(Struct, frozen=True, kw_only=True):
     pages: tuple[tuple[str, int], ...] = ()
     budgets: tuple[BudgetWeek, ...] = ()
     trend: Trend | None = None
+    websites: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def several(self) -> str:
+        """`6 websites`, of a report about several; else empty."""
+        return f"{number(len(self.websites))} websites" if self.websites else ""
+
+
+def together(weeks: Sequence[tuple[str, Week]], lasted: timedelta | None) -> Week:
+    """The weeks of several websites (name, week) as one; `lasted` is the median of all alerts.
+
+    The share of sessions with friction is left out where a website's is unknown.
+    """
+    all_of = [week for _, week in weeks]
+    rules: dict[str, RuleWeek] = {}
+    pages = Counter[str]()
+    for week in all_of:
+        for each in week.rules:
+            rules[each.rule] = _sum(rules[each.rule], each) if each.rule in rules else each
+        pages.update(dict(week.pages))
+    trends = [week.trend for week in all_of if week.trend is not None]
+    counts = [(name, sum(each.matches for each in week.rules)) for name, week in weeks]
+    return Week(
+        since=all_of[0].since,
+        until=all_of[0].until,
+        rules=tuple(rules.values()),
+        fired=sum(week.fired for week in all_of),
+        ended=sum(week.ended for week in all_of),
+        lasted=lasted,
+        firing=tuple(dict.fromkeys(name for week in all_of for name in week.firing)),
+        pages=tuple(pages.most_common()),
+        budgets=tuple({each.name: each for week in all_of for each in week.budgets}.values()),
+        trend=reduce(_sum_of_trends, trends) if len(trends) == len(all_of) else None,
+        websites=tuple(sorted(counts, key=lambda it: -it[1])),
+    )
+
+
+def _sum(one: RuleWeek, other: RuleWeek) -> RuleWeek:
+    before = [each.before for each in (one, other) if each.before is not None]
+    return replace(one, matches=one.matches + other.matches, before=sum(before) if before else None)
+
+
+def _sum_of_trends(one: Trend, other: Trend) -> Trend:
+    return Trend(
+        friction=one.friction,
+        sessions=one.sessions + other.sessions,
+        high=one.high + other.high,
+        sessions_before=one.sessions_before + other.sessions_before,
+        high_before=one.high_before + other.high_before,
+    )
 
 
 def weekly(task: Task, addresses: Addresses, week: Week) -> Message:
     """The report: the week's matches against the week before, then a line for each subject."""
     headline, lines = in_words(week, addresses.zone)
     shown = sorted((each for each in week.rules if each.matches), key=lambda it: -it.matches)
-    page = links.page(addresses, "")
+    page, site = links.page(addresses, ""), task.subject.website
     return Message(
         icon=ICON,
         headline=headline,
         url=page or links.website(task.subject, addresses),
-        place=cut(clean(task.subject.website.name or task.subject.website.id), PLACE),
+        place=week.several or cut(clean(site.name or site.id), PLACE),
         why=tuple(map(line_of, lines)),
         items=tuple(_rule(each, addresses) for each in shown[:MOST_ITEMS]),
         more=sum(each.matches for each in shown[MOST_ITEMS:]),
@@ -94,6 +150,7 @@ def in_words(week: Week, zone: str) -> tuple[str, tuple[str, ...]]:
     lines = (
         _alerts(week),
         _trend(week.trend),
+        _websites(week.websites),
         _pages(week.pages),
         *_budgets(week.budgets, zone),
         *_worth_a_look(week.rules),
@@ -126,7 +183,7 @@ def _alerts(week: Week) -> str:
         told += f", {number(week.ended)} ended"
         told += f" (median {lasting(week.lasted)})" if week.lasted else ""
     names = ", ".join(clean(name, 80) for name in week.firing[:3])
-    more = f" and {len(week.firing) - 3} more" if len(week.firing) > 3 else ""
+    more = _more(len(week.firing) - 3)
     return f"{told}.{f' Firing now: {names}{more}.' if names else ''}"
 
 
@@ -149,6 +206,15 @@ def _trend(trend: Trend | None) -> str:
 def _pages(pages: Sequence[tuple[str, int]]) -> str:
     told = ", ".join(f"{number(count)} on {clean(page, 60)}" for page, count in pages[:3])
     return f"Where rules matched most: {told}." if told else ""
+
+
+def _websites(websites: Sequence[tuple[str, int]]) -> str:
+    told = ", ".join(f"{number(count)} on {clean(name, 60)}" for name, count in websites[:3])
+    return f"By website: {told}{_more(len(websites) - 3)}." if told else ""
+
+
+def _more(left: int) -> str:
+    return f" and {number(left)} more" if left > 0 else ""
 
 
 def _budgets(budgets: Iterable[BudgetWeek], zone: str) -> list[str]:

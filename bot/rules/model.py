@@ -238,7 +238,7 @@ class Budget(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A weekly report of each of the websites, posted to the channel at these times."""
+    """A weekly report of these websites, posted to the channel at these times."""
 
     id: str
     at: Schedule

@@ -354,7 +354,9 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class WeeklyReport(Struct, frozen=True, kw_only=True):
-    """A weekly report of a website. `week` is null where another version wrote it."""
+    """A weekly report. `website` is its name or how many there are, `week` null where another
+    version wrote it.
+    """
 
     key: str
     report: str

@@ -65,7 +65,7 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
             "type": "section",
             "text": mrkdwn(
                 f"🔶 *<{PLAY}|A sample>* · myshop.com\n"
-                "Rage clicks on */checkout/pay*, friction 2.5+.\n"
+                "Rage clicks on */checkout/pay*, friction 2.5+. "
                 "Active for 1 min 35 s on 2 pages.\n"
                 "🔗 Public link: anyone who has it can watch."
             ),

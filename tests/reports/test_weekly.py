@@ -214,6 +214,29 @@ async def test_alerts_that_were_held_back_have_not_fired():
 ODD = Site("odd", "odd.example")
 
 
+async def test_a_report_about_several_websites_is_one_message():
+    async with posting("", page="https://bot.example") as slack:
+        world = Weeks(slack)
+        await two_weeks(world)
+        for now in (MONDAY - 7 * DAY, MONDAY):
+            slack.now = now
+            await post_reports(world.rules, [ODD, SITE], world.context, now)
+            await slack.deliver()
+        post = slack.posts()[-1]
+        assert len(slack.posts()) == 2  # the first week is of the one that was there
+        head, *lines = post.blocks[0]["text"]["text"].splitlines()
+        again = await post_reports(world.rules, [ODD, SITE], world.context, MONDAY + DAY)
+    assert again == 0
+    assert head.endswith("|Week 11: 9 matches, 12 % more than the week before>* · 2 websites")
+    assert lines == [
+        "Friction 2.5+ in 4.2 % of 2,000 sessions, 2.1 % of 4,000 the week before.",
+        "By website: 9 on myshop.com, 0 on odd.example.",
+        "Where rules matched most: 6 on */checkout/pay*, 3 on */search*.",
+        "Worth a look: old-landing has matched nothing for 4 weeks.",
+    ]
+    assert post.blocks[1]["text"]["text"].count("•") == 2
+
+
 class Surprises:
     """An API whose answer about one website surprises, as long as `left` says."""
 

@@ -55,14 +55,14 @@ def world(tmp_path):
     world.store.close()
 
 
-async def look(world, at):
+async def look(world, at, *more):
     """The daemon looks whether a report is due, and posts it."""
     zone = ZoneInfo(world.settings.mouseflow.time_zone)
     context = PollContext(
         mouseflow=Uncounted(), store=world.store, zone=zone, settle=timedelta(minutes=35),
         start=timedelta(hours=1), routing=Routing("#mouseflow", zone.key),
     )  # fmt: skip
-    await post_reports(world.rules, [SITE], context, at)
+    await post_reports(world.rules, [SITE, *more], context, at)
     world.now = at
 
 
@@ -112,6 +112,14 @@ async def test_the_latest_reports_and_when_the_next_is_due(world):
     assert (told["weekly"], told["cart"]) == ("weekly report", "matched")
     _found, rules = await shown(world, "rules")
     assert '<a href="/reports">1 weekly report</a>' in rules
+
+
+async def test_a_report_about_several_websites_says_how_many(world):
+    outlet = Site("outlet", "outlet.example")
+    await look(world, NOW, outlet)
+    await look(world, MONDAY, outlet)
+    found, _page = await shown(world)
+    assert [it["website"] for it in found["reports"]] == ["2 websites"]
 
 
 async def test_a_report_of_another_version_is_named(world):

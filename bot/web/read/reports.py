@@ -63,7 +63,7 @@ def _written(match: MatchNow, params: str, report: Report, seen: World) -> Weekl
     return WeeklyReport(
         key=match.key,
         report=report.id,
-        website=seen.name(match.website),
+        website=week.several if week and week.several else seen.name(match.website),
         at=match.matched,
         state=state,
         outcome="Posted" if state == "ok" else outcome,
