@@ -277,7 +277,10 @@ def _tell_dead_letters(conn: Connection, now: datetime, ops: Ops) -> None:
             count = sum(letters.count for letters in alike)
             rules = sorted({rule for each in alike for rule in mark_told(conn, each, at)})
             action, _, reason = group
-            notice = messages.dead_letters(count, action, reason, alike[0].remedy, rules, ms(at))
+            first = min(letters.first for letters in alike)
+            notice = messages.dead_letters(
+                count, action, reason, alike[0].remedy, rules, first, ms(at)
+            )
             _announce(conn, notice, now, ops)
 
 

@@ -211,16 +211,25 @@ def _dropped(count: int) -> str:
 
 
 def dead_letters(
-    count: int, action: str, reason: str, remedy: str, rules: Sequence[str], told: int = 0
+    count: int,
+    action: str,
+    reason: str,
+    remedy: str,
+    rules: Sequence[str],
+    first: datetime,
+    told: int = 0,
 ) -> Notice:
-    """Steps failed for good for one cause. `told` marks them in the store (ms since 1970)."""
+    """Steps failed for good for one cause, the `first` then.
+
+    `told` marks them in the store (ms since 1970).
+    """
     failed = "1 action failed" if count == 1 else f"{number(count)} actions failed"
     names = f" {' '.join(rules)}" if len(rules) <= 3 else ""
     return Notice(
         f"🔶 {failed} for good: {reason}",
         (sentence(remedy),) if remedy else (),
         Offer("retry", str(told), label=f"Retry {counted(count, 'action')}"),
-        grey=f"{action} · {_rules(rules)} · mouseflow-bot retry{names}",
+        grey=f"{action} · {_rules(rules)} · since {instant(first)} · mouseflow-bot retry{names}",
     )
 
 

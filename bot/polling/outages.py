@@ -91,6 +91,7 @@ class Announcement(Struct, frozen=True):
     about: tuple[Trouble, ...]
     ends: bool = False
     instead: Sequence[tuple[Trouble, datetime]] = ()
+    grey: str = ""
 
 
 @dataclass(slots=True)
@@ -217,12 +218,10 @@ class Outages:
         ended = _ENDED["other" if set(over) == {"other"} else "away"]
         return Announcement(
             f"{ended} after {lasting(now - since)}",
-            (
-                caught,
-                f"Polls had failed since {instant(since)}.",
-            ),
+            (caught,),
             tuple(sorted(answered, key=lambda it: over[it])),
             ends=True,
+            grey=f"{instant(since)} to {instant(now)}",
         )
 
     def keep_only(self, names: Set[str]) -> bool:
@@ -460,7 +459,7 @@ class Troubles:
                 for each in message.about:
                     announce(
                         conn, message.title, message.lines, now, self._ops,
-                        about=f"{OUTAGES} {each}", ends=message.ends,
+                        about=f"{OUTAGES} {each}", ends=message.ends, grey=message.grey,
                     )  # fmt: skip
 
         with suppress(StoreError):  # the next poll meets it, too, and the log says so

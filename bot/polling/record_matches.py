@@ -20,6 +20,7 @@ from bot.domain.many import NOWHERE, Many, worst
 from bot.domain.press import Offer
 from bot.domain.subjects import Severity, Site, Subject, reread, written
 from bot.fields.catalogue import WEBSITE, group_told, group_value
+from bot.messages.ops import instant
 from bot.messages.pages import glimpse, page_of_trouble, spread_with
 from bot.messages.text import clean, lasting
 from bot.polling.evaluate import Evaluation
@@ -380,7 +381,8 @@ def _tell(conn: Connection, each: Found, why: str, now: datetime, routing: Routi
     lines = ("It still judges what it watches, but does not act.", remedy)
     site, page = each.subject.website, f"rules/{rule}"
     offer = Offer("resume", rule, (rule,))
-    announce(conn, title, lines, now, routing.ops, site, page, offer)
+    since = f"Since {instant(now)}"
+    announce(conn, title, lines, now, routing.ops, site, page, offer, grey=since)
 
 
 def _may(action: Action, subject: Subject) -> bool:

@@ -329,7 +329,9 @@ async def notices() -> dict[str, dict]:
         told = {
             "ops-channel": ops.began(fault, timedelta(days=3)),
             "ops-channel-over": ops.ended(fault, slack.now + timedelta(hours=2, minutes=4), 0),
-            "ops-dead-letters": ops.dead_letters(7, "tag", refused, remedy, ["trade-login"]),
+            "ops-dead-letters": ops.dead_letters(
+                7, "tag", refused, remedy, ["trade-login"], slack.now
+            ),
         }
         found = {}
         for name, it in told.items():
