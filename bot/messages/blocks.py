@@ -156,8 +156,8 @@ def _buttons(message: Message, key: str) -> tuple[Block, ...]:
 
 
 def _needs_action(message: Message) -> bool:
-    """Whether somebody should act: it lasts, and nobody has acknowledged it."""
-    return message.icon != ENDED and "unack" not in message.buttons
+    """Whether somebody should follow the link: it lasts, and nobody has acknowledged it."""
+    return message.icon != ENDED and "unack" not in message.buttons and not message.calm
 
 
 def _asked_first(button: Button) -> Block:

@@ -267,6 +267,7 @@ def notice(
         why=(*shown, *more),
         context=(end,) if end else (),
         links=((_PAGE_LABELS.get(page_name, "Open status page"), page),) if page else (),
+        calm=page_name != "budgets",
         label=offer.label if offer else "",
         rules=tuple(rule for rule, _url in rules),
         pages=tuple((rule, url) for rule, url in rules if url),
@@ -415,6 +416,8 @@ def _visit(subject: Subject) -> Line:
     parts = [_shown(page) for page in head]
     parts += [(Part(f"{gone} more"),)] if gone else []
     parts += [_shown(page) for page in tail]
+    if len(parts) > 1 and not any(page.bad for page in seen):
+        parts[-1] = (replace(parts[-1][0], bold=True),)
     joined = parts[0]
     for part in parts[1:]:
         joined += (Part(" → "), *part)

@@ -66,7 +66,8 @@ class Message(Struct, frozen=True, kw_only=True):
     same recording. `people` did something with `buttons` or `menu`, and `others` before them;
     `edits` counts changes. `acts_on` is what a button of a message about the bot itself acts on,
     `label` what it says there (`Offer`). `note` goes into the audit log: what is unusual about the
-    message. `asked` is the reason that has an alert's figure and limit.
+    message. `asked` is the reason that has an alert's figure and limit. `calm`: its link is not
+    what to do.
     """
 
     icon: str = ""
@@ -96,6 +97,7 @@ class Message(Struct, frozen=True, kw_only=True):
     label: str = ""
     note: str = ""
     asked: str = ""
+    calm: bool = False
 
 
 def of_rule(task: Task, addresses: Addresses) -> dict[str, Any]:

@@ -58,13 +58,13 @@ def digest(
         more = "match"
     buttons, menu = pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
     held = () if more != "more" else (f"In the last {lasted}: {why or 'held back'}.",)
-    told = (*held, *where(spread, total))
+    told = (" ".join(where(spread, total)), *held)
     several = len(spread.websites) != 1
     few = worst_few(task, worst, total, task.now, addresses, several=several)
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(f"{number(total)} {more}: {clean(shown['summary'])}", HEADLINE),
-        why=tuple(line_of(cut(line, WHY)) for line in told),
+        why=tuple(line_of(cut(line, WHY)) for line in told if line),
         items=few,
         more=unlisted(few, worst, total),
         context=(span_of(since, task.now, task.now, addresses), *_tip(task, addresses, total)),

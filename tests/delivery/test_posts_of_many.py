@@ -191,10 +191,14 @@ friction:
         world.wait(hours=1)
         await world.deliver()
     digest = world.posts()[1]
-    assert digest.text == "🔶 5 more: Frustrated visitor · In the last 1 h: 5 over the limit."
-    assert digest.blocks[0]["text"]["text"].splitlines()[2:] == [
-        "4 on myshop.com, 1 on de.myshop.com.",
+    assert digest.text == (
+        "🔶 5 more: Frustrated visitor · 4 on myshop.com, 1 on de.myshop.com. "
+        "4 on /checkout/pay, 1 on /checkout/address, 4 on phones."
+    )
+    assert digest.blocks[0]["text"]["text"].splitlines()[1:] == [
+        "4 on myshop.com, 1 on de.myshop.com. "
         "4 on */checkout/pay*, 1 on */checkout/address*, 4 on phones.",
+        "In the last 1 h: 5 over the limit.",
     ]
     assert digest.blocks[1]["text"]["text"].splitlines() == [
         f"• <{PLAY.format('r1')}|/checkout/pay> · myshop.com · friction 5+ · "

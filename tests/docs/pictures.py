@@ -78,7 +78,7 @@ def _buttons(elements: list[dict], y: int) -> Iterator[str]:
     x = LEFT
     for button in elements:
         label = "•••" if button["type"] == "overflow" else button["text"]["text"]
-        wide = 24 + 8 * len(label)
+        wide = 28 + 8.5 * len(label)
         fill, ink = ("#007a5a", "#fff") if button.get("style") else ("#fff", "#1d1c1d")
         yield (
             f'<rect x="{x}" y="{y}" width="{wide}" height="30" rx="5" fill="{fill}" '

@@ -70,7 +70,7 @@ def test_a_recordings_message_says_what_where_why_and_what_the_visitor_saw():
                 "🔗 Public link: anyone who has it can watch."
             ),
         },
-        {"type": "context", "elements": [mrkdwn("/cart → /checkout/pay (last page)")]},
+        {"type": "context", "elements": [mrkdwn("/cart → */checkout/pay* (last page)")]},
         {
             "type": "actions",
             "elements": [
