@@ -359,7 +359,8 @@ async def notices() -> dict[str, dict]:
 
 def fire(api, responses: int) -> None:
     """Figures at which every alert fires."""
-    api.funnels["checkout"] = [1204, 219]
+    api.steps = ("Cart", "Shipping", "Payment", "Order")
+    api.funnels["checkout"] = [1204, 612, 388, 219]
     api.forms["f1"] = {"alias": "newsletter", "visits": 120, "interactions": 78,
                        "submits": 78, "success": 17}  # fmt: skip
     report = {"responses": responses, "impressions": 2901}
@@ -370,7 +371,7 @@ def fire(api, responses: int) -> None:
 
 def worsen(api) -> None:
     """It still holds, with other figures."""
-    api.funnels["checkout"] = [1204, 212]
+    api.funnels["checkout"] = [1204, 612, 388, 212]
     api.forms["f1"]["success"] = 12
     api.campaigns["c1"]["report"] = {"responses": 34, "impressions": 3100}
     api.pages["/boots"]["renderTime"] = 6100
@@ -378,7 +379,7 @@ def worsen(api) -> None:
 
 def mend(api) -> None:
     """It holds no more."""
-    api.funnels["checkout"] = [1204, 330]
+    api.funnels["checkout"] = [1204, 612, 388, 330]
     api.forms["f1"]["success"] = 70
     api.campaigns["c1"]["report"] = {"responses": 120, "impressions": 3300}
     api.pages["/boots"]["renderTime"] = 1200

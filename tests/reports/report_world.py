@@ -53,6 +53,7 @@ class Figures:
     def __init__(self) -> None:
         self.campaigns: dict[str, dict] = {}
         self.funnels: dict[str, list[int]] = {}
+        self.steps: tuple[str, ...] = ()
         self.old: dict[str, list[int]] = {}
         self.old_pages: dict[str, dict] = {}
         self.old_until = ""
@@ -137,7 +138,8 @@ class Figures:
         return {"recordings": rows, "count": len(made), "chart": chart}
 
     def _funnel(self, key, counts, share):
-        steps = [{"name": f"step {n}", "url": f"/{n}", "count": int(count * share)}
+        named = dict(enumerate(self.steps))
+        steps = [{"name": named.get(n, f"step {n}"), "url": f"/{n}", "count": int(count * share)}
                  for n, count in enumerate(counts)]  # fmt: skip
         return {"funnelId": key, "name": key, "steps": steps}
 
