@@ -35,7 +35,7 @@ async def test_the_second_rule_is_added_to_the_message_of_the_first():
     body, path, also, buttons, grey = post.blocks
     assert f"*<{PLAY.format('r1')}|Frustrated visitor>* · myshop.com\n" in body["text"]["text"]
     assert path["type"] == "context"
-    assert also["text"]["text"] == "🔶 Also *Visitor of the boots launch*: Saw /boots."
+    assert also["text"]["text"] == "🔶 Also *Visitor of the boots launch*: saw */boots*."
     assert [button["text"]["text"] for button in buttons["elements"]] == ["Watch recording"]
     assert grey["elements"][0]["text"].endswith(" · Rules friction, boots")
 
