@@ -536,6 +536,8 @@ class Answer(Generic[T]):
 
     def fail(self, error: BaseException) -> None:
         """Tell the error; called in the store's thread."""
+        if isinstance(error, StopIteration):  # no future takes it: the task would wait for ever
+            error = RuntimeError("the work on the store ended with StopIteration")
         self._tell(self.future.set_exception, error)
 
     def _tell(self, how: Callable[[Any], None], what: object) -> None:

@@ -1,5 +1,6 @@
 """Disks that are full or read-only, files that are locked, damaged or gone: said, and survived."""
 
+import asyncio
 import resource
 import shutil
 import sqlite3
@@ -183,6 +184,14 @@ async def test_work_that_was_to_read_changes_nothing(tmp_path):
             await store.read(lambda conn: set_watermark(conn, "s", "w", "1", NOW))
         assert await store.read(lambda conn: watermark(conn, "s", "w")) is None
         await store.run(lambda conn: set_watermark(conn, "s", "w", "2", NOW))
+
+
+async def test_work_that_ends_with_stop_iteration_fails_and_nobody_waits_for_it(tmp_path):
+    with open_store(url(tmp_path)) as store:
+        for run in (store.run, store.run_together, store.read):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                async with asyncio.timeout(30):
+                    await run(lambda _conn: next(iter(())))
 
 
 async def test_what_failed_before_does_not_count_as_written_by_what_comes_after(store_url):
