@@ -330,7 +330,8 @@ _FACTS = ("friction", "tags", "device", "browser", "os", "country", "referrer_ty
 def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     """A few of the session's values that are nothing personal, in words."""
     known = SUBJECTS[subject.kind].fields if isinstance(subject, RecordingSubject) else ()
-    for about in sorted((it for it in known if it.name in _FACTS), key=lambda it: it.name):
+    chosen = (it for it in known if it.name in _FACTS)
+    for about in sorted(chosen, key=lambda it: _FACTS.index(it.name)):
         if not about.personal and (shown := seen(about, about.get(subject))):
             yield about.name, shown
 

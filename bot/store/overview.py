@@ -646,6 +646,7 @@ class DeadStep:
     recording: str
     ended: datetime
     attempts: int
+    params: str
 
 
 def dead_steps(conn: Connection, limit: int) -> Iterator[DeadStep]:
@@ -653,7 +654,7 @@ def dead_steps(conn: Connection, limit: int) -> Iterator[DeadStep]:
     query = (
         select(
             steps.c.id, matches.c.rule, steps.c.action, steps.c.fault, matches.c.kind,
-            matches.c.subject_key, steps.c.ended, steps.c.attempts,
+            matches.c.subject_key, steps.c.ended, steps.c.attempts, steps.c.params,
         )
         .join(matches, matches.c.id == steps.c.match_id)
         .where(text("steps.state = 'dead'"))
@@ -669,6 +670,7 @@ def dead_steps(conn: Connection, limit: int) -> Iterator[DeadStep]:
             recording=row.subject_key if row.kind == "recordings" else "",
             ended=moment(row.ended),
             attempts=row.attempts,
+            params=row.params,
         )
 
 

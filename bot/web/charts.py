@@ -49,8 +49,14 @@ RULE_SIZES = (Size("plot-wide", 720, 210, 28, 7), Size("plot-phone", 340, 180, 2
 BUDGET_SIZES = (Size("plot-wide", 1020, 300, 52, 7), Size("plot-phone", 340, 240, 52, 14))
 
 
+PHONE = 500
+"""Up to this width a drawing has few words."""
+
 LABEL, WORDS = 44, 80
 """How wide a day's name is at most, without and with the weekday."""
+
+LINE = 14
+"""How high a line of text is."""
 
 
 def nice(top: float) -> int:
@@ -62,6 +68,11 @@ def nice(top: float) -> int:
 def day_name(day: date) -> str:
     """`26 Nov`."""
     return f"{day.day} {day:%b}"
+
+
+def weekday(day: date) -> str:
+    """`Thu 26 Nov`."""
+    return f"{day:%a} {day_name(day)}"
 
 
 def per_day(
@@ -98,7 +109,7 @@ def _per_day(
         parts.append(
             _BAR.format(
                 now, f"{x + step * 0.13:.1f}", f"{bottom - tall:.1f}", f"{step * 0.74:.1f}",
-                f"{tall:.1f}", f"{day:%a} {day_name(day)}: {value}",
+                f"{tall:.1f}", f"{weekday(day)}: {value}",
             )
         )  # fmt: skip
         if day in edited:
@@ -173,24 +184,38 @@ def _burn_down(budget: Budget, now: datetime, label: str, size: Size) -> Markup:
         parts.append(Markup('<polygon class="area" points="{}"/>').format(area))
         parts.append(Markup('<polyline class="curve" points="{}"/>').format(shape))
     parts.append(_line("even", x(0), y(top), x(days), y(0)))
+    above = 0.0
     for step in budget.steps:
         at = y(top * (1 - step.share / 100))
         if step.share < 100:
             parts.append(_line("step", size.left, at, right, at))
-            parts.append(_text(size.left + 6, at - 5, f"{step.share:g} %", "start"))
+            if at - above >= LINE:
+                does = f": {step.does.partition(', ')[0]}" * (size.width > PHONE)
+                words = f"{step.share:g} %{does}"
+                parts.append(_text(size.left + 6, at - 5, words, "start"))
+                above = at
     now_x, now_y = points[-1]
+    out = _out(budget, now, x)
     parts += _ahead(budget, now, (now_x, now_y), x, bottom)
     parts.append(
         Markup('<circle class="point" cx="{}" cy="{}" r="4.5"/>').format(
             f"{now_x:.1f}", f"{now_y:.1f}"
         )
     )
-    ticks = max(1, days // (7 if size.width > 500 else 3))
+    if budget.used < budget.total:
+        words = f"{number(budget.total - budget.used)} left"
+        below = now_x - size.left > 2 * WORDS and bottom - now_y > 2 * LINE  # in the area
+        at, anchor = (-8, "end") if below or right - now_x < WORDS else (8, "start")
+        parts.append(_text(now_x + at, now_y + (LINE + 4 if below else -8), words, anchor, "here"))
+    if out is not None:
+        middle = min(max(out, size.left + WORDS / 2), size.width - WORDS / 2)
+        words = weekday(_day(budget.runs_out_on or now, now))
+        parts.append(_text(middle, size.height - 6, words, "middle", "late"))
+    ticks = max(1, days // (7 if size.width > PHONE else 3))
     for place in range(0, days, ticks):
-        day = budget.starts_on + timedelta(days=place)
-        parts.append(
-            _text(x(place), size.height - 6, day_name(day), "middle" if place else "start")
-        )
+        if out is None or abs(x(place) - out) > WORDS:
+            name = day_name(budget.starts_on + timedelta(days=place))
+            parts.append(_text(x(place), size.height - 6, name, "middle" if place else "start"))
     return _svg(size, label, parts)
 
 
@@ -214,6 +239,14 @@ def _day(at: datetime, now: datetime) -> date:
     return at.astimezone(now.tzinfo).date()
 
 
+def _out(budget: Budget, now: datetime, x: Callable[[float], float]) -> float | None:
+    """Where the day is on which it runs out; None if it lasts, or is used up."""
+    if budget.runs_out_on is None or budget.used >= budget.total:
+        return None
+    days = (budget.ends_on - budget.starts_on).days + 1
+    return x(min((_day(budget.runs_out_on, now) - budget.starts_on).days + 0.5, days))
+
+
 def _ahead(
     budget: Budget,
     now: datetime,
@@ -225,7 +258,8 @@ def _ahead(
     days = (budget.ends_on - budget.starts_on).days + 1
     if budget.used >= budget.total:
         return []
-    if budget.runs_out_on is None:
+    at = _out(budget, now, x)
+    if at is None:
         left = max(0.0, 1 - budget.expected / max(budget.total, 1))
         return [_line("ahead", *point, x(days), bottom - (bottom - 14) * left)]
     likely: list[Markup] = []
@@ -235,12 +269,7 @@ def _ahead(
         late = x((_day(to, now) - budget.starts_on).days + 0.5 if to else days)
         shape = f"{point[0]:.1f},{point[1]:.1f} {early:.1f},{bottom:.1f} {late:.1f},{bottom:.1f}"
         likely = [Markup('<polygon class="band" points="{}"/>').format(shape)]
-    out = _day(budget.runs_out_on, now)
-    at = x(min((out - budget.starts_on).days + 0.5, days))
     circle = Markup('<circle class="runout" cx="{}" cy="{}" r="4"/>').format(
         f"{at:.1f}", f"{bottom:.1f}"
     )
-    # Beside the line if there is room for the words before the end of the period.
-    place, anchor = (at + 6, "start") if x(days) - at > WORDS else (at, "end")
-    word = _text(place, bottom - 10, f"{out:%a} {day_name(out)}", anchor, "late")
-    return [*likely, _line("ahead", *point, at, bottom), circle, word]
+    return [*likely, _line("ahead", *point, at, bottom), circle]

@@ -145,7 +145,8 @@ class Pages:
         )
         self.env.globals.update(
             address=address, counted=counted, bars=charts.bars, per_day=charts.per_day,
-            burn_down=charts.burn_down, day_name=charts.day_name, lasting=_lasting,
+            burn_down=charts.burn_down, day_name=charts.day_name, weekday=charts.weekday,
+            lasting=_lasting,
         )  # fmt: skip
         folder = files("bot.web") / "static"
         self.static = {name: (folder / name).read_bytes() for name in _STATIC}

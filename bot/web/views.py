@@ -141,13 +141,15 @@ class BudgetStep(Struct, frozen=True, kw_only=True):
 
 
 class BudgetSite(Struct, frozen=True, kw_only=True):
-    """A website of a budget, and who set its recording."""
+    """A website of a budget, who set its recording and since when; `before` is its rate before."""
 
     id: str
     website: str
     status: str | None
     rate: int | None
     by: str
+    since: datetime | None
+    before: int | None
     read_only: bool
     left_alone: datetime | None
 
@@ -195,6 +197,8 @@ class Overview(Struct, frozen=True, kw_only=True):
     """The overview. `started_at` is when the bot started; `bots` are empty if it shares nothing.
 
     `websites` are a page of all: those that can't be polled first, then the busiest today.
+    `polled` of all have no failing poll. `waiting_sessions` are not over yet, and `early_rules`
+    match without waiting for that.
     """
 
     frame: Frame
@@ -211,6 +215,10 @@ class Overview(Struct, frozen=True, kw_only=True):
     last_poll_at: datetime | None
     started_at: datetime
     recordings_seen: int
+    polled: int
+    waiting_sessions: int
+    next_settled_at: datetime | None
+    early_rules: tuple[str, ...]
     bots: tuple[Bot, ...]
 
 
@@ -438,10 +446,11 @@ class Lane(Struct, frozen=True, kw_only=True):
 
 
 class DeadItem(Struct, frozen=True, kw_only=True):
-    """An action that failed for good."""
+    """An action that failed for good. `text` is the tag that it would set or remove."""
 
     number: int
     action: str
+    text: str
     recording_id: str | None
     given_up_at: datetime
     attempts: int

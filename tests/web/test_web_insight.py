@@ -1,6 +1,7 @@
 """The page of a recording shows path and condition after the visitor's data is erased."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -8,8 +9,9 @@ from sqlalchemy import select, update
 from web_world import NOW, WebWorld
 
 from bot.actions import IRREVERSIBLE
-from bot.budgets.state import BudgetMark, StepLine, set_budget_mark
+from bot.budgets.state import BudgetMark, SiteLine, StepLine, set_budget_mark
 from bot.cli.history import KINDS
+from bot.domain.budget import Ownership
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
 from bot.domain.subjects import Band, RecordingSubject, Site
@@ -18,6 +20,7 @@ from bot.polling.record_matches import Found, Routing, matches_in, record_poll
 from bot.rules.explain import insight, nearest
 from bot.rules.files.load import read
 from bot.store.audit import Note, record
+from bot.store.budgets import own
 from bot.store.matches import PollOutcome
 from bot.store.outbox import claim, complete
 from bot.store.recordings import set_websites
@@ -208,6 +211,21 @@ async def days_of_steps(world):
     return [step["expected_on"] for step in budget["steps"]], page
 
 
+async def test_a_budget_says_since_when_a_website_records_less(tmp_path):
+    world = WebWorld(tmp_path, BUDGET)
+    line = SiteLine(SITE.id, SITE.name, "Recording", 25, "budget:credits", False)
+    with_budget(world, websites=(line,))
+    since = NOW - timedelta(hours=3)
+    world.write(own, Ownership(SITE.id, "recording_rate", line.owner, since, "95 %", "25", 100))
+    _, page = await days_of_steps(world)
+    assert re.search("larkfield.<wbr>example at 25 % since <time[^>]*>11:32</time>", page)
+    async with world.ask() as asking:
+        (budget,) = (await asking.get("/api/v1/budgets")).json()["budgets"]
+    (site,) = budget["websites"]
+    assert (site["since"], site["before"]) == ("2026-11-26T10:32:00Z", 100)
+    world.store.close()
+
+
 async def test_steps_are_expected_when_the_forecast_says(tmp_path):
     world = WebWorld(tmp_path, BUDGET)
     out = datetime(2026, 12, 11, 23, 30, tzinfo=UTC)  # half past midnight in Copenhagen
@@ -217,7 +235,7 @@ async def test_steps_are_expected_when_the_forecast_says(tmp_path):
     world.now = NOW + timedelta(days=12)  # nobody has counted for so long
     assert (await days_of_steps(world))[0][0] == "2026-12-08"
     world.now = NOW
-    assert "<dd>12 Dec" in page
+    assert "<dd>Sat 12 Dec" in page
     assert ">Sat 12 Dec</text>" in page
     with_budget(world, expected=51_000.0, ends=out)
     assert (await days_of_steps(world))[0] == ["2026-12-06", "2026-12-12", None]
@@ -280,6 +298,7 @@ async def test_other_rules_say_why_they_did_not_match_the_recording(tmp_path):
     assert (near["error"]["holds"], near["error"]["of"], near["error"]["waits"]) == (2, 3, False)
     assert near["excluded"]["excepts"]["mark"] == "yes"
     assert shown["others"] == 1
+    assert list(shown["facts"])[:3] == ["friction", "tags", "device"]
     assert shown["facts"]["device"] == "Phone"
     assert shown["facts"]["friction"] == "at least 5, under 10"
     assert "Error on the payment page" in page

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from web_world import NOW, RULES, TOKEN, WebWorld, logged_in
 
 from bot.budgets.state import SiteMark, set_site_mark
@@ -32,6 +32,7 @@ from bot.store.presses import apply, receive
 from bot.store.recordings import SeenRecording, save_recordings, set_watermark, set_websites
 from bot.store.rules import RejectedRules, pause_rule, reject_rules, rule_states, snooze
 from bot.store.schema import levels, ms
+from bot.store.schema import steps as stored_steps
 from bot.store.troubles import Trouble, keep_trouble
 from bot.web.charts import per_day
 from bot.web.facts import Reader
@@ -149,6 +150,10 @@ async def test_a_bot_without_any_match_says_what_it_waits_for(world):
         page = text_of(await html(asking, "/"))
         assert "Waiting for the first match" in page
         assert "It has seen 7 new recordings; none matched yet" in page
+        assert "What happens next 1 session waits until it is over" in page
+        assert "the first at 15:07" in page
+        assert "1 rule can match at any moment outlet-404 now" in page
+        assert "Last 24 hours" not in page  # nothing but zeros
         assert "mouseflow-bot replay --since 24h" in page
 
 
@@ -157,7 +162,8 @@ async def test_all_is_well_with_its_proof(world):
     async with world.ask() as asking:
         page = text_of(await html(asking, "/"))
         assert "All is well" in page
-        assert "Last poll 8 s ago" in page
+        assert "Last poll 8 s ago , 1 of 1 website is polled for 3 rules" in page
+        assert "What happens next" not in page
         assert "Rage clicks" not in page
         assert "rage clicks on /checkout/payment; friction at least 5 Posted after 40 s" in page
         found = await view(asking, "overview")
@@ -211,8 +217,11 @@ async def test_a_problem_leads_with_its_cause_remedy_and_rule(world):
 
 
 async def test_dead_letters_are_retried_or_dropped_by_cause(world):
-    for key in ("a" * 32, "b" * 32):
+    for key, params in (("a" * 32, "{}"), ("b" * 32, '{"tag": "trade"}')):
         matched(world, key=key, steps=("tag",))
+        world.write(lambda conn, new=params: conn.execute(
+            update(stored_steps).where(stored_steps.c.state == "pending").values(params=new)
+        ))  # fmt: skip
         lane = f"mouseflow:{SITE}"
         perform(world, lane, partial(give_up, reason="403 refused", remedy="give it write access"))
     async with world.ask() as asking:
@@ -220,6 +229,7 @@ async def test_dead_letters_are_retried_or_dropped_by_cause(world):
         found = await view(asking, "queue")
         (group,) = found["groups"]
         assert (group["count"], group["cause"]) == (2, "403 refused")
+        assert [item["text"] for item in group["items"]] == ["trade", ""]  # one can't be read
         page = await html(asking, "/queue")
         assert "Retry 2 actions" in page
         csrf = re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1]
@@ -370,6 +380,14 @@ async def test_an_alert_says_who_has_acknowledged_it(world):
         assert "Acknowledged" not in await html(asking, "/")
 
 
+async def test_a_reason_that_begins_with_a_name_keeps_its_letters(world):
+    texts = ("outlet.example: recording_rate set to 25", "ux-lead paused it", "posts wait")
+    world.write(record, NOW, [Note(kind="website.note", text=text) for text in texts])
+    async with world.ask() as asking:
+        found = [entry["reason"] for entry in (await view(asking, "activity"))["entries"]]
+    assert found == ["Posts wait", texts[1], texts[0]]
+
+
 async def test_the_entry_of_a_match_says_what_became_of_it(world):
     posted(world)
     async with world.ask() as asking:
@@ -470,6 +488,7 @@ async def test_what_fails_is_told_without_ids_and_raw_answers(world):
         page = await html(asking, "/")
         (site,) = (await view(asking, "overview"))["websites"]
     assert site["error"] == "503 offline for maintenance"
+    assert "0 of 1 website is polled" in text_of(page)
     assert "Service Unavailable" not in page
     assert f"{SITE}/recordings" not in page
     assert "<code>mouseflow-bot check</code> lists every error." in page

@@ -169,7 +169,7 @@ def entry_of(entry: Written, seen: World) -> Entry:
         state=state,
         subject=subject,
         text=text,
-        reason=capital(reason),
+        reason=capital(reason) if reason.partition(" ")[0].isalpha() else reason,
         rule_id=entry.rule if entry.rule in seen.rules else "",
         website=seen.name(entry.website),
         recording_id=recording or None,

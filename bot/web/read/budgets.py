@@ -12,7 +12,7 @@ from bot.domain.budget import midnight
 from bot.domain.forecast import range_of_end
 from bot.messages.text import clean
 from bot.store import Connection
-from bot.store.budgets import used
+from bot.store.budgets import owned, used
 from bot.web.read.world import World
 from bot.web.views import Budget, Budgets, BudgetSite, BudgetStep
 
@@ -45,6 +45,7 @@ def budget_of(conn: Connection, key: str, mark: BudgetMark, seen: World) -> Budg
     earliest, latest = range_of_end(
         whole[-2 * A_WEEK :], left, mark.ends, seen.now, midnight(end, seen.facts.zone)
     )
+    held_by = owned(conn)
     does = {step.at: words(step.do) for step in written.steps} if written else {}
     return Budget(
         id=key,
@@ -78,10 +79,13 @@ def budget_of(conn: Connection, key: str, mark: BudgetMark, seen: World) -> Budg
                 status=site.status,
                 rate=site.rate,
                 by=site.owner,
+                since=held.at if held else None,
+                before=held.before if held else None,
                 read_only=site.read_only,
                 left_alone=site.left_alone,
             )
             for site in mark.websites
+            for held in [held_by.get((site.id, "recording_rate"))]
         ),
     )
 

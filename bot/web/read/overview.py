@@ -11,6 +11,7 @@ from bot.domain.causes import service
 from bot.messages.text import clean
 from bot.polling import outages
 from bot.polling.recordings import SOURCE, without_detail
+from bot.rules.needs import fires_early
 from bot.store.budgets import owned
 from bot.store.dead_letters import queue_figures
 from bot.store.overview import (
@@ -30,10 +31,11 @@ from bot.store.presses import acknowledged
 from bot.store.recordings import all_watermarks, watermark
 from bot.store.sharing import Replica
 from bot.web.read.budgets import budget_of
+from bot.web.read.rules import waiting_sessions
 from bot.web.read.world import DAY, INSTANT, Span, World, match_of, plain
 from bot.web.views import Bot, Day, Firing, Overview, Paging, Website
 
-LATEST = 8
+LATEST = 5
 
 
 def overview(seen: World, span: Span) -> Overview:
@@ -44,7 +46,13 @@ def overview(seen: World, span: Span) -> Overview:
     rules = list(seen.rules)
     found = matches_now(conn, rules=rules, limit=LATEST) if rules else []
     marks = budget_marks(conn).items()
-    websites, paging = _websites(seen, polled, span)
+    failing = {
+        each.what.partition(" of ")[2]: plain(each.reason)
+        for each in outages.written(watermark(conn, outages.OUTAGES, "")).failing
+    }
+    websites, paging = _websites(seen, polled, failing, span)
+    waiting, settles = waiting_sessions(seen)
+    early = (it.id for it in seen.rules.values() if it.watch == SOURCE and fires_early(it))
     return Overview(
         frame=seen.frame,
         problems=seen.problems,
@@ -52,6 +60,9 @@ def overview(seen: World, span: Span) -> Overview:
         day=_day(seen),
         websites=websites,
         paging=paging,
+        polled=sum(
+            site in polled and seen.shown.get(site, site) not in failing for site in facts.sites()
+        ),
         budgets=tuple(budget_of(conn, key, it, seen) for key, it in marks if not it.removed),
         matches=tuple(match_of(each, seen) for each in found),
         rules=len(rules),
@@ -60,6 +71,9 @@ def overview(seen: World, span: Span) -> Overview:
         last_poll_at=max(polled.values(), default=None),
         started_at=facts.started,
         recordings_seen=facts.recordings_seen(),
+        waiting_sessions=waiting,
+        next_settled_at=settles,
+        early_rules=tuple(sorted(early)),
         bots=tuple(_bot(each, seen) for each in facts.store.sharing.replicas(conn)),
     )
 
@@ -116,7 +130,7 @@ def _day(seen: World) -> Day:
 
 
 def _websites(
-    seen: World, polled: Mapping[str, datetime], span: Span
+    seen: World, polled: Mapping[str, datetime], failing: Mapping[str, str], span: Span
 ) -> tuple[tuple[Website, ...], Paging]:
     conn = seen.conn
     midnight_here = midnight(seen.now.astimezone(seen.facts.zone).date(), seen.facts.zone)
@@ -126,10 +140,6 @@ def _websites(
         if source == SITES
     }
     holders = {website: held.owner for (website, _switch), held in owned(conn).items()}
-    failing = {
-        each.what.partition(" of ")[2]: plain(each.reason)
-        for each in outages.written(watermark(conn, outages.OUTAGES, "")).failing
-    }
     known = seen.facts.sites()
     wait = without_detail(conn)
     today = recordings_between(conn, midnight_here, seen.now + INSTANT)

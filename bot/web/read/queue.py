@@ -1,15 +1,26 @@
 """The queue: does anything wait, or need a hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
+import msgspec
+
+from bot.actions.tag import Tag, Untag
 from bot.domain.causes import Cause, place, service
 from bot.domain.limits import Reason
 from bot.messages.ops import what
 from bot.messages.text import clean, sentence
 from bot.store import Connection
 from bot.store.dead_letters import dead_groups, queue_figures
-from bot.store.overview import HeldBack, LaneNow, dead_steps, held_back_now, lanes_now, sent_by_lane
+from bot.store.overview import (
+    DeadStep,
+    HeldBack,
+    LaneNow,
+    dead_steps,
+    held_back_now,
+    lanes_now,
+    sent_by_lane,
+)
 from bot.web.read.world import DAY, Span, World, plain
 from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 
@@ -104,6 +115,7 @@ def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
         item = DeadItem(
             number=it.number,
             action=it.action,
+            text=_tag(it),
             recording_id=it.recording or None,
             given_up_at=it.ended,
             attempts=it.attempts,
@@ -123,6 +135,18 @@ def _groups(conn: Connection) -> tuple[DeadGroup, ...]:
         for each in dead_groups(conn)
         for key in [group_key(each.rule, each.action, each.reason)]
     )
+
+
+_TAGGING: Mapping[str, type[Tag | Untag]] = {"tag": Tag, "untag": Untag}
+
+
+def _tag(it: DeadStep) -> str:
+    """The tag that it would set or remove; "" for other actions, which may hold more."""
+    model = _TAGGING.get(it.action)
+    try:
+        return clean(model.restored(it.params).tag) if model else ""
+    except msgspec.MsgspecError:  # another version wrote it
+        return ""
 
 
 def members(conn: Connection, group: str) -> list[int]:

@@ -70,8 +70,7 @@ def rules(seen: World, span: Span, *, state: str = "") -> Rules:
     ordered = sorted(now.rules, key=lambda it: now.last.get(it.id) or early, reverse=True)
     ordered.sort(key=lambda it: min((_ORDER.get(each, 9) for each in now.states(it)), default=9))
     shown, paging = span.of([it for it in ordered if not state or state in now.states(it)])
-    waiting, oldest = _waiting(seen)
-    settles = oldest + facts.settings.poll.settle if oldest else None
+    waiting, settles = waiting_sessions(seen)
     return Rules(
         frame=seen.frame,
         total=len(ordered),
@@ -289,10 +288,13 @@ def _usual(per_day: Mapping[date, int], today: date) -> float | None:
     return median(before) if before else None
 
 
-def _waiting(seen: World) -> tuple[int, datetime | None]:
+def waiting_sessions(seen: World) -> tuple[int, datetime | None]:
+    """How many sessions are not over yet, and when the first of them is."""
     live = live_sessions(seen.conn)
     found = [live[website] for website in seen.facts.sites() if website in live]
-    return sum(count for count, _ in found), min((at for _, at in found), default=None)
+    oldest = min((at for _, at in found), default=None)
+    settles = oldest + seen.facts.settings.poll.settle if oldest else None
+    return sum(count for count, _ in found), settles
 
 
 def _sites(rule: WrittenRule, seen: World) -> list[Site]:
