@@ -1,18 +1,16 @@
 """A real browser walks the pages of the real daemon."""
 
-import shutil
-
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from daemon_world import RULE, Daemon
 from playwright.sync_api import sync_playwright
+from shop_group import CHROMIUM, ERRORS, NAMES, host_of, log_in, pages
 
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
 
-CHROMIUM = shutil.which("chromium")
 TOKEN = "a-token-of-the-page"
 RULES = (
     RULE
@@ -44,10 +42,37 @@ budgets:
     steps: {80%: {slack: {channel: "#ops"}}, 100%: {recording: stop}}
 """
 )
-PAGES = ("/", "/rules", "/rules?state=silent", "/rules?state=disabled", "/rules/checkout-friction",
-         "/rules/old-rule", "/rules/nobody-pays", "/reports", "/budgets", "/activity", "/queue",
-         "/login")  # fmt: skip
-SIZES = ((390, "light"), (390, "dark"), (1280, "light"), (1280, "dark"))
+PAGES = ("/", "/rules", "/rules/checkout-friction", "/rules/nobody-pays", "/reports", "/budgets",
+         "/activity", "/queue")  # fmt: skip
+ALL, COLOURS = {}, {"runOnly": ["color-contrast"]}
+LOOKS = {(390, "light"): ALL, (390, "dark"): COLOURS, (1280, "light"): COLOURS, (1280, "dark"): ALL}
+"""What axe-core checks in each look: the others bring no other markup."""
+HEAVIEST = 100_000
+"""Bytes of HTML, style and script that a page may have."""
+
+WEIGHT = """() => ['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))
+    .reduce((sum, it) => sum + it.decodedBodySize, 0)"""
+UNDRAWN = """() => [...document.querySelectorAll('use')].map(it => it.getAttribute('href'))
+    .filter(it => !document.querySelector(it))"""
+LISTEN = """() => {
+    const stops = 'a[href], button, input:not([type=hidden]), select, summary';
+    const drawn = [...document.querySelectorAll(stops)].filter(it => it.checkVisibility());
+    if (!window.reached) document.addEventListener('focusin', ({target}) => {
+        const {outlineStyle, outlineWidth} = getComputedStyle(target);
+        reached.push(target);
+        if (outlineStyle === 'none' || parseFloat(outlineWidth) < 2) ringless.push(target);
+    });
+    Object.assign(window, {reached: [], ringless: []});
+    document.body.tabIndex = -1;
+    document.body.focus();  // so that the next stop is the first one
+    document.body.removeAttribute('tabindex');
+    Object.assign(window, {drawn, reached: [], ringless: []});
+    return drawn.length;
+}"""
+MISSED = """() => [drawn.filter((it, n) => it !== reached[n]), ringless]
+    .map(found => found.map(it => it.outerHTML))"""
+AXE = """rules => axe.run(document, {resultTypes: ['violations'], ...rules})
+    .then(found => found.violations.map(it => [it.id, it.nodes[0].html]))"""
 
 if CHROMIUM is None:
     pytest.skip("left out: no chromium here (apt-get install chromium)", allow_module_level=True)
@@ -85,7 +110,7 @@ class Seen:
     """A window, and what went wrong in it."""
 
     def __init__(self, browser, url, width=1280, scheme="light", **options):
-        self.wrong = []
+        self.wrong, self.requests = [], []
         self.url = url
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB",
@@ -97,15 +122,18 @@ class Seen:
         self.page.on("request", self._request)
 
     def _console(self, message):
-        if message.type == "error":
+        of_page = message.location["url"] == self.page.url and "status of" in message.text
+        if message.type == "error" and not of_page:
             self.wrong.append(message.text)
 
     def _request(self, request):
+        self.requests.append(request.url)
         if not request.url.startswith(self.url):
             self.wrong.append(request.url)
 
     def go(self, path):
-        self.page.goto(self.url + path, wait_until="load")
+        self.requests.clear()
+        return self.page.goto(self.url + path, wait_until="load")
 
     def log_in(self, after="/"):
         self.go(f"/login?next={after}")
@@ -115,30 +143,77 @@ class Seen:
         self.page.wait_for_url(f"**{after}")
 
 
-def pages_of_matches(url):
-    """A recording, its match, and the match that counts two of them."""
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory):
+    """Those of all pages of the shop group, and of bots that just start or don't run."""
+    with pages(tmp_path_factory.mktemp("pages"), days=4) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hosts(browser, addresses):
+    """A window for each host; somebody has logged in to the first."""
+    found = {host: Seen(browser, host) for host in map(host_of, addresses.values())}
+    log_in(found[host_of(addresses["overview"])].page, host_of(addresses["overview"]))
+    yield found
+    for seen in found.values():
+        seen.context.close()
+
+
+def check(seen, name):
+    """The page as it is: accessible, it fits, and the keyboard reaches all of it, in each look."""
+    page = seen.page
+    assert page.evaluate(WEIGHT) < HEAVIEST, name
+    assert len({it for it in seen.requests if "/stream" not in it}) <= 4, name
+    assert page.evaluate(UNDRAWN) == [], name
+    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
+    page.evaluate(Axe().axe_script)
+    for (width, scheme), rules in LOOKS.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert page.evaluate(AXE, rules) == [], (name, width, scheme)
+        sideways = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        assert not page.evaluate(sideways), (name, width)
+        if scheme == "light":
+            for _ in range(page.evaluate(LISTEN) + 4 * page.locator("input[type=date]").count()):
+                page.keyboard.press("Tab")
+            assert page.evaluate(MISSED) == [[], []], (name, width)
+    assert seen.wrong == [], name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_clean_accessible_and_fits(addresses, hosts, name):
+    seen = hosts[host_of(addresses[name])]
+    answer = seen.go(addresses[name].removeprefix(seen.url))
+    assert answer.status == ERRORS.get(name, 200)
+    check(seen, name)
+
+
+def test_wrong_tokens_are_told_how_long_to_wait(browser, addresses):
+    host = host_of(addresses["login-wrong"])
+    seen = Seen(browser, host)
+    told = []
+    for _ in range(5):
+        log_in(seen.page, host, "not the token")
+        told.append(seen.page.get_by_role("alert").inner_text())
+    assert told[0] == "Wrong token."
+    assert "in 1 s" in told[2]
+    assert "Too many attempts" in told[4]
+    seen.requests.clear()
+    check(seen, "login-wrong")
+    seen.context.close()
+
+
+def test_the_pages_of_a_daemon_are_clean(browser, url):
+    seen = Seen(browser, url)
     (counted,) = (
         match
         for match in httpx.get(f"{url}/api/v1/rules/counted", timeout=60).json()["matches"]
         if match["stands_for"]
     )
-    return (
-        f"/recordings/{counted['recording_id']}",
-        f"/matches/{counted['key']}",
-        f"/matches/{counted['key'].replace('counted', 'checkout-friction', 1)}",
-    )
-
-
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
-def test_every_page_is_clean_accessible_and_fits(browser, url, width, scheme):
-    seen = Seen(browser, url, width, scheme)
-    for path in (*PAGES, *pages_of_matches(url)):
-        seen.go(path)
-        seen.page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
-        found = Axe().run(seen.page).response["violations"]
-        assert [(it["id"], it["nodes"][0]["html"]) for it in found] == [], path
-        sideways = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-        assert not seen.page.evaluate(sideways), path
+    of_matches = f"/recordings/{counted['recording_id']}", f"/matches/{counted['key']}"
+    for path in (*PAGES, *of_matches):
+        assert seen.go(path).status == 200
     assert seen.wrong == []
     seen.context.close()
 

@@ -55,14 +55,14 @@ def world(tmp_path):
     world.store.close()
 
 
-async def look(world, at, *more):
+async def look(world, at, *more, site=SITE):
     """The daemon looks whether a report is due, and posts it."""
     zone = ZoneInfo(world.settings.mouseflow.time_zone)
     context = PollContext(
         mouseflow=Uncounted(), store=world.store, zone=zone, settle=timedelta(minutes=35),
         start=timedelta(hours=1), routing=Routing("#mouseflow", zone.key),
     )  # fmt: skip
-    await post_reports(world.rules, [SITE, *more], context, at)
+    await post_reports(world.rules, [site, *more], context, at)
     world.now = at
 
 
