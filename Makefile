@@ -11,7 +11,7 @@ DEV := .venv/.installed-dev
 # starts, compiles everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test worlds fuzz bench bench-short soak soak-real check format generate docs lint types contracts lock clean
+.PHONY: demo test worlds fuzz bench bench-short soak soak-real check format generate pictures docs lint types contracts lock clean
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
@@ -71,6 +71,10 @@ generate: $(DEV)
 	$(BIN)/mouseflow-bot schema > rules/rules.schema.json
 	$(BIN)/python tests/messages/real_payloads.py
 	$(BIN)/python tests/docs/pictures.py
+
+# The status page for the docs, each page at two widths, light and dark.
+pictures: $(DEV)
+	$(BIN)/python tests/docs/web_pictures.py $(ARGS)
 
 # The site, in build/site. A broken link, or a page that is in no menu, is an error.
 docs: .venv/.installed-docs
