@@ -141,7 +141,7 @@ class Notices:
 
         def work(conn: Connection) -> bool:
             now = self._clock()
-            names = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+            names = {it.id: it.name for it in sharing.replicas(conn)}
             broken = BrokenConfiguration(
                 since=now, reason=reason, removed=removed, bot=names.get(sharing.mark, "")
             )
@@ -211,7 +211,7 @@ class Notices:
         if mine:
             set_watermark(conn, OWN_RULES, sharing.mark, mine, now)
         left = {mine, leading, *(text for bot, text in known.items() if bot not in over)}
-        bots = {f"r{it.id}": it.name for it in sharing.replicas(conn)}
+        bots = {it.id: it.name for it in sharing.replicas(conn)}
         name = bots.get(sharing.mark, "that does not lead")
         if mine and mine not in known.values():
             title = f"Rule files of the bot {name} have errors. It uses its previous rules."

@@ -85,11 +85,12 @@ _BURY = (
 )
 _LEAVE = f"DELETE FROM {BOTS} WHERE id = :me"  # noqa: S608
 _THERE = f"SELECT id, polls FROM {BOTS} ORDER BY id"  # noqa: S608
+_SESSIONS = f"SELECT session FROM {BOTS}"  # noqa: S608
 _HELD = f"SELECT name, replica FROM {_LEASES} WHERE name LIKE :kind"  # noqa: S608
 _TAKE = f"INSERT INTO {_LEASES} (name, replica) VALUES (:name, :me)"  # noqa: S608
 _GIVE = f"DELETE FROM {_LEASES} WHERE name = :name AND replica = :me"  # noqa: S608
 _PEOPLE = (
-    "SELECT id, host, process, version, rules, started,"  # noqa: S608
+    "SELECT id, session, host, process, version, rules, started,"  # noqa: S608
     f" {_SILENT} AS age FROM {BOTS} ORDER BY id"
 )
 
@@ -146,7 +147,7 @@ class Membership:
             "version": __version__,
         }
         self._id, self._table = execute(conn, _JOIN, values).fetchone()
-        self.mark = f"r{self._id}"
+        self.mark = _mark(self._session)
 
     def leave(self, conn: Connection) -> None:
         """Give everything back."""
@@ -176,7 +177,7 @@ class Membership:
 
     def alive(self, conn: Connection) -> Collection[str]:
         """The marks of the bots that are there."""
-        return [f"r{each}" for each, _ in execute(conn, _THERE, {})]
+        return [_mark(each) for (each,) in execute(conn, _SESSIONS, {})]
 
     def turn(
         self, conn: Connection, websites: Collection[str] | None, busy: Collection[str], rules: str
@@ -259,6 +260,11 @@ class Membership:
             execute(conn, _GIVE, {"me": self._id, "name": kind + name})
 
 
+def _mark(session: str) -> str:
+    """The mark of the bot with that session. Row numbers begin again in another database."""
+    return session.rpartition(" ")[2]
+
+
 def sign(driver: Any, host: str) -> Sign | None:
     """How the bot on that host is doing, of several the quietest; else one on another host."""
     asked = (
@@ -277,11 +283,11 @@ def there(driver: Any) -> list[Replica]:
         held.setdefault(bot, []).append(name)
     rows = driver.execute(_PEOPLE).fetchall()
     found = []
-    for key, host, process, version, rules, started, age in rows:
-        names, first, leading = held.get(key, []), rows[0][0], rows[0][4]
+    for key, session, host, process, version, rules, started, age in rows:
+        names, first, leading = held.get(key, []), rows[0][0], rows[0][5]
         found.append(
             Replica(
-                id=key, host=host, process=process, version=version, rules=rules,
+                id=_mark(session), host=host, process=process, version=version, rules=rules,
                 started=started.astimezone(UTC), age=max(0.0, age), leads=key == first,
                 differs=bool(rules and leading and rules != leading),
                 websites=[it.removeprefix(_SITE) for it in names if it.startswith(_SITE)],

@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 class Replica:
     """A bot that shares the store, for people.
 
-    `rules` is the digest of the rules it uses, `differs` says that they are not those of the bot
-    that leads. `age` is how many seconds ago it was seen. `websites` are ids.
+    `id` is its mark. `rules` is the digest of the rules it uses, `differs` says that they are not
+    those of the bot that leads. `age` is how many seconds ago it was seen. `websites` are ids.
     """
 
-    id: int
+    id: str
     host: str
     process: int
     version: str
@@ -66,8 +66,9 @@ class Sharing(Protocol):
     """This bot's part of the work.
 
     `shares`: there may be other bots. `leads`: it does what only one bot may do; that ends only
-    when it no longer uses the store. `bots` is how many share the work, `mark` ends the tokens of
-    this bot's claims. What a unit of work has found counts once it is committed: then `use` it.
+    when it no longer uses the store. `bots` is how many share the work. `mark` ends the tokens of
+    this bot's claims; no other bot ever has it. What a unit of work has found counts once it is
+    committed: then `use` it.
     """
 
     shares: bool

@@ -70,7 +70,7 @@ class Bots:
                 with connected(self.url) as admin:
                     admin.execute(
                         "UPDATE mouseflow_bot_replicas SET seen = now() - interval '1 minute'"
-                        " WHERE 'r' || id = %s",
+                        " WHERE session LIKE '%%' || %s",
                         (store.sharing.mark,),
                     )
                 return False

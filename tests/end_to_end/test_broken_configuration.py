@@ -221,7 +221,7 @@ class OneOf(Alone):
     def replicas(self, conn):
         return [
             Replica(
-                id=int(mark[1:]), host="host", process=int(mark[1:]), version="1", rules="",
+                id=mark, host="host", process=int(mark[1:]), version="1", rules="",
                 started=datetime(2026, 3, 10, tzinfo=UTC), age=0.0, leads=mark == "r1",
             )
             for mark in self.there

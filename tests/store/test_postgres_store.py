@@ -21,7 +21,7 @@ from postgres_proxy import Proxy
 from postgres_server import PASSWORD, Server, connected, create_database, end_sessions
 from sqlalchemy import Executable, TextClause, func, make_url, select
 from sqlalchemy.exc import IntegrityError
-from store_samples import NOW, match, poll, step
+from store_samples import MINUTE, NOW, match, poll, step
 
 import bot.store
 from bot.domain.subjects import PageSubject, Site
@@ -31,7 +31,7 @@ from bot.store.audit import Note, history, record
 from bot.store.formats import run_revisions
 from bot.store.matches import commit_poll, matches_of, set_aside
 from bot.store.move import move
-from bot.store.outbox import claim, complete
+from bot.store.outbox import claim, complete, recover
 from bot.store.schema import lineage, steps
 from bot.store.statements import _for_psycopg, execute, execute_later
 
@@ -521,6 +521,22 @@ def test_a_move_carries_everything_over_and_numbers_continue(postgres_url, tmp_p
         assert store.do(lambda conn: conn.execute(sending).scalar()) == 1
     with open_store(old) as store:
         assert store.do(lambda conn: len(matches_of(conn, limit=9_999))) == 40
+
+
+def test_a_claim_of_a_dead_bot_is_found_in_the_database_that_it_was_moved_to(
+    postgres_url, empty_database
+):
+    open_store(postgres_url).close()
+    with connected(postgres_url) as admin:  # both databases count their bots from 1
+        admin.execute("ALTER TABLE mouseflow_bot_replicas ALTER id RESTART")
+    with open_store(postgres_url, shared=True) as died:
+        died.do(lambda conn: commit_poll(conn, poll(match("r1"))))
+        token = f"1 delivery {died.sharing.mark}"
+        assert died.do(lambda conn: claim(conn, "mouseflow:w1", NOW, token))
+    move(postgres_url, empty_database)
+    with open_store(empty_database, shared=True) as new:
+        alive = new.sharing.alive
+        assert new.do(lambda conn: recover(conn, NOW, MINUTE, alive(conn))) == 1
 
 
 def test_a_move_needs_an_empty_target_and_no_bot_on_either_side(postgres_url, tmp_path):
