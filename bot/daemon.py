@@ -107,6 +107,9 @@ RESTART = timedelta(minutes=1)
 STANDBY = timedelta(seconds=1)
 """How soon the bot tries again to get a store that another one uses."""
 
+PRESENT = timedelta(seconds=1)
+"""How often the bot looks whether it should show other bots on the store that it is there."""
+
 RETRY_START = timedelta(seconds=15)
 """How soon the list of websites is requested again while the API is down at the start."""
 
@@ -222,7 +225,7 @@ async def _run(
     opened = await _store_of_ours(settings.store.url, stop)
     if opened is None:
         return
-    with opened as store:
+    async with _present(opened) as store:
         reading = rules_at_start(reader, partial(store.run, kept_rule_files))
         start = await unless(stop, reading)
         if start is None:
@@ -235,6 +238,27 @@ async def _run(
             )  # fmt: skip
             async with daemon.status_page(page):
                 await daemon.run(stop, reload)
+
+
+@asynccontextmanager
+async def _present(store: Store) -> AsyncIterator[Store]:
+    """The store, closed at the end; meanwhile no other bot takes this one for dead.
+
+    Also before it divides the work with them: reading the rules may take a minute.
+    """
+
+    async def confirm() -> None:
+        while store.sharing.shares:
+            with suppress(StoreError):  # whoever uses the store meets it, too
+                await store.confirm()
+            await asyncio.sleep(PRESENT.total_seconds())
+
+    with store:
+        confirming = asyncio.create_task(confirm())
+        try:
+            yield store
+        finally:
+            await _ended([confirming])
 
 
 async def _set_after(first: asyncio.Event, then: asyncio.Event) -> None:

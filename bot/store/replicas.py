@@ -84,7 +84,7 @@ _BURY = (
     " RETURNING process, host"
 )
 _LEAVE = f"DELETE FROM {BOTS} WHERE id = :me"  # noqa: S608
-_THERE = f"SELECT id, polls FROM {BOTS} ORDER BY id"  # noqa: S608
+_THERE = f"SELECT id, polls, rules = '' FROM {BOTS} ORDER BY id"  # noqa: S608
 _SESSIONS = f"SELECT session FROM {BOTS}"  # noqa: S608
 _HELD = f"SELECT name, replica FROM {_LEASES} WHERE name LIKE :kind"  # noqa: S608
 _TAKE = f"INSERT INTO {_LEASES} (name, replica) VALUES (:name, :me)"  # noqa: S608
@@ -193,11 +193,13 @@ class Membership:
         if now - self._turned < GAP and now - self._steady_since > STEADY:
             lost = [f"{process} on {host}" for process, host in execute(conn, _BURY, mine)]
         there = execute(conn, _THERE, {}).fetchall()
-        ids = [each for each, _ in there]
-        turn = Turn(leads=ids[0] == self._id, bots=len(ids), place=ids.index(self._id), lost=lost)
+        leads = there[0][0] == self._id
+        # One that still reads its rules gets no lanes yet: nothing would be delivered there.
+        ids = [each for each, _, starts in there if not starts or each == self._id]
+        turn = Turn(leads=leads, bots=len(ids), place=ids.index(self._id), lost=lost)
         if websites is None:
             return turn
-        polling = [each for each, polls in there if polls]
+        polling = [each for each, polls, _ in there if polls]
         held, taken = self._held(conn, _SITE)
         part = share(websites, held, taken, polling.index(self._id), len(polling))
         self._give(conn, _SITE, part.give_back - frozenset(busy) - self._sites)

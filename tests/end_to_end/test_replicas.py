@@ -1,8 +1,10 @@
 """Bots as processes of their own that share one PostgreSQL database."""
 
+import asyncio
 import json
 import signal
 from collections import Counter
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 
@@ -12,7 +14,11 @@ from daemon_world import Daemon
 from postgres_proxy import Proxy
 from postgres_server import connected
 
-from bot.store import place_of
+from bot import daemon
+from bot.config.load import load
+from bot.config.settings import allowed
+from bot.rule_reader import ProcessReader
+from bot.store import place_of, replicas
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -154,6 +160,42 @@ def test_a_hook_reaches_the_websites_of_the_other_bots(tmp_path, sim, postgres_u
         for bot in bots:
             if bot.process is not None:
                 bot.kill()
+
+
+class SlowReader(ProcessReader):
+    """Reads nothing until it may."""
+
+    may = asyncio.Event()
+
+    async def contents(self):
+        await self.may.wait()
+        return await super().contents()
+
+
+async def test_a_bot_that_reads_its_rules_for_long_is_not_taken_for_dead(
+    sim, bots, postgres_url, monkeypatch
+):
+    monkeypatch.setattr(replicas, "SEEN", 0.0)
+    monkeypatch.setattr(replicas, "LEASE", 0.0)
+    monkeypatch.setattr(daemon, "PRESENT", timedelta(milliseconds=10))
+    settings, stop = load(None, bots[0].environment), asyncio.Event()
+    reader = SlowReader([bots[0].folder / "rules"], allowed(settings))
+    SlowReader.may = asyncio.Event()
+    running = asyncio.create_task(
+        daemon.run(settings, stop=stop, reload=asyncio.Event(), reader=reader)
+    )
+
+    async def until(sql):
+        with connected(postgres_url) as admin:
+            while not admin.execute(sql).fetchone():  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(0.02)
+
+    there = "SELECT 1 FROM mouseflow_bot_replicas WHERE"
+    await until(f"{there} rules = '' AND seen > started + interval '0.1 s'")
+    SlowReader.may.set()
+    await until(f"{there} rules <> ''")
+    stop.set()
+    await running
 
 
 def test_a_frozen_bot_is_replaced_and_does_nothing_when_it_wakes_up(sim, bots, postgres_url):

@@ -90,7 +90,7 @@ def test_every_name_gets_one_bot_and_no_bot_much_more_than_another(names, bots, 
 def test_websites_are_divided_and_one_that_leaves_frees_its_own(bots, postgres_url):
     one, two, three = bots
     assert turn(one) == set(SITES)
-    assert (one.sharing.leads, one.sharing.bots) == (True, 3)
+    assert (one.sharing.leads, one.sharing.bots) == (True, 1)
     for _ in range(4):
         for bot in bots:
             turn(bot)
@@ -115,6 +115,17 @@ def test_a_bot_that_knows_no_website_yet_gets_none_and_takes_none_away(bots):
     turn(one)
     assert polled(one) == set(SITES)
     assert not polled(two)
+
+
+def test_a_bot_that_still_reads_its_rules_leaves_the_lanes_to_the_others(bots):
+    one, two, _ = bots
+    turn(two)
+    assert (two.sharing.leads, two.sharing.bots) == (False, 1)
+    due_on(two, "slack:a", "slack:b")
+    assert len(lanes(two)) == 2
+    turn(one)
+    turn(two)
+    assert (one.sharing.leads, two.sharing.bots) == (True, 2)
 
 
 def test_a_website_stays_with_its_bot_until_its_poll_has_ended(bots):
@@ -355,8 +366,8 @@ def test_a_bot_that_comes_gets_its_part_of_the_lanes_once_they_have_rested(
         every = lanes(one)
         assert len(every) == 4
         with open_store(postgres_url, shared=True) as two:
-            turn(one, None)
             turn(two, None)
+            turn(one, None)
             kept = lanes(one, busy=every)
             assert len(kept) == 2
             leaving = set(every) - set(kept)
