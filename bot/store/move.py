@@ -41,6 +41,7 @@ def move(source: str, target: str) -> Moved:
 
 
 def _moved(old: Store, new: Store, into: Connection) -> Mapping[str, int]:
+    _wait_for_the_other(into)
     for table in metadata.sorted_tables:
         if into.execute(select(table).limit(1)).first() is not None:
             raise StoreError(
@@ -58,7 +59,14 @@ def _moved(old: Store, new: Store, into: Connection) -> Mapping[str, int]:
     return copied
 
 
+def _wait_for_the_other(conn: Connection) -> None:
+    """Let the transaction be idle while the other store checks, reads or counts big tables."""
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def _copied(old: Store, conn: Connection, into: Connection) -> Mapping[str, int]:
+    _wait_for_the_other(conn)
     if conn.dialect.name == "sqlite":
         fault = str(conn.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
         if fault != "ok":

@@ -33,7 +33,7 @@ from bot.store.matches import commit_poll, matches_of, set_aside
 from bot.store.move import move
 from bot.store.outbox import claim, complete, recover
 from bot.store.schema import lineage, steps
-from bot.store.statements import _for_psycopg, execute, execute_later
+from bot.store.statements import _for_psycopg, copy_rows, execute, execute_later
 
 
 def note(conn, text: str = "something") -> None:
@@ -537,6 +537,23 @@ def test_a_claim_of_a_dead_bot_is_found_in_the_database_that_it_was_moved_to(
     with open_store(empty_database, shared=True) as new:
         alive = new.sharing.alive
         assert new.do(lambda conn: recover(conn, NOW, MINUTE, alive(conn))) == 1
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_move_waits_for_the_slower_store_however_long_that_takes(
+    postgres_url, tmp_path, monkeypatch, back
+):
+    def copied(*conns) -> dict[str, int]:
+        asked = "SHOW idle_in_transaction_session_timeout"
+        (shown,) = (it for it in conns if it.dialect.name == "postgresql")
+        assert shown.exec_driver_sql(asked).scalar_one() == "0"
+        return {**copy_rows(*conns)}
+
+    monkeypatch.setattr("bot.store.move.copy_rows", copied)
+    old, new = f"sqlite:///{tmp_path}/bot.db", postgres_url
+    old, new = (new, old) if back else (old, new)
+    open_store(old).close()
+    assert move(old, new)
 
 
 def test_a_move_needs_an_empty_target_and_no_bot_on_either_side(postgres_url, tmp_path):
