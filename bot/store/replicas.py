@@ -46,6 +46,13 @@ GAP = 5.0
 COOL = 7.0
 """For how many seconds a lane rests before another bot has it: the pace of its service is kept."""
 
+FREE = 3
+"""After how many turns a bot takes a website that none takes, though it has its part already: the
+others may not know it."""
+
+OFFER = 300.0
+"""For how many seconds it keeps that one before it offers it to the others again."""
+
 BOTS, _LEASES = "mouseflow_bot_replicas", "mouseflow_bot_leases"
 _SITE, _LANE = "website ", "lane "
 
@@ -111,6 +118,8 @@ class Membership:
         self._leaving: frozenset[str] = frozenset()
         self._place = 0
         self._used: dict[str, float] = {}
+        self._free: dict[str, int] = {}  # for how many turns nobody has had a website
+        self._spare: dict[str, float] = {}  # when it took those that nobody else took
         self._turned = self._steady_since = -math.inf
 
     # What every transaction does.
@@ -201,7 +210,13 @@ class Membership:
             return turn
         polling = [each for each, polls, _ in there if polls]
         held, taken = self._held(conn, _SITE)
-        part = share(websites, held, taken, polling.index(self._id), len(polling))
+        free = frozenset(websites) - held - taken
+        self._free = {name: self._free.get(name, 0) + 1 for name in free}
+        left = {name for name, turns in self._free.items() if turns > FREE}
+        self._spare = {it: at for it, at in self._spare.items() if it in held and now - at < OFFER}
+        self._spare |= dict.fromkeys(left, now)
+        place = polling.index(self._id)
+        part = share(websites, held, taken, place, len(polling), self._spare)
         self._give(conn, _SITE, part.give_back - frozenset(busy) - self._sites)
         self._take(conn, _SITE, part.take)
         return replace(turn, websites=part.keep | part.take)

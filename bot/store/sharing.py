@@ -167,19 +167,27 @@ class Share:
 
 
 def share(
-    names: Collection[str], held: Collection[str], taken: Collection[str], place: int, bots: int
+    names: Collection[str],
+    held: Collection[str],
+    taken: Collection[str],
+    place: int,
+    bots: int,
+    spare: Collection[str] = (),
 ) -> Share:
     """The share of the bot at `place` (0 is the first) among so many bots.
 
     `names` is all the work, `held` what the bot has of it, `taken` what others have. If every bot
     does what this says, each name has one bot, and no bot has more than one name more than another.
-    What a bot has stays with it as far as that allows.
+    What a bot has stays with it as far as that allows. `spare` is what no other bot takes, perhaps
+    because none knows it: the bot has all of that beside its share.
     """
-    total, mine = frozenset(names), frozenset(held)
+    total, mine, left = frozenset(names), frozenset(held), frozenset(spare)
     quota = fair_part(len(total), place, bots)
-    keep = frozenset(sorted(mine & total)[:quota])
-    free = sorted(total - mine - frozenset(taken))
-    return Share(keep, frozenset(free[: quota - len(keep)]), mine - keep)
+    keep = frozenset(sorted((mine & total) - left)[:quota])
+    free = total - mine - frozenset(taken)
+    take = frozenset(sorted(free - left)[: quota - len(keep)])
+    keep |= mine & total & left
+    return Share(keep, take | (free & left), mine - keep)
 
 
 def fair_part(total: int, place: int, bots: int) -> int:

@@ -87,6 +87,42 @@ def test_every_name_gets_one_bot_and_no_bot_much_more_than_another(names, bots, 
     assert held == before
 
 
+@given(
+    known=st.lists(st.sets(st.integers(0, 12).map(str)), min_size=1, max_size=5),
+    silent=st.integers(0, 12).map(str),
+)
+def test_every_name_that_some_bot_knows_has_one_bot_though_their_lists_differ(known, silent):
+    held: list[set[str]] = [set() for _ in known]
+    held[0] |= {silent} & known[0]
+    for turn in range(3):
+        for place, names in enumerate(known):
+            others = set().union(*(held[:place] + held[place + 1 :]), set())
+            spare = names - others if turn else ()
+            part = share(names, held[place], others, place, len(known), spare)
+            assert not part.take & others
+            held[place] = set(part.keep | part.take)
+    assert sorted(name for each in held for name in each) == sorted(set().union(*known))
+    assert all(part <= names for part, names in zip(held, known, strict=True))
+
+
+def test_a_website_that_one_bot_alone_knows_is_polled_and_offered_again_later(bots, monkeypatch):
+    one, two, three = bots
+    three.close()
+    for _ in range(8):
+        turn(one, SITES[:2])
+        turn(two, SITES)
+    for _ in range(6):  # and it stays there
+        turn(one, SITES[:2])
+        turn(two, SITES)
+        assert polled(one) | polled(two) == set(SITES)
+        assert len(polled(one)) == 1
+    monkeypatch.setattr(replicas, "OFFER", -1.0)
+    for _ in range(6):
+        turn(one)
+        turn(two)
+    assert [len(polled(one)), len(polled(two))] == [4, 3]
+
+
 def test_websites_are_divided_and_one_that_leaves_frees_its_own(bots, postgres_url):
     one, two, three = bots
     assert turn(one) == set(SITES)
