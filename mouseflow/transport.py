@@ -57,7 +57,7 @@ def base_url(region_or_base_url: str) -> str:
 HttpxTransport = httpx.AsyncBaseTransport
 
 MAX_BODY = 32 * 1024 * 1024
-"""The largest answer that is read, unpacked: 10,000 rows are about 10 MB."""
+"""The largest answer that is read, packed or unpacked: 10,000 rows are about 10 MB."""
 
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -201,12 +201,13 @@ class Transport:
         response.request = message
         try:
             unpack = _unpacker(response.headers.get("Content-Encoding", ""))
-            body = BytesIO()  # hands out its bytes without a copy
+            body, packed = BytesIO(), 0  # a BytesIO hands out its bytes without a copy
             async for chunk in response.aiter_raw():
                 body.write(unpack(chunk))
+                packed += len(chunk)
                 if self._monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer arrives too slowly")
-                if body.tell() > MAX_BODY:
+                if max(body.tell(), packed) > MAX_BODY:  # gzip may unpack to nothing
                     raise _TooLarge(f"the answer has more than {MAX_BODY >> 20} MB")
         finally:
             await response.aclose()
@@ -243,9 +244,12 @@ def _unpacker(encoding: str) -> Callable[[bytes], bytes]:
 
     def unpack(chunk: bytes) -> bytes:
         try:
-            return unzip.decompress(chunk, MAX_BODY + 1)
+            unpacked = unzip.decompress(chunk, MAX_BODY + 1)
         except zlib.error:
             raise httpx.DecodingError("the answer is not gzip, as its header says") from None
+        if unzip.unused_data:
+            raise httpx.DecodingError("the answer goes on after the end of its gzip")
+        return unpacked
 
     return unpack
 

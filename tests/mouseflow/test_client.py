@@ -798,6 +798,17 @@ async def test_a_bomb_is_refused_while_it_is_unpacked_and_not_asked_for_again(ma
     assert len(wire.got) == 1
 
 
+async def test_what_follows_the_gzip_or_unpacks_to_nothing_is_bounded(make, wire):
+    api = make(tries=1)
+    wire.otherwise = reply(200, gzip.compress(b"[]") + b"junk" * 99, Content_Encoding="gzip")
+    with pytest.raises(errors.Unreachable, match="after the end of its gzip"):
+        await api.send(SITES)
+    empty = gzip.compress(b"")[:10] + b"\x00\x00\x00\xff\xff" * (7 << 20)  # blocks of no bytes
+    wire.otherwise = reply(200, empty, Content_Encoding="gzip")
+    with pytest.raises(errors.TooLarge, match="32 MB"):
+        await api.send(SITES)
+
+
 def test_other_peoples_loggers_are_left_alone():
     code = (
         "import logging; logging.getLogger('httpx').setLevel(10); import mouseflow;"
