@@ -334,6 +334,7 @@ class PostgresSession:
         who = f"{os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%FT%TZ}"
         self._holder = f"{who} ({self._name})"
         self._table: int | None = None
+        self._home = ""
         self._failed: psycopg.Error | None = None
         self._tried = 0.0
         self._changes = 0
@@ -387,6 +388,12 @@ class PostgresSession:
         )
         if self.counts:
             self._take(driver)
+        if self._home and _home(driver) != self._home:
+            kind = StoreLost if self._member is None else StoreTaken
+            raise kind(
+                f"{self.place}: the connection leads to another server, or to an older state of "
+                "the database, since a failover or a restore. It may lack what was committed last"
+            )
 
     def _take(self, driver: _Connection) -> None:
         """Take the lock of the one bot; raises StoreError if another one has or had it.
@@ -513,7 +520,7 @@ class PostgresSession:
     def recognise(self, conn: Connection, now: datetime) -> tuple[int, Restored | None]:
         """Compare where the database is with where it was when the bot used it last."""
         driver: Any = conn.connection.driver_connection
-        home = _home(driver)
+        home = self._home = _home(driver)
         writes, restored = written(conn), None
         before = _value(driver, f"SELECT home FROM {_OURS}")  # noqa: S608
         if writes and before not in ("", home):

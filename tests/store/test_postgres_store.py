@@ -25,7 +25,7 @@ from store_samples import MINUTE, NOW, match, poll, step
 
 import bot.store
 from bot.domain.subjects import PageSubject, Site
-from bot.errors import ConfigError, StoreError, StoreLost
+from bot.errors import ConfigError, StoreError, StoreLost, StoreTaken
 from bot.store import backup, in_memory_copy, open_store, place_of, restore
 from bot.store.audit import Note, history, record
 from bot.store.formats import run_revisions
@@ -309,6 +309,24 @@ def test_a_command_does_not_guess_whether_its_commit_took_effect(proxy):
         proxy.lose = b"COMMIT"
         with pytest.raises(StoreError, match="closed the connection"):
             command.do(note)
+
+
+@pytest.mark.parametrize(("shared", "error"), [(True, StoreTaken), (False, StoreLost)])
+def test_a_failover_while_the_bot_runs_ends_its_work_until_it_begins_anew(
+    postgres_url, monkeypatch, shared, error
+):
+    with open_store(postgres_url, shared=shared) as store:
+        store.do(lambda conn: commit_poll(conn, poll(match("r1"))))
+        end_sessions(postgres_url)
+        store.do(note)  # the same server
+        monkeypatch.setattr("bot.store.postgres._home", lambda _driver: "the standby")
+        end_sessions(postgres_url)
+        with pytest.raises(StoreError) as lost:
+            store.do(note)
+        assert type(lost.value) is error
+    with open_store(postgres_url, shared=shared) as store:
+        assert store.restored
+        assert all(store.do(looks))
 
 
 # What is wrong is said, and no password with it.
