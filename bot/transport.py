@@ -4,14 +4,19 @@ httpx's own transport takes three times the processor time, and loses a connecti
 each call that is cancelled in flight.
 """
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
 from ssl import SSLContext
+from threading import Thread
 
 import aiohttp
 import aiohttp.connector
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from bot.ports import may_act
@@ -47,13 +52,64 @@ def tls_for(url: str, proxy: str | None) -> SSLContext | bool:
     return tls() if secure else True
 
 
+LOOKUPS = 20
+"""How many host names one session looks up at once."""
+
+_NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+class _Resolver(AbstractResolver):
+    """Looks host names up in threads of its session alone.
+
+    aiohttp takes those of the whole process: a few hosts whose name server does not answer would
+    hold up every other account and service, and whatever else needs a thread. These threads are
+    daemons, so the process can end before the name server answers.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(LOOKUPS)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of the host; raises OSError if there are none."""
+        found: Future[list[ResolveResult]] = Future()
+
+        def look_up() -> None:
+            found.set_running_or_notify_cancel()
+            try:
+                found.set_result(_addresses(host, port, family))
+            except Exception as error:
+                found.set_exception(error)
+
+        async with self._free:
+            Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+            return await asyncio.wrap_future(found)
+
+    async def close(self) -> None:
+        """Do nothing: a thread ends with its lookup."""
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+    )
+    return [
+        ResolveResult(
+            hostname=host, host=socket.getnameinfo(address, _NUMERIC)[0], port=port,
+            family=kind, proto=proto, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for kind, _, proto, _, address in found
+    ]  # fmt: skip
+
+
 def new_session() -> aiohttp.ClientSession:
     """A session that repeats nothing by itself, keeps no cookies and unpacks nothing.
 
     It limits neither the number of connections nor the time: its users do.
     """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, resolver=_Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=["Content-Type"],
         auto_decompress=False,

@@ -1,8 +1,11 @@
-"""TLS of the bot's own connections: verified, and its certificates loaded once."""
+"""The bot's own connections: TLS is verified, certificates load once, names are looked up apart."""
 
+import asyncio
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 
 import aiohttp
 import httpx
@@ -13,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from bot.delivery.http import Connections
 from bot.delivery.slack import AppClient
 from bot.errors import TryLater
-from bot.transport import AiohttpTransport, tls
+from bot.transport import LOOKUPS, AiohttpTransport, tls
 from bot.written import Secret
 
 PEM = """\
@@ -111,3 +114,41 @@ def test_an_import_loads_no_certificates():
     """
     shown = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+async def test_a_name_server_that_hangs_holds_up_no_other_session(monkeypatch):
+    hangs = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host, *arguments, **more):
+        if host.endswith(".example"):
+            hangs.wait()
+            raise socket.gaierror
+        return look_up(host, *arguments, **more)
+
+    async def answer(_request):
+        return web.Response(text="ok")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    app = web.Application()
+    app.router.add_get("/", answer)
+    server, hooks, slack = TestServer(app), Connections(), Connections()
+    await server.start_server()
+    calls = [
+        asyncio.create_task(hooks.exchange("GET", "it", f"http://h{n}.example/", {}, most=9))
+        for n in range(2 * LOOKUPS)
+    ]
+    try:
+        url = f"http://localhost:{server.port}/"
+        assert (await slack.exchange("GET", "Slack", url, {}, most=9)).body == b"ok"
+        assert await asyncio.to_thread(lambda: "the process has threads left")
+        looking = [it for it in threading.enumerate() if it.name.endswith(".example")]
+        assert len(looking) == LOOKUPS
+    finally:
+        hangs.set()
+        for failed in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(failed, TryLater)
+            assert not failed.unknown
+        await hooks.close()
+        await slack.close()
+        await server.close()
