@@ -141,15 +141,16 @@ def outcome_of(
         if stops(cause) is Stops.STEP:
             return DeadLetter(reason, remedy, cause)
         return Retry(None, reason, claimed.attempted, cause, error, remedy=remedy)
+    began = min(claimed.began, now)  # the clock may have been put right since
     until = next_try(error, claimed.attempts, now, chance, first_tried=claimed.first_tried)
     if until is None:
         remedy = f"tried {claimed.attempts} times; fix the cause, then retry it"
         return DeadLetter(reason, remedy, cause)
     if not isinstance(error, TryLater):
         # After a bug it is unknown whether the request went out.
-        return Retry(until, reason, claimed.attempted or claimed.began, cause)
+        return Retry(until, reason, claimed.attempted or began, cause)
     held = error.lane or claimed.attempts < HOLD_TRIES
-    attempted = claimed.attempted or (claimed.began if error.unknown else None)
+    attempted = claimed.attempted or (began if error.unknown else None)
     # A second unknown outcome: what was sent may take a while to show up.
     settling = SETTLING if error.unknown and claimed.attempted else timedelta()
     return Retry(None if held else until, reason, attempted, cause, error, settling)

@@ -34,6 +34,9 @@ EVENT = "mouseflow_alert"
 _CODE = re.compile(r"[A-Za-z0-9_]{1,60}")
 _SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
 _MARGIN = timedelta(seconds=60)
+_WRONG_CLOCK = timedelta(hours=1)
+"""How far ahead the clock may have been by which an attempt began: another host's, or this one's
+before it was put right. A channel has no more messages in that time than a search reads."""
 _PAGES = 40
 # Pages that fit into an answer of the greatest length: 10 KB a message, 2.6 KB a channel.
 _MESSAGES, _CHANNELS = 100, 400
@@ -231,7 +234,7 @@ class SlackPoster:
 
     def _search_from(self, since: datetime, thread: str) -> "_Search":
         behind = self._behind()
-        oldest = (since - _MARGIN - behind).timestamp()
+        oldest = (since - _WRONG_CLOCK - behind).timestamp()
         return _Search(oldest=oldest, behind=behind, thread=thread)
 
     async def _page(self, place: str, key: str, search: "_Search") -> str | None:

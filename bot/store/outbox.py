@@ -324,14 +324,16 @@ def recover(
     gone = [step for step, token in claimed if (token or "").rpartition(" ")[2] not in alive]
     if not gone:
         return 0
-    settled = steps.c.began + settling // timedelta(milliseconds=1)
+    # It did not begin later than now: that was a clock that is ahead of this one.
+    began = case((steps.c.began > ms(now), ms(now)), else_=steps.c.began)
+    settled = began + settling // timedelta(milliseconds=1)
     interrupted = (
         update(steps)
         .where(text("state = 'sending'"), steps.c.id.in_(gone))
         .values(
             state=StepStatus.PENDING,
             token=None,
-            unknown_since=func.coalesce(steps.c.unknown_since, steps.c.began),
+            unknown_since=func.coalesce(steps.c.unknown_since, began),
             due=case(
                 (steps.c.unknown_since.is_(None) | (steps.c.due > settled), steps.c.due),
                 else_=settled,

@@ -174,8 +174,9 @@ def _due(window: Window | None, limit: Limit | None, now: datetime) -> datetime:
 def clock_set_back(conn: Connection, now: datetime, longest: timedelta) -> None:
     """Bring back what lies in the future because the clock was ahead.
 
-    A window begins now at the latest, as does a snooze, the safety of a rule counts from now at
-    the latest, and no lane or retry waits longer than `longest`.
+    A window begins now at the latest, as do a snooze and an attempt whose outcome is unknown, the
+    safety of a rule counts from now at the latest, and no lane or retry waits longer than
+    `longest`.
     """
     values = {"now": ms(now), "far": ms(now + longest), "never": ms(now + timedelta(days=36500))}
     for repair in _REPAIRS:
@@ -191,6 +192,7 @@ _REPAIRS = (
     ),
     text("UPDATE lanes SET paused_until = :far WHERE paused_until > :far"),
     text("UPDATE lanes SET since = :now WHERE since > :now"),
+    text("UPDATE steps SET unknown_since = :now WHERE state = 'pending' AND unknown_since > :now"),
     text(
         "UPDATE steps SET due = :now WHERE state = 'pending' AND attempts > 0 AND due > :far"
         " AND due < :never AND action <> 'digest'"

@@ -11,6 +11,7 @@ from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, ret
 from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
 from bot.store.matches import POSTS_WAIT_MS, commit_poll
 from bot.store.outbox import claim, complete, give_up, postpone, recover
+from bot.store.rebuild import clock_set_back
 from bot.store.rules import pause_rule, rule_states
 
 SITE, SLACK = "mouseflow:w1", "slack:#alerts"
@@ -220,6 +221,22 @@ def test_what_was_being_sent_when_the_process_died_comes_back_as_unknown(tmp_pat
         assert store.do(lambda conn: recover(conn, later, SETTLING)) == 0
         assert outbox.claim(now=later).attempted == NOW
         assert store.do(history)[0].kind == "step.interrupted"
+
+
+def test_an_attempt_by_a_clock_that_was_ahead_began_now_at_the_latest(store):
+    outbox = Outbox(store)
+    outbox.add(match("r1"))
+    outbox.claim(now=NOW + 3 * HOUR)
+    store.do(lambda conn: recover(conn, NOW, SETTLING))
+    assert outbox.claim(now=NOW).attempted == NOW
+
+
+def test_an_attempt_that_an_ahead_clock_left_open_began_now_once_that_is_right(store):
+    outbox = Outbox(store)
+    outbox.add(match("r1"))
+    outbox.postpone(outbox.claim(now=NOW + 3 * HOUR), NOW, attempted=NOW + 3 * HOUR)
+    store.do(lambda conn: clock_set_back(conn, NOW, HOUR))
+    assert outbox.claim(now=NOW).attempted == NOW
 
 
 def test_a_repeated_attempt_that_died_is_given_time_to_be_seen(outbox):
