@@ -17,8 +17,10 @@ from uuid import uuid4
 import structlog
 from msgspec import Struct
 
+from bot import __version__
 from bot.actions.base import SETTLING, Action
 from bot.delivery.attempt import (
+    WAIT,
     DeadLetter,
     Outcome,
     Performed,
@@ -483,7 +485,14 @@ class Delivery:
         channel = self._ports.addresses.channel
         MAY_ACT.set(self._may_act)  # of this attempt's task alone
         try:
-            stored, task = restore(claimed, self._actions, self._clock())
+            try:
+                stored, task = restore(claimed, self._actions, self._clock())
+            except GiveUp as unreadable:
+                bots = await self._store.read(self._sharing.replicas)
+                if all(bot.version == __version__ for bot in bots):
+                    raise
+                # A newer bot beside this one may have written it: it performs it, or stays alone.
+                return Retry(self._clock() + WAIT, unreadable.reason, claimed.attempted, Cause.STEP)
             action = self._current(claimed.rule, stored)
             if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
                 return stopped

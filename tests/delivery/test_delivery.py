@@ -22,6 +22,7 @@ from delivery_world import (
 )
 from structlog.testing import capture_logs
 
+from bot import __version__
 from bot.actions import ACTIONS as REAL
 from bot.actions.notifier import AtMost
 from bot.actions.slack import Slack
@@ -30,6 +31,7 @@ from bot.errors import GiveUp, TryLater
 from bot.store.audit import history
 from bot.store.dead_letters import dead_letters, queue_figures, retry, steps_of
 from bot.store.lanes import lane_states
+from bot.store.sharing import Replica
 
 BUSY = "Slack is busy"
 ALERTS = "slack:#alerts"
@@ -503,3 +505,26 @@ async def test_an_empty_store_needs_nothing(bench):
 def test_the_usual_timing_outlasts_the_clients_own_time_outs():
     assert Timing().patience >= 90 * SECOND
     assert ACTIONS["slack"].rank == 2
+
+
+async def test_a_step_of_a_newer_version_is_left_to_a_bot_of_that_version(store):
+    def bot(version: str) -> Replica:
+        return Replica(
+            id=version, host="host", process=7, version=version, rules="", started=NOW, age=0.0,
+            leads=False,
+        )  # fmt: skip
+
+    old = Bench(store, actions={kind: it for kind, it in ACTIONS.items() if it is not Post})
+    old.add(match("r1", Post(name="new")))
+    there = [bot(__version__), bot("99.0")]
+    store.sharing.replicas = lambda _conn: there
+    for _ in range(3):
+        assert await old.drain() == Drained(postponed=1)
+        old.clock.advance(MINUTE)
+    new = Bench(store)
+    new.clock = old.clock
+    assert await new.drain() == Drained(done=1)
+    assert new.world.done == ["new"]
+    old.add(match("r2", Post(name="never")))
+    there.pop()
+    assert await old.drain() == Drained(dead=1)
