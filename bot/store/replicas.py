@@ -40,8 +40,9 @@ STEADY = 3.0
 """A bot takes over nothing before it could write itself for so many seconds: the database may have
 been away, and the others may not have come to write yet."""
 
-GAP = 5.0
-"""Seconds between two turns after which that begins anew."""
+GAP, LONG_GAP = 5.0, 10.0
+"""Seconds between two turns after which that begins anew, for GONE and for LOST: a bot that always
+waits for longer for the others' transactions still takes over from one that is lost."""
 
 COOL = 7.0
 """For how many seconds a lane rests before another bot has it: the pace of its service is kept."""
@@ -86,7 +87,7 @@ _TURN = (
     " polls = polls OR :polls WHERE id = :me"
 )
 _BURY = (
-    f"DELETE FROM {BOTS} WHERE id <> :me AND ({_SILENT} > {LOST} OR {_SILENT} > {GONE}"  # noqa: S608
+    f"DELETE FROM {BOTS} WHERE id <> :me AND ({_SILENT} > {LOST} OR {_SILENT} > :gone"  # noqa: S608
     " AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name = session))"
     " RETURNING process, host"
 )
@@ -120,7 +121,8 @@ class Membership:
         self._used: dict[str, float] = {}
         self._free: dict[str, int] = {}  # for how many turns nobody has had a website
         self._spare: dict[str, float] = {}  # when it took those that nobody else took
-        self._turned = self._steady_since = -math.inf
+        self._turned = -math.inf
+        self._steady_since = dict.fromkeys((GAP, LONG_GAP), -math.inf)  # by the longest gap
 
     # What every transaction does.
 
@@ -199,8 +201,11 @@ class Membership:
         execute(conn, _TURN, {**mine, "rules": rules, "polls": websites is not None})
         lost: Sequence[str] = ()
         now = time.monotonic()
-        if now - self._turned < GAP and now - self._steady_since > STEADY:
-            lost = [f"{process} on {host}" for process, host in execute(conn, _BURY, mine)]
+        gap = now - self._turned
+        steady = {it for it, at in self._steady_since.items() if gap < it and now - at > STEADY}
+        if steady:
+            dead = {**mine, "gone": GONE if GAP in steady else LOST}
+            lost = [f"{process} on {host}" for process, host in execute(conn, _BURY, dead)]
         there = execute(conn, _THERE, {}).fetchall()
         leads = there[0][0] == self._id
         # One that still reads its rules gets no lanes yet: nothing would be delivered there.
@@ -224,8 +229,9 @@ class Membership:
     def use(self, turn: Turn) -> frozenset[str]:
         """This is the bot's part; returns the websites that are new to it."""
         before, self._turned = self._turned, time.monotonic()
-        if self._turned - before > GAP:
-            self._steady_since = self._turned
+        for gap in self._steady_since:
+            if self._turned - before > gap:
+                self._steady_since[gap] = self._turned
         self.leads, self.bots, self._place = turn.leads, turn.bots, turn.place
         polled = self._sites
         if turn.websites is not None:

@@ -47,7 +47,7 @@ class Bots:
     def look(self) -> None:
         """What the daemon does every second."""
         for store in self.stores:
-            store.sharing._steady_since -= 10.0
+            store.sharing._steady_since = dict.fromkeys(store.sharing._steady_since, -9.0)
 
             def work(conn, store=store):
                 found = store.sharing.turn(conn, (), (), "")

@@ -30,7 +30,7 @@ def turn(store, websites=SITES, busy=()) -> frozenset[str]:
 def steady(store, websites=SITES) -> None:
     """A turn of a bot that could write all the time, so that it may judge the others."""
     turn(store, websites)
-    store.sharing._steady_since -= 10.0
+    store.sharing._steady_since = dict.fromkeys(store.sharing._steady_since, -9.0)
 
 
 def polled(store) -> set[str]:
@@ -213,6 +213,20 @@ def test_a_bot_that_could_not_write_itself_judges_nobody(bots, postgres_url):
         assert not found.lost
         two.sharing.use(found)
     one.do(note)
+
+
+def test_a_bot_that_always_waits_for_the_lock_gives_up_one_that_is_lost(bots, postgres_url):
+    one, two, three = bots
+    end_sessions(postgres_url)
+    two.do(note)
+    steady(two)
+    silence(postgres_url, one)
+    silence(postgres_url, three, seconds=12)  # it has no session, but may only wait, too
+    for lost in (1, 0):
+        two.sharing._turned -= 6.0
+        found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
+        assert len(found.lost) == lost
+        two.sharing.use(found)
 
 
 def test_a_bot_without_a_session_is_given_up_sooner(bots, postgres_url):
