@@ -120,6 +120,8 @@ def health(url: str, within: float, now: float, *, own: bool = False) -> tuple[s
         return str(error), ""
     if sign is None:
         return NOT_RUNNING, ""
+    if own and sign.older and (sign.host or not sign.shares):
+        return None, sign.host  # the bot here waits for them, or converts the store just now
     if sign.shares and sign.host and own:
         return f"{NOT_HERE} (one on {sign.host} does)", ""
     return sign.fault(now, within), sign.host

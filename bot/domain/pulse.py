@@ -57,12 +57,14 @@ class Sign(Struct, frozen=True):
     """Of the daemon that holds the store: its pulse as text, and how old that is in seconds.
 
     `host` is where it runs, empty for this one. `shares`: it is one of several that share the work.
+    `older`: it is of a version with an older format of the store, so one of this version waits.
     """
 
     age: float
     text: str
     host: str = ""
     shares: bool = False
+    older: bool = False
 
     def fault(self, now: float, within: float) -> str | None:
         """Why the daemon is unhealthy, None if it is healthy."""

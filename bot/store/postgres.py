@@ -19,6 +19,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import psycopg
+from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 from psycopg.types.string import StrDumper
 from sqlalchemy import URL, Connection, Engine, create_engine, func, select
@@ -284,12 +285,13 @@ class PostgresPlace:
             if driver.execute(_HELD_BY).fetchone() is None:
                 return None
             here = socket.gethostname()
+            older = _value(driver, f"SELECT format FROM {_OURS}") < SCHEMA_VERSION  # noqa: S608
             if (sign := replicas.sign(driver, here) if _shared(driver) else None) is not None:
-                return sign
+                return replace(sign, older=older)
             said = f"SELECT pulse, extract(epoch FROM now() - beat)::float, holder FROM {_OURS}"  # noqa: S608
             for pulse, age, holder in driver.execute(said):
                 host = holder.partition(" on ")[2].partition(" ")[0]
-                return Sign(max(0.0, age), pulse, "" if host == here else host)
+                return Sign(max(0.0, age), pulse, "" if host == here else host, older=older)
             return None
 
     def replicas(self) -> list[Replica]:

@@ -7,6 +7,7 @@ from postgres_proxy import Proxy
 from postgres_server import connected, end_sessions
 from store_samples import NOW, match, poll, step
 
+from bot.cli.healthcheck import health
 from bot.errors import StoreHeld, StoreLost, StoreTaken
 from bot.store import open_store, place_of, postgres, replicas
 from bot.store.audit import Note, history, record
@@ -343,6 +344,24 @@ def test_a_newer_version_converts_the_store_once_the_older_bots_have_stopped(
     finally:
         with connected(postgres_url) as admin:
             admin.execute("UPDATE mouseflow_bot SET format = format - 1")
+
+
+def test_a_bot_that_waits_for_older_ones_elsewhere_is_healthy(postgres_url, monkeypatch):
+    with open_store(postgres_url, shared=True) as old:
+        with connected(postgres_url) as admin:
+            admin.execute("UPDATE mouseflow_bot_replicas SET host = 'elsewhere'")
+        said = health(postgres_url, 60, NOW.timestamp(), own=True)
+        assert said == ("no bot on this host shares the store (one on elsewhere does)", "")
+        monkeypatch.setattr(postgres, "SCHEMA_VERSION", postgres.SCHEMA_VERSION + 1)
+        with pytest.raises(StoreHeld):
+            open_store(postgres_url, shared=True)
+        assert health(postgres_url, 60, NOW.timestamp(), own=True) == (None, "elsewhere")
+        with connected(postgres_url) as admin:  # as while it converts the store for long
+            admin.execute("DELETE FROM mouseflow_bot_replicas")
+            admin.execute("UPDATE mouseflow_bot SET beat = now() - interval '1 hour'")
+        assert health(postgres_url, 60, NOW.timestamp(), own=True) == (None, "")
+        with pytest.raises(StoreTaken):
+            old.do(note)
 
 
 def test_a_database_that_was_restored_is_no_longer_theirs(bots, postgres_url):
