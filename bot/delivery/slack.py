@@ -36,7 +36,7 @@ _SCOPES = re.compile(r"[A-Za-z0-9_:.,-]{1,100}")
 _MARGIN = timedelta(seconds=60)
 _WRONG_CLOCK = timedelta(hours=1)
 """How far ahead the clock may have been by which an attempt began: another host's, or this one's
-before it was put right. A channel has no more messages in that time than a search reads."""
+before it was put right. Slack takes a message a second in a channel: a search reads them all."""
 _PAGES = 40
 # Pages that fit into an answer of the greatest length: 10 KB a message, 2.6 KB a channel.
 _MESSAGES, _CHANNELS = 100, 400

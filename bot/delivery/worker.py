@@ -491,7 +491,7 @@ class Delivery:
                 bots = await self._store.read(self._sharing.replicas)
                 if all(bot.version == __version__ for bot in bots):
                     raise
-                # A newer bot beside this one may have written it: it performs it, or stays alone.
+                # Another bot can read it: it may get the lane, or is all that a restart leaves.
                 return Retry(self._clock() + WAIT, unreadable.reason, claimed.attempted, Cause.STEP)
             action = self._current(claimed.rule, stored)
             if (stopped := obstacle(claimed, action, self._allows, self._clock())) is not None:
