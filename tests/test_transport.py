@@ -117,11 +117,12 @@ def test_an_import_loads_no_certificates():
 
 
 async def test_a_name_server_that_hangs_holds_up_no_other_session(monkeypatch):
-    hangs = threading.Event()
+    hangs, looking = threading.Event(), []
     look_up = socket.getaddrinfo
 
     def slow(host, *arguments, **more):
         if host.endswith(".example"):
+            looking.append(host)
             hangs.wait()
             raise socket.gaierror
         return look_up(host, *arguments, **more)
@@ -140,9 +141,11 @@ async def test_a_name_server_that_hangs_holds_up_no_other_session(monkeypatch):
     ]
     try:
         url = f"http://localhost:{server.port}/"
-        assert (await slack.exchange("GET", "Slack", url, {}, most=9)).body == b"ok"
-        assert await asyncio.to_thread(lambda: "the process has threads left")
-        looking = [it for it in threading.enumerate() if it.name.endswith(".example")]
+        async with asyncio.timeout(30):
+            while len(looking) < LOOKUPS:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(0.01)
+            assert (await slack.exchange("GET", "Slack", url, {}, most=9)).body == b"ok"
+            assert await asyncio.to_thread(lambda: "the process has threads left")
         assert len(looking) == LOOKUPS
     finally:
         hangs.set()
