@@ -327,32 +327,30 @@ def match_of(found: MatchNow, world: World) -> Match:
 
 
 def outcome_of(found: MatchNow, world: World) -> tuple[State, str, datetime | None, float | None]:
-    """What became of the match as a whole: the worst of its steps, else its post."""
-    steps = found.steps
-    if not steps:
+    """What became of the match as a whole: the worst of its steps; of equal ones, its post."""
+    if not found.steps:
         return "off", _without_steps(found, world), None, None
-    dead = [step for step in steps if step.state is StepStatus.DEAD]
-    if dead:
-        return "crit", f"Failed: {plain(dead[0].fault)}", dead[0].ended, None
-    open_steps = [step for step in steps if step.state.is_open]
-    if open_steps:
-        why = next((step.fault for step in open_steps if step.fault), "")
-        return (
-            ("warn", f"Waits: {plain(why)}", None, None) if why else ("wait", "Waits", None, None)
-        )
-    posts = [step for step in steps if step.rank == Rank.POST]
-    for step in posts:
-        if step.state is StepStatus.FOLDED:
-            when = step.digest_due
-            return "off", "In a digest", when, None
-    if posts and all(step.state is StepStatus.WITHHELD for step in posts):
-        return "off", f"Held back: {plain(posts[0].fault)}", posts[0].ended, None
-    sent = [step for step in posts if step.state is StepStatus.DONE and step.ended]
-    if sent and sent[0].ended:
-        lag = max(0.0, (sent[0].ended - found.happened).total_seconds())
-        return "ok", f"Posted after {lasting(timedelta(seconds=round(lag)))}", sent[0].ended, lag
-    ended = max((step.ended for step in steps if step.ended), default=None)
-    return "ok", "Done", ended, None
+    step = min(found.steps, key=lambda it: (_WORST_FIRST.index(it.state), it.rank != Rank.POST))
+    match step.state:
+        case StepStatus.DEAD:
+            return "crit", f"Failed: {plain(step.fault)}", step.ended, None
+        case StepStatus.PENDING | StepStatus.SENDING:
+            why = next((it.fault for it in found.steps if it.state.is_open and it.fault), "")
+            if why:
+                return "warn", f"Waits: {plain(why)}", None, None
+            return "wait", "Waits", None, None
+        case StepStatus.WITHHELD:
+            return "off", f"Held back: {plain(step.fault)}", step.ended, None
+        case StepStatus.FOLDED:
+            return "off", "In a digest", step.digest_due, None
+        case StepStatus.DONE:
+            if step.rank != Rank.POST or step.ended is None:
+                ended = max((it.ended for it in found.steps if it.ended), default=None)
+                return "ok", "Done", ended, None
+            lag = max(0.0, (step.ended - found.happened).total_seconds())
+            return "ok", f"Posted after {lasting(timedelta(seconds=round(lag)))}", step.ended, lag
+        case _:
+            assert_never(step.state)
 
 
 def _without_steps(found: MatchNow, world: World) -> str:
@@ -380,13 +378,14 @@ def _action(step: StepNow, done: str) -> MatchAction:
 
 
 _STATES: Mapping[StepStatus, tuple[State, str]] = {
+    StepStatus.DEAD: ("crit", "failed for good"),
     StepStatus.PENDING: ("wait", "waits"),
     StepStatus.SENDING: ("wait", "running"),
-    StepStatus.DONE: ("ok", "done"),
-    StepStatus.DEAD: ("crit", "failed for good"),
-    StepStatus.FOLDED: ("off", "in a digest"),
     StepStatus.WITHHELD: ("off", "held back"),
+    StepStatus.FOLDED: ("off", "in a digest"),
+    StepStatus.DONE: ("ok", "done"),
 }
+_WORST_FIRST = tuple(_STATES)
 
 if missing := [status for status in StepStatus if status not in _STATES]:
     raise TypeError(f"states of steps without words: {missing}")
