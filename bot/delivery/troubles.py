@@ -5,7 +5,7 @@ Works inside one transaction, so that what was told and what is known of it neve
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import structlog
 from msgspec import Struct
@@ -148,6 +148,8 @@ def _place(cause: Cause, lane: str, names: dict[str, str]) -> str:
             return f"{action} on {names.get(place(lane), place(lane))}"
         case Stops.LANE | Stops.STEP:
             return place(lane)
+        case never:
+            assert_never(never)
 
 
 def _is_news(conn: Connection, fault: Fault, lane: str, now: datetime, ops: Ops) -> bool:

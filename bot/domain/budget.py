@@ -310,6 +310,8 @@ def compare(owned: Ownership, state: WebsiteState) -> Comparison:
             return "unchanged"
         case False:
             return "changed"
+        case never:
+            assert_never(never)
 
 
 def in_force(step: Step, recordings: int, used: float) -> bool:

@@ -7,7 +7,7 @@ contrast with the same figures ignores that filter.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -211,6 +211,8 @@ def _spelled(value: FilterValue) -> str:
             return str(value)
         case tuple():
             return ",".join(it if isinstance(it, str) else "=".join(it) for it in value)
+        case _:
+            assert_never(value)
 
 
 def question(over_last: timedelta | None, visitors: Mapping[str, FilterValue]) -> Question:
@@ -282,6 +284,8 @@ def _other(name: str, value: FilterValue, aspect: str) -> FilterValue:
             none: str = contrast[0]
             pairs = tuple((it[0], none) for it in value if not isinstance(it, str))
             return pairs or (none,)
+        case _:
+            assert_never(value)
 
 
 def with_one_bound(asked: Question, aspect: str) -> Question:

@@ -212,22 +212,20 @@ NEVER = AnyOf(())
 
 def lasting(condition: Condition, kind: Kind) -> Condition:
     """What of the condition can be true for a while: it without all that asks for news."""
-    match condition:
+    match _inward(condition):
         case All(parts):
             return All(tuple(lasting(part, kind) for part in parts))
         case AnyOf(parts):
             return AnyOf(tuple(lasting(part, kind) for part in parts))
-        case Not(All(parts) | AnyOf(parts) as group):
-            return lasting(_turned(group, parts), kind)
-        case Not(Not(part)):
-            return lasting(part, kind)
-        case Not(part) | part:
-            return NEVER if asks_for_news(part, kind) else condition
+        case Not() | Test() | OneItem() | Journey() as leaf:
+            return NEVER if asks_for_news(leaf, kind) else leaf
+        case never:
+            assert_never(never)
 
 
 def news(condition: Condition, kind: Kind) -> Condition:
     """What of the condition is only true because something is new."""
-    match condition:
+    match _inward(condition):
         case All(parts):
             return AnyOf(
                 tuple(
@@ -238,18 +236,27 @@ def news(condition: Condition, kind: Kind) -> Condition:
             )
         case AnyOf(parts):
             return AnyOf(tuple(news(part, kind) for part in parts if asks_for_news(part, kind)))
-        case Not(All(parts) | AnyOf(parts) as group):
-            return news(_turned(group, parts), kind)
-        case Not(Not(part)):
-            return news(part, kind)
-        case Not(part) | part:
-            return condition if asks_for_news(part, kind) else NEVER
+        case Not() | Test() | OneItem() | Journey() as leaf:
+            return leaf if asks_for_news(leaf, kind) else NEVER
+        case never:
+            assert_never(never)
 
 
-def _turned(group: All | AnyOf, parts: tuple[Condition, ...]) -> Condition:
-    """The opposite of a group, as a group of opposites."""
-    other = AnyOf if isinstance(group, All) else All
-    return other(tuple(map(Not, parts)))
+def _inward(condition: Condition) -> Condition:
+    """The condition with its `not` at the parts of a group, and without two in a row."""
+    if not isinstance(condition, Not):
+        return condition
+    match condition.part:
+        case All(parts):
+            return AnyOf(tuple(map(Not, parts)))
+        case AnyOf(parts):
+            return All(tuple(map(Not, parts)))
+        case Not(part):
+            return _inward(part)
+        case Test() | OneItem() | Journey():
+            return condition
+        case never:
+            assert_never(never)
 
 
 def asks_for_news(condition: Condition | None, kind: Kind) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 import msgspec
 import structlog
@@ -338,13 +338,15 @@ _ADD_STEP = (
 
 
 def _waiting(rank: int, due: int, *, waits: bool) -> dict[str, int | None]:
-    match Rank(rank):
-        case Rank.SHARE | Rank.DELETE if waits:
+    match Rank(rank) if waits else None:
+        case Rank.SHARE | Rank.DELETE:
             return {"due": UNTIL_RELEASED, "waits": due}
-        case Rank.POST if waits:
+        case Rank.POST:
             return {"due": due + POSTS_WAIT_MS, "waits": due}
-        case _:
+        case Rank.WRITE | Rank.NOTICE | None:
             return {"due": due, "waits": None}
+        case never:
+            assert_never(never)
 
 
 _RELEASE = (

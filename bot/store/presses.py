@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import Struct
 from sqlalchemy import Connection, Row, func, select, update
@@ -124,11 +124,7 @@ def apply(
     if until is not None and until <= now:  # the bot was down, or Slack did not answer
         _end(conn, press, found, TOO_LATE, now)
         return TOO_LATE
-    rules, told = shown.rules if shown else (found.rule,), DONE
-    if shown is not None and press.button in ("retry", "resume"):
-        told = _run_again(conn, press, shown, requeue, now)
-    else:
-        _take_effect(conn, press, found, rules, until, now)
+    told = _take_effect(conn, press, found, shown, until, requeue, now)
     _end(conn, press, found, ASKED if press.button in AT_MOUSEFLOW else TAKEN, now)
     if shown is None:
         return f"{LABELS[press.button]}: {ASKED if press.button in AT_MOUSEFLOW else TAKEN}."
@@ -138,42 +134,48 @@ def apply(
     return told
 
 
-def _run_again(
-    conn: Connection, press: Press, shown: Message, requeue: Requeue, now: datetime
-) -> str:
-    """Retry dead letters, or end a rule's pause. What somebody else has done is done.
-
-    Returns what the person is to be told, as `apply`.
-    """
-    if press.button == "resume":
-        resume_rule(conn, shown.acts_on, now, f"by {press.name} in Slack")
-    elif ids := told_at(conn, int(shown.acts_on)):
-        requeue(conn, ids, now)
-        if left := dead_ids(conn, ids):
-            return f"Not retried: {len(left)} of {len(ids)}. Their rules no longer ask for them."
-    return DONE
-
-
 def _take_effect(
     conn: Connection,
     press: Press,
     found: _Pressed,
-    rules: Sequence[str],
+    shown: Message | None,
     until: datetime | None,
+    requeue: Requeue,
     now: datetime,
-) -> None:
-    """Do it; `until` is the end of the snooze that it begins."""
-    for rule in dict.fromkeys((found.rule, *rules)):
-        if until is not None:
-            snooze(conn, rule, until, now, f"{press.name} in Slack")
-        elif press.button == "unsnooze":
-            end_snooze(conn, rule, now, f"{press.name} in Slack")
-    if press.button in ("watched", "star") and found.kind == "recordings":
-        action: Action = Watched() if press.button == "watched" else Star()
-        subject = RecordingSubject(
-            website=Site(found.website, ""), recording=Recording(id=found.subject)
-        )
-        _add(conn, press, found, action, subject, action.lane(subject, ""), now)
+) -> str:
+    """Do what was pressed; `until` is the end of the snooze that it begins. Returns as `apply`.
+
+    A dead letter that somebody else has retried stays retried, a rule resumed.
+    """
+    by = f"{press.name} in Slack"
+    match press.button:
+        case "ack" | "unack" | "not_useful":
+            pass  # the press itself says it
+        case "snooze_1h" | "snooze_tomorrow" | "unsnooze":
+            for rule in dict.fromkeys((found.rule, *(shown.rules if shown else ()))):
+                if until is None:
+                    end_snooze(conn, rule, now, by)
+                else:
+                    snooze(conn, rule, until, now, by)
+        case "watched" | "star":
+            if found.kind == "recordings":
+                action: Action = Watched() if press.button == "watched" else Star()
+                subject = RecordingSubject(
+                    website=Site(found.website, ""), recording=Recording(id=found.subject)
+                )
+                _add(conn, press, found, action, subject, action.lane(subject, ""), now)
+        case "resume":
+            if shown is not None:
+                resume_rule(conn, shown.acts_on, now, f"by {by}")
+        case "retry":
+            if shown is not None and (ids := told_at(conn, int(shown.acts_on))):
+                requeue(conn, ids, now)
+                if left := dead_ids(conn, ids):
+                    lost = "Their rules no longer ask for them."
+                    return f"Not retried: {len(left)} of {len(ids)}. {lost}"
+        case _:
+            assert_never(press.button)
+    return DONE
 
 
 def settle(conn: Connection, step: str, now: datetime, failed: str = "") -> None:

@@ -158,7 +158,9 @@ def _without(node: Node, trails: Collection[_Trail], at: _Trail = ()) -> Node:
             if (*at, name) not in trails
         }
         return Keys(node.line, node.column, left)
-    return node
+    if isinstance(node, Scalar):
+        return node
+    assert_never(node)
 
 
 def _nothing(node: Node, place: Place) -> Iterator[Place]:

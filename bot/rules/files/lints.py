@@ -46,7 +46,7 @@ from bot.rules.model import (
 from bot.rules.needs import fires_early, stays
 from bot.rules.operators.past import FEWEST_WEEKS
 from bot.rules.syntax.location import Place, listed, text_place
-from bot.rules.syntax.nodes import Items, Keys, Node
+from bot.rules.syntax.nodes import Items, Keys, Node, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ def everywhere(node: Node, place: Place) -> Iterator[tuple[Place, str, Node]]:
     elif isinstance(node, Items):
         for index, item in enumerate(node.items):
             yield from everywhere(item, place.at(index, item))
+    elif not isinstance(node, Scalar):
+        assert_never(node)
 
 
 def parts(node: Node, condition: Condition, place: Place) -> list[Part]:

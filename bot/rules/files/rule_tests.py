@@ -1,7 +1,7 @@
 """The tests of a rule and the samples of a file as written: what is given, what is expected."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from bot.actions import ACTIONS, WRITTEN
 from bot.domain.subjects import Kind, Site
@@ -12,7 +12,7 @@ from bot.fields.catalogue import (
     WEBSITE,
     fields,
 )
-from bot.fields.field import NUMERIC, Field
+from bot.fields.field import Field
 from bot.fields.recordings import PAGE
 from bot.rules.files.keys import BEFORE, EXPECTED, SAMPLE_KEYS, TEST_KEYS, names, required
 from bot.rules.model import (
@@ -219,19 +219,26 @@ def _value(node: Node, place: Place, field: Field) -> Any:
     if isinstance(node, Keys) and field.type not in ("items", "variables"):
         place.on(node).fault(f"given takes the value of {field.name} itself, not an operator")
         return None
-    if field.type in NUMERIC:
-        return figure(node, place.on(node), field)
-    if field.type == "items":
-        items = node.items if isinstance(node, Items) else [node]
-        values = [_parts(item, place.at(i, item), field) for i, item in enumerate(items)]
-        return None if None in values else tuple(values)
-    if field.type == "variables":
-        return variables(node, place)
-    read: Callable[[Node, Place], Any] = {"flag": flag, "texts": _texts}.get(field.type, text)
-    value = read(node, place)
-    if field.type == "text" and value is not None and field.choices:
-        return _chosen(value, place.on(node), field)
-    return value
+    match field.type:
+        case "number" | "duration" | "percent":
+            return figure(node, place.on(node), field)
+        case "items":
+            items = node.items if isinstance(node, Items) else [node]
+            values = [_parts(item, place.at(i, item), field) for i, item in enumerate(items)]
+            return None if None in values else tuple(values)
+        case "variables":
+            return variables(node, place)
+        case "flag":
+            return flag(node, place)
+        case "texts":
+            return _texts(node, place)
+        case "text" | "moment":
+            value = text(node, place)
+            if value is None or not field.choices:
+                return value
+            return _chosen(value, place.on(node), field)
+        case _:
+            assert_never(field.type)
 
 
 def _before(node: Node, place: Place, known: Mapping[str, Field]) -> Mapping[str, float] | None:

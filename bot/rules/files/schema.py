@@ -269,20 +269,35 @@ def _asked(field: Field, *, part: bool = False) -> Schema:
 def _operators_of(field: Field, *, part: bool) -> str:
     """Names the definition of the operators that fit the field; many fields share one."""
     has_history = any(it.has_history for it in fitting(field, single_item=part))
-    if field.type == "text" and field.text is TextKind.VERSION:
-        return "version-operators"
-    if field.type == "text" and field.text is TextKind.MOMENT:
-        return "moment-operators"
-    if field.type == "texts" and field.text is TextKind.SEARCH:
-        return "search-operators"
     which = "-of-news" if field.news_of else "-of-an-alert" if has_history else ""
-    return f"{field.type}-operators{which}"
+    match field.text:
+        case TextKind.VERSION | TextKind.MOMENT | TextKind.SEARCH:
+            return f"{field.text.name.lower()}-operators{which}"
+        case (
+            TextKind.PLAIN
+            | TextKind.ADDRESS
+            | TextKind.COUNTRY
+            | TextKind.IP
+            | TextKind.TAG
+            | TextKind.WEEKDAY
+            | TextKind.REFERRER
+            | TextKind.LANGUAGE
+            | TextKind.PATH
+        ):
+            return f"{field.type}-operators{which}"
+        case _:
+            assert_never(field.text)
 
 
 def _operator_definitions() -> Schema:
     every = [(field, False) for kind in KINDS for field in fields(kind) if not field.parts]
     every += [(it, True) for kind in KINDS for field in fields(kind) for it in field.parts]
-    return {_operators_of(it, part=part): _operator_object(it, part=part) for it, part in every}
+    found: Schema = {}
+    for it, part in every:
+        name, operators = _operators_of(it, part=part), _operator_object(it, part=part)
+        if found.setdefault(name, operators) != operators:
+            raise TypeError(f"{it.name} has other operators than fields of {name}")
+    return found
 
 
 def _operator_object(field: Field, *, part: bool) -> Schema:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from bot.rules.files.keys import SHARED, VAR
 from bot.rules.syntax.location import Place, text, texts, unknown
@@ -75,7 +76,9 @@ def _resolved(node: Node, place: Place, lists: Names) -> Node:
         if set(node.entries) == {VAR} and place.name not in _KEPT:
             return _list(node.entries[VAR], place, lists) or node
         return replace(node, entries=_inside(node, place, lists))
-    return node
+    if isinstance(node, Scalar):
+        return node
+    assert_never(node)
 
 
 def _inside(keys: Keys, place: Place, lists: Names) -> dict[str, Entry]:

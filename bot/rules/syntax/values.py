@@ -416,5 +416,17 @@ def compared_schema(field: Field) -> Schema:
             return {"type": "string", "pattern": "^[^*]*[^*\\s][^*]*$"}
         case TextKind.MOMENT:
             return {"type": "string", "pattern": f"^{_MOMENT.pattern}$"}
-        case _:
+        case (
+            TextKind.PLAIN
+            | TextKind.ADDRESS
+            | TextKind.COUNTRY
+            | TextKind.IP
+            | TextKind.TAG
+            | TextKind.WEEKDAY
+            | TextKind.REFERRER
+            | TextKind.LANGUAGE
+            | TextKind.VERSION
+        ):
             return scalar_schema(field)
+        case _:
+            assert_never(field.text)
