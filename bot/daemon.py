@@ -40,7 +40,6 @@ from msgspec import Struct
 
 from bot.actions import ACTIONS
 from bot.actions.base import Action
-from bot.actions.webhook import Webhook
 from bot.cleanup import clean_up
 from bot.clients import Clients, dry_clients, open_clients
 from bot.config import Settings
@@ -617,13 +616,14 @@ class Daemon:
         return None
 
     def _with_secret(self, rule: str, action: Action) -> Action:
-        """A stored action with the URL and the secret that its rule or a budget has now."""
-        if not isinstance(action, Webhook):
-            return action
+        """A stored action with the secrets that its rule or a budget has now."""
+        return action.as_in_rule(self._current(rule))
+
+    def _current(self, rule: str) -> Iterator[Action]:
         rules = self._watcher.rules
         in_rule = [each.do for each in rules.written if each.id == rule]
         in_budgets = (step.do for budget in rules.budgets for step in budget.steps)
-        return action.as_in_rule(chain.from_iterable(in_rule or in_budgets))
+        yield from chain.from_iterable(in_rule or in_budgets)
 
     @cached_property
     def _buttons(self) -> "Buttons | None":

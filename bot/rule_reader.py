@@ -20,12 +20,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from bot.actions.base import Allowed
-from bot.actions.webhook import URL_NOT_KEPT, Webhook
 from bot.config import Settings
 from bot.errors import BotError, ConfigError, Fault, RuleErrors
 from bot.rules.files import disk
@@ -272,24 +270,14 @@ async def rules_at_start(reader: RuleReader, kept: Callable[[], Awaitable[disk.F
     raise first
 
 
-NOT_KEPT = b"env:SECRET_NOT_IN_THE_STORE"
-"""What the store has instead of a webhook's secret that a rule file spells out."""
-
-
 def without_secrets(files: disk.Files, rules: RuleSet) -> disk.Files:
-    """The files for the store, without secrets and webhooks' URLs.
+    """The files for the store, without the secrets of actions.
 
     None if one of these can't be found in their text.
     """
     each = [do for rule in rules.written for do in rule.do]
     each += [do for budget in rules.budgets for step in budget.steps for do in step.do]
-    calls = [do for do in each if isinstance(do, Webhook)]
-    spelled_out = [do.secret for do in calls if do.secret and not do.secret_reference]
-    instead = dict.fromkeys((secret.encode() for secret in spelled_out), NOT_KEPT)
-    for do in calls:
-        if (parts := urlsplit(do.url)).path.strip("/") or parts.query:
-            kept = f"{parts.scheme}://{parts.netloc}{URL_NOT_KEPT}"
-            instead[do.url.encode()] = kept.encode()
+    instead = {old.encode(): new.encode() for do in each for old, new in do.secrets.items()}
     if not all(any(secret in content for _, content in files) for secret in instead):
         return ()
     for secret in sorted(instead, key=len, reverse=True):  # one may be the beginning of another

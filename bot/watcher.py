@@ -19,7 +19,6 @@ from typing import Literal, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from bot.actions.webhook import Webhook
 from bot.budgets.poll import BudgetMemory, poll_budgets
 from bot.budgets.state import share_used
 from bot.domain.subjects import Kind, Site
@@ -255,9 +254,9 @@ class Watcher:
         self._load, self._accepted = self._load + 1, accepted
         self._edited |= dict.fromkeys(accepted.changed, self._load)
         # Only now: until then polls could match by the rules of before. Whether a rule has changed
-        # does not depend on its webhooks' URLs, which may be secrets.
-        calling = {each.id for each in rules.rules for do in each.do if isinstance(do, Webhook)}
-        self._on_their_way = await rebuild({*accepted.changed, *calling}, rules, self.context, now)
+        # does not depend on what the store must not know of its actions, such as URLs.
+        secret = {each.id for each in rules.rules for do in each.do if do.as_stored() != do}
+        self._on_their_way = await rebuild({*accepted.changed, *secret}, rules, self.context, now)
         if accepted.posts or accepted.changed:
             self._wake()
         if files:

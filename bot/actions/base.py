@@ -1,7 +1,7 @@
 """The shape of an action: parameters as written in a rule file, and how it is performed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
 from typing import (
@@ -85,6 +85,8 @@ class Action(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if ("as_stored" in vars(cls)) != ("as_in_rule" in vars(cls)):
+            raise TypeError(f"{cls.__name__}: as_stored and as_in_rule undo each other; write both")
         dataclass(frozen=True, kw_only=True)(cls)
 
     @final
@@ -95,6 +97,18 @@ class Action(ABC):
     def as_stored(self) -> "Action":
         """The same without what the store must not know."""
         return self
+
+    def as_in_rule(self, current: Iterable["Action"]) -> "Action":
+        """A stored action with what the store must not know; `current` are its rule's actions.
+
+        Raises Refused if none of them has it.
+        """
+        return self
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """What a rule file says of it that the store must not know, with what to keep instead."""
+        return {}
 
     @classmethod
     def restored(cls, stored: str | bytes) -> Self:

@@ -5,7 +5,7 @@ notifier by name. So a new one is a file like `slack.py` and a line in `bot.acti
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
@@ -101,6 +101,14 @@ class Notifier(Action):
     def secret_reference(self) -> str | None:
         """Where its secret is kept (`env:NAME`, `file:/path`); None if it needs none."""
 
+    @property
+    @abstractmethod
+    def secrets(self) -> Mapping[str, str]:
+        """What a rule file says of it that the store must not know, with what to keep instead.
+
+        If there is any, `as_stored` leaves it out and `as_in_rule` adds it again.
+        """
+
 
 class ToPeople(Notifier):
     """A notifier whose messages people read; `digest_at` is its key `digest`."""
@@ -129,6 +137,11 @@ class ToPeople(Notifier):
     def secret_reference(self) -> str | None:
         """None: what gives access to the place is in the configuration."""
         return None
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """None, as well."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ _STORED = re.compile(r"https?://[^/]*/ [0-9a-f]{32}")
 """What the store keeps of a URL, which may be a secret itself: the host and a hash. No URL has a
 space."""
 
+NOT_KEPT = "env:SECRET_NOT_IN_THE_STORE"
+"""What the kept rule files have instead of a secret that a rule file spells out."""
+
 URL_NOT_KEPT = "/URL_NOT_IN_THE_STORE"
 """What the kept rule files have after the host of a webhook's URL."""
 
@@ -220,6 +223,15 @@ class Webhook(Notifier):
         """The secret, if the rule says where it is kept."""
         kept_elsewhere = self.secret and REFERENCE.fullmatch(self.secret)
         return self.secret if kept_elsewhere else None
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secret that the rule spells out, and the URL if it is more than a host."""
+        found = {self.secret: NOT_KEPT} if self.secret and not self.secret_reference else {}
+        parts = urlsplit(self.url)
+        if parts.path.strip("/") or parts.query:
+            found[self.url] = f"{parts.scheme}://{parts.netloc}{URL_NOT_KEPT}"
+        return found
 
     @property
     def _host(self) -> str:

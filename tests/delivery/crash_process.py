@@ -21,7 +21,6 @@ from crash_sources import SOURCES, clock_ahead
 from bot.account import Account
 from bot.actions import ACTIONS
 from bot.actions.base import Action
-from bot.actions.webhook import Webhook
 from bot.delivery import Delivery
 from bot.delivery.notify import Places, problems
 from bot.delivery.slack import SlackPoster
@@ -109,7 +108,7 @@ async def bot(job: dict[str, Any]) -> None:
         ]
 
         def current(_rule: str, action: Action) -> Action:
-            return action.as_in_rule(written) if isinstance(action, Webhook) else action
+            return action.as_in_rule(written)
 
         delivery = Delivery(
             store, ports, ACTIONS, clock=clock, current=current, checkpoint=checkpoint,

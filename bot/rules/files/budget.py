@@ -1,8 +1,9 @@
 """One budget as written: its limit, period, steps and pace; and one weekly report."""
 
 from bot.actions.base import Allowed
+from bot.actions.notifier import Notifier
 from bot.actions.recording_rate import RecordingRate
-from bot.actions.slack import Slack
+from bot.actions.slack import SLACK
 from bot.domain.calendar import Schedule, schedule
 from bot.fields.field import WEEKDAYS
 from bot.rules.files.actions import actions
@@ -83,13 +84,13 @@ def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
     websites = part(keys, "websites", place, website_names("leave websites out for all of them"))
     at = part(keys, "at", place, worded(_weekly))
     do = keys.entries.get("do")
-    posts: list[Slack] = []
-    if do is not None and isinstance(do.node, Keys) and set(do.node.entries) != {"slack"}:
+    posts: list[Notifier] = []
+    if do is not None and isinstance(do.node, Keys) and set(do.node.entries) != {SLACK.key}:
         place.at("do", do).fault(_ONE_POST)
     elif do is not None:
         here = place.at("do", do)
         made = actions(do.node, here, "websites", allowed) or ()
-        posts = [each for each in made if isinstance(each, Slack) and each == each.plain()]
+        posts = [each for each in made if isinstance(each, Notifier) and each == each.plain()]
         if made and (len(made) > 1 or not posts):
             here.fault(_ONE_POST)
     if len(place.faults) > before or at is None or not posts:
@@ -97,7 +98,7 @@ def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
     return Report(
         id=entry.key,
         at=at,
-        channel=posts[0].channel,
+        channel=posts[0].posts_to("") or "",
         websites=websites or (),
         summary=summary or "",
         file=place.file,
