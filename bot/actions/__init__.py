@@ -7,7 +7,7 @@ from types import MappingProxyType
 from bot.actions.base import Action, Spec
 from bot.actions.delete import DELETE
 from bot.actions.enabled import ENABLED
-from bot.actions.notifier import DigestOfMany
+from bot.actions.notifier import DigestOfMany, Notifier
 from bot.actions.notify import NOTIFY
 from bot.actions.recording import RECORDING
 from bot.actions.recording_rate import RECORDING_RATE
@@ -18,6 +18,7 @@ from bot.actions.tag import TAG, UNTAG
 from bot.actions.variables import VARIABLES
 from bot.actions.watched import WATCHED
 from bot.actions.webhook import WEBHOOK
+from bot.domain.causes import SERVICES
 
 _SPECS: tuple[Spec, ...] = (
     TAG,
@@ -63,5 +64,7 @@ IF_HELD_BACK: Mapping[str, str] = MappingProxyType(
 
 if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(model)):
     raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")
+if unknown := {it.service for it in ACTIONS.values() if issubclass(it, Notifier)} - SERVICES.keys():
+    raise TypeError(f"services that bot.domain.causes does not know: {', '.join(sorted(unknown))}")
 if unregistered := sorted(set(DIGESTS.values()) - ACTIONS.keys()):
     raise TypeError(f"digests without a model: {', '.join(unregistered)}")

@@ -52,7 +52,8 @@ class Notifier(Action):
     """An action under `do` that tells people or a program about a match.
 
     Every question is abstract on purpose: a notifier that leaves one out can't be built.
-    `Action.digest` says whether a limit may hold it back. `service` begins the names of its lanes.
+    `Action.digest` says whether a limit may hold it back. `service` begins the names of its lanes,
+    and is a key of `bot.domain.causes.SERVICES`.
     """
 
     service: ClassVar[str]

@@ -21,6 +21,7 @@ from bot.actions.notifier import (
     ToPeople,
     post_problems,
 )
+from bot.domain import causes
 from bot.domain.accounts import commands_of
 from bot.domain.budget import BUDGET
 from bot.domain.press import Button, Offer
@@ -131,7 +132,7 @@ class Slack(_Post, ToPeople):
     """
 
     kind: ClassVar[str] = "slack"
-    service: ClassVar[str] = "slack"
+    service: ClassVar[str] = causes.SLACK
     digest: ClassVar[str] = "digest"
     answers: ClassVar[bool] = True
     broadcasts: ClassVar[bool] = True

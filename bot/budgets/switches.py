@@ -22,6 +22,7 @@ from bot.budgets.state import (
     last_by_a_rule,
 )
 from bot.domain.budget import Change, Ownership, Switch, WebsiteState
+from bot.domain.causes import SLACK
 from bot.domain.limits import Awaited, Posting
 from bot.domain.step import StepStatus
 from bot.domain.subjects import Severity, Site, WebsiteSubject, written
@@ -205,7 +206,7 @@ def say(
     note = Note(kind=kind, rule=status.owner, website=site.id, text=title,
                 details={"lines": list(lines)})  # fmt: skip
     record(conn, context.now, [note])
-    own = tuple(to for to, post in status.posts.items() if post.service == "slack")
+    own = tuple(to for to, post in status.posts.items() if post.service == SLACK)
     for channel in own or ((context.ops,) if context.ops is not None else ()):
         match = notice(
             f"{icon} {title}", lines, context.now, channel, site, "budgets", rules=(status.owner,),

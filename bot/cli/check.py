@@ -186,6 +186,7 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
     Secrets may be set where the daemon runs.
     """
     from bot.config.accounts import variable_of
+    from bot.config.settings import slack_posts
     from bot.domain.accounts import ACCOUNTS
 
     found = []
@@ -195,7 +196,7 @@ def missing_secrets(settings: "Settings", rules: "RuleSet | None") -> list[str]:
         found.append(
             f"mouseflow.api_key: no API key set; commands that contact Mouseflow need one ({name})"
         )
-    posting = rules is not None and any(a.kind == "slack" for rule in rules.rules for a in rule.do)
+    posting = rules is not None and any(slack_posts(rules.rules))
     if posting and not settings.slack.configured:
         found.append(
             "slack.bot_token: no Slack token set; rules that post to Slack need one "

@@ -16,6 +16,7 @@ from bot.actions.notify import PLACE
 from bot.actions.webhook import REFERENCE
 from bot.domain.accounts import PREFIX
 from bot.domain.calendar import Calendar, days_of
+from bot.domain.causes import SLACK
 from bot.domain.limits import Hours
 from bot.domain.subjects import Severity
 from bot.messages import duration
@@ -610,11 +611,16 @@ def posting(settings: Settings, rules: Iterable[Rule]) -> dict[str, list[str]]:
     if slack.ops_channel is None:
         own = ("slack.channel", slack.channel)
     found: dict[str, list[str]] = {own[1]: [own[0]]} if own[1] else {}
+    for rule, action in slack_posts(rules):
+        channel = action.posts_to(slack.channel or "")
+        if channel and rule.id not in found.setdefault(channel, []):
+            found[channel].append(rule.id)
+    return dict(sorted(found.items()))
+
+
+def slack_posts(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Notifier]]:
+    """The actions that post to Slack, each with its rule."""
     for rule in rules:
         for action in rule.do:
-            if not isinstance(action, Notifier) or action.service != "slack":
-                continue
-            channel = action.posts_to(slack.channel or "")
-            if channel and rule.id not in found.setdefault(channel, []):
-                found[channel].append(rule.id)
-    return dict(sorted(found.items()))
+            if isinstance(action, Notifier) and action.service == SLACK:
+                yield rule, action

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bot.domain.causes import Cause, service
+from bot.domain.causes import SERVICES, Cause, service
 from bot.errors import BadCredentials, Forbidden, GiveUp, RateLimited, Refused, TryLater
 
 _BY_SLACK: Mapping[Cause, frozenset[str]] = {
@@ -61,7 +61,7 @@ def cause_of(error: Exception, lane: str) -> Cause:
         return Cause.STEP
     if isinstance(behind, RateLimited):
         return Cause.BUSY
-    return _down(service(lane)) if isinstance(error, TryLater) else Cause.BUG
+    return SERVICES[service(lane)].down if isinstance(error, TryLater) else Cause.BUG
 
 
 def _refused(code: str, by: str) -> Cause:
@@ -70,15 +70,5 @@ def _refused(code: str, by: str) -> Cause:
     if code == "no_place":
         return Cause.PLACE_NOT_SET
     if code.isdigit():
-        every = {"webhook": Cause.RECEIVER_REFUSES, "notify": Cause.PLACE_REFUSES}
-        return Cause.STEP if code in _OF_THE_REQUEST else every.get(by, Cause.WORKSPACE_REFUSES)
+        return Cause.STEP if code in _OF_THE_REQUEST else SERVICES[by].refuses
     return _CODES.get(code, Cause.STEP)
-
-
-def _down(of: str) -> Cause:
-    downs = {
-        "slack": Cause.SLACK_DOWN,
-        "webhook": Cause.RECEIVER_DOWN,
-        "notify": Cause.PLACE_DOWN,
-    }
-    return downs.get(of, Cause.MOUSEFLOW_DOWN)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from bot.domain.causes import service
+from bot.domain.causes import SLACK, service
 from mouseflow.rate_limit import TokenBucket
 
 
@@ -22,7 +22,7 @@ class Pace(Struct, frozen=True):
 NO_PACE: Mapping[str, Pace] = MappingProxyType({})
 
 SLACK_PACE: Mapping[str, Pace] = MappingProxyType(
-    {"slack": Pace(lane=TokenBucket(1.0, burst=5), service=TokenBucket(5.0, burst=60))}
+    {SLACK: Pace(lane=TokenBucket(1.0, burst=5), service=TokenBucket(5.0, burst=60))}
 )
 """Slack documents a message a second in each channel and several hundred a minute in a workspace,
 with short bursts beyond that (docs.slack.dev/apis/web-api/rate-limits, chat.postMessage)."""

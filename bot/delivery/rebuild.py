@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from bot.actions import DIGESTS, WRITTEN
 from bot.actions.base import Action
 from bot.actions.notifier import Notifier
+from bot.domain.causes import SLACK
 from bot.domain.limits import Limit
 from bot.domain.subjects import reread
 from bot.rules.model import Rule
@@ -111,7 +112,7 @@ def _redirected(step: StoredStep, rule: Rule, book: Book) -> Anew | Gone | None:
     return _moved(step, channel, channel or book.channel, notifiers[0].service)
 
 
-def _moved(step: StoredStep, channel: str, place: str, service: str = "slack") -> Anew | None:
+def _moved(step: StoredStep, channel: str, place: str, service: str = SLACK) -> Anew | None:
     if step.channel == channel:
         return None
     params = msgspec.json.decode(step.params) | {"channel": channel}

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.domain.causes import (
+    MOUSEFLOW,
     PASSING,
     Cause,
     Stops,
@@ -155,7 +156,7 @@ def _place(cause: Cause, lane: str, names: dict[str, str]) -> str:
 def _is_news(conn: Connection, fault: Fault, lane: str, now: datetime, ops: Ops) -> bool:
     if fault.cause in PASSING and now - fault.since < QUIET:
         return False
-    return service(lane) != "mouseflow" or not ops.polls_fail(conn)
+    return service(lane) != MOUSEFLOW or not ops.polls_fail(conn)
 
 
 def _ends_or_turns(

@@ -1,7 +1,9 @@
 """Why an attempt failed: a closed set of causes, and what else each of them stops."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import assert_never
+from types import MappingProxyType
+from typing import NamedTuple, assert_never
 
 
 class Cause(StrEnum):
@@ -81,8 +83,41 @@ PASSING = frozenset({Cause.MOUSEFLOW_DOWN, Cause.SLACK_DOWN, Cause.RECEIVER_DOWN
 """Causes that often pass by themselves: people are told only of those that last."""
 
 
+MOUSEFLOW, SLACK = "mouseflow", "slack"
+
+
+class Service(NamedTuple):
+    """What a lane may speak to: its name for people, and its causes of failures.
+
+    `down`: an attempt may succeed later. `refuses`: it refuses every request.
+    """
+
+    title: str
+    down: Cause
+    refuses: Cause
+
+
+SERVICES: Mapping[str, Service] = MappingProxyType(
+    {
+        MOUSEFLOW: Service("Mouseflow", Cause.MOUSEFLOW_DOWN, Cause.WRITES_REFUSED),
+        SLACK: Service("Slack", Cause.SLACK_DOWN, Cause.WORKSPACE_REFUSES),
+        "webhook": Service("Webhook", Cause.RECEIVER_DOWN, Cause.RECEIVER_REFUSES),
+        "notify": Service("Notify", Cause.PLACE_DOWN, Cause.PLACE_REFUSES),
+    }
+)
+"""Each service by the beginning of its lanes' names."""
+
+
+def _named(cause: Cause) -> str:
+    return cause.partition(" ")[0]
+
+
+if unknown := [it for it in Cause if stops(it) is Stops.SERVICE and _named(it) not in SERVICES]:
+    raise TypeError(f"causes that stop a service must begin with its name: {unknown}")
+
+
 def service(lane: str) -> str:
-    """The service that a lane speaks to: `mouseflow`, `slack`, `webhook` or `notify`."""
+    """The service that a lane speaks to, a key of `SERVICES`."""
     return lane.partition(":")[0]
 
 
@@ -94,7 +129,7 @@ def place(lane: str) -> str:
 def is_about(key: str, cause: Cause, lane: str) -> bool:
     """Whether the trouble of that key is about the lane, whatever the lane fails for now."""
     if stops(cause) is Stops.SERVICE:
-        return cause.partition(" ")[0] == service(lane)
+        return _named(cause) == service(lane)
     return key == trouble_key(cause, lane)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, func, select, text, update
 
-from bot.domain.causes import Cause, Stops, service, stops, trouble_key
+from bot.domain.causes import MOUSEFLOW, Cause, Stops, service, stops, trouble_key
 from bot.store.schema import lanes, moment, ms, troubles
 from bot.store.statements import execute, execute_many, upsert
 from mouseflow.rate_limit import MAX_PAUSE
@@ -89,7 +89,7 @@ def due_lanes(conn: Connection, now: datetime) -> list[str]:
 
 def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
     """Whether a step of a website's lane could be performed beside those in flight."""
-    if service(lane) != "mouseflow":
+    if service(lane) != MOUSEFLOW:
         return False
     return execute(conn, _FREE_STEP, {"lane": lane, "now": ms(now)}).fetchone() is not None
 
@@ -133,7 +133,7 @@ def pause_lane(
     conn.execute(paused)
 
 
-ACCOUNT = "mouseflow"
+ACCOUNT = MOUSEFLOW
 """The row that keeps how long the whole account is paused; no step is on this lane."""
 
 

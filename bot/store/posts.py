@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import Connection
 
-from bot.actions.slack import Answer, Edit
+from bot.actions.slack import Answer, Edit, Slack
 from bot.messages.message import kept, reread
 from bot.messages.presses import carried
 from bot.ports import Posted
@@ -86,7 +86,7 @@ def post_of(conn: Connection, row: DueStep, now: datetime) -> Posted | None:
         return _by_key(conn, row.post_key)
     if row.m_continues is not None:
         return _read(conn, _BEGUN, {"match": row.m_continues, "lane": row.lane})
-    if row.action != "slack" or row.look_since is not None:
+    if row.action != Slack.kind or row.look_since is not None:
         return None
     about: dict[str, Value] = {
         "website": row.m_website,

@@ -14,7 +14,9 @@ from bot.actions.base import Action
 from bot.actions.notifier import AtMost
 from bot.actions.share import Share
 from bot.actions.slack import SLACK, Resolved, Slack
+from bot.domain.causes import SERVICES, service
 from bot.fields.catalogue import KINDS
+from bot.messages.template_check import SAMPLES
 
 
 def steps(key, value):
@@ -36,6 +38,7 @@ def test_every_example_is_valid_and_its_steps_survive_the_store(key):
     assert made
     for step in made:
         assert reread(step).as_in_rule(made) == step
+        assert service(step.lane(SAMPLES[spec.subjects[0]].subject, "#ux")) in SERVICES
         assert not any(secret in step.stored() for secret in step.secrets)
         assert ACTIONS[step.kind] is type(step)
         assert set(spec.subjects) <= set(step.watches)

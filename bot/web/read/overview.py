@@ -7,7 +7,7 @@ import msgspec
 
 from bot.budgets.state import SITES, SiteMark, budget_marks
 from bot.domain.budget import midnight
-from bot.domain.causes import service
+from bot.domain.causes import SLACK, service
 from bot.messages.text import clean
 from bot.polling import outages
 from bot.polling.recordings import SOURCE, without_detail
@@ -42,7 +42,7 @@ def overview(seen: World, span: Span) -> Overview:
     """Read it with this page of the websites."""
     conn, facts = seen.conn, seen.facts
     polled = last_polls(conn, SOURCE)
-    lanes = [lane for lane in lanes_now(conn, seen.now) if service(lane.lane) == "slack"]
+    lanes = [lane for lane in lanes_now(conn, seen.now) if service(lane.lane) == SLACK]
     rules = list(seen.rules)
     found = matches_now(conn, rules=rules, limit=LATEST) if rules else []
     marks = budget_marks(conn).items()

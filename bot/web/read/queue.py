@@ -6,7 +6,7 @@ from hashlib import blake2b
 import msgspec
 
 from bot.actions.tag import Tag, Untag
-from bot.domain.causes import Cause, place, service
+from bot.domain.causes import MOUSEFLOW, SERVICES, Cause, place, service
 from bot.domain.limits import Reason
 from bot.messages.ops import what
 from bot.messages.text import clean, sentence
@@ -27,7 +27,6 @@ from bot.web.views import DeadGroup, DeadItem, Held, Lane, Queue, State
 MOST_ITEMS = 500
 MOST_SHOWN = 20
 MOST_GROUPS = 20
-_SERVICES = {"slack": "Slack", "webhook": "Webhook", "notify": "Notify", "mouseflow": "Mouseflow"}
 
 
 def queue(seen: World, span: Span, *, lane: str = "") -> Queue:
@@ -63,11 +62,13 @@ def _lane(found: LaneNow, sent: int, held: Sequence[HeldBack], seen: World) -> L
     if state == "ok" and held:
         state, text = "wait", "Holds messages back"
     where = place(found.lane)
-    name = seen.name(where) if service(found.lane) == "mouseflow" else clean(where)
+    of = service(found.lane)
+    name = seen.name(where) if of == MOUSEFLOW else clean(where)
+    title = SERVICES[of].title if of in SERVICES else clean(of)  # another version made the lane
     kind = found.lane.partition(" ")[2]
     return Lane(
         id=found.lane,
-        place=" ".join(filter(None, (_SERVICES.get(service(found.lane), ""), name, kind))),
+        place=" ".join(filter(None, (title, name, kind))),
         state=state,
         state_text=text,
         error=plain(found.reason) if found.cause or found.paused_until else "",
