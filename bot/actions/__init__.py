@@ -66,5 +66,7 @@ if abstract := sorted(kind for kind, model in ACTIONS.items() if isabstract(mode
     raise TypeError(f"actions that leave a method out: {', '.join(abstract)}")
 if unknown := {it.service for it in ACTIONS.values() if issubclass(it, Notifier)} - SERVICES.keys():
     raise TypeError(f"services that bot.domain.causes does not know: {', '.join(sorted(unknown))}")
+if unsaid := [kind for kind, model in ACTIONS.items() if not hasattr(model, "quotes_visitors")]:
+    raise TypeError(f"actions that leave quotes_visitors out: {', '.join(unsaid)}")
 if unregistered := sorted(set(DIGESTS.values()) - ACTIONS.keys()):
     raise TypeError(f"digests without a model: {', '.join(unregistered)}")

@@ -58,6 +58,7 @@ class Action(ABC):
     """One thing to do for one match; `perform` reaches the world through ports.
 
     `kind` names the action in the store and the audit log, `rank` orders it within a match.
+    `quotes_visitors`: what it says when it is done may come from visitors, so pages leave it out.
     `posts`: it tells somebody outside; any other action changes something at Mouseflow.
     `watches` are the kinds of subjects it fits. `digest` is the kind of step that stands for
     several of these when limits hold them back; empty if nothing may hold it back. `if_held_back`
@@ -70,6 +71,7 @@ class Action(ABC):
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     kind: ClassVar[str]
+    quotes_visitors: ClassVar[bool]
     rank: ClassVar[Rank] = Rank.WRITE
     posts: ClassVar[bool] = False
     watches: ClassVar[tuple[Kind, ...]] = ("recordings",)

@@ -16,6 +16,7 @@ class Delete(Action):
     """
 
     kind: ClassVar[str] = "delete"
+    quotes_visitors: ClassVar[bool] = False
     irreversible: ClassVar[bool] = True
     rank: ClassVar[Rank] = Rank.DELETE
 

@@ -27,6 +27,7 @@ class Enabled(Action):
     """
 
     kind: ClassVar[str] = "enabled"
+    quotes_visitors: ClassVar[bool] = True
     switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("feedback",)
     on: bool

@@ -40,6 +40,7 @@ class _Sent(Action):
     outcome is unknown is sent again.
     """
 
+    quotes_visitors: ClassVar[bool] = False
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS

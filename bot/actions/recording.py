@@ -26,6 +26,7 @@ class RecordingSwitch(Action):
     """
 
     kind: ClassVar[str] = "recording"
+    quotes_visitors: ClassVar[bool] = False
     switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     to: Literal["start", "stop"]

@@ -19,6 +19,7 @@ class RecordingRate(Action):
     """
 
     kind: ClassVar[str] = "recording_rate"
+    quotes_visitors: ClassVar[bool] = False
     switches: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = ("websites",)
     rate: int

@@ -65,6 +65,7 @@ class Unshare(Action):
     """
 
     kind: ClassVar[str] = "unshare"
+    quotes_visitors: ClassVar[bool] = False
     restores: ClassVar[bool] = True
     rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
@@ -93,6 +94,7 @@ class Share(Action):
     """
 
     kind: ClassVar[str] = "share"
+    quotes_visitors: ClassVar[bool] = False
     rank: ClassVar[Rank] = Rank.SHARE
     watches: ClassVar[tuple[Kind, ...]] = _SHAREABLE
     expires: timedelta | None = None

@@ -42,6 +42,7 @@ _CHANNEL = re.compile(r"#[^\s#@,:<>&|]{1,80}|[CDGU][A-Z0-9]{6,20}")
 class _Post(Action):
     """What all posts have in common: a channel; `slack.channel` if it is empty."""
 
+    quotes_visitors: ClassVar[bool] = False
     rank: ClassVar[Rank] = Rank.POST
     posts: ClassVar[bool] = True
     watches: ClassVar[tuple[Kind, ...]] = KINDS

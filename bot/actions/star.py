@@ -15,6 +15,7 @@ class Star(Action):
     """
 
     kind: ClassVar[str] = "star"
+    quotes_visitors: ClassVar[bool] = False
     on: bool = True
 
     async def perform(self, task: Task, ports: Ports) -> Done:

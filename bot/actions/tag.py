@@ -48,6 +48,7 @@ class Tag(Action):
     """
 
     kind: ClassVar[str] = "tag"
+    quotes_visitors: ClassVar[bool] = False
     tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:
@@ -71,6 +72,7 @@ class Untag(Action):
     """
 
     kind: ClassVar[str] = "untag"
+    quotes_visitors: ClassVar[bool] = False
     tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:

@@ -45,6 +45,7 @@ class Variables(Action):
     """
 
     kind: ClassVar[str] = "variables"
+    quotes_visitors: ClassVar[bool] = True
     values: dict[str, str]
 
     async def perform(self, task: Task, ports: Ports) -> Done:

@@ -15,6 +15,7 @@ class Watched(Action):
     """
 
     kind: ClassVar[str] = "watched"
+    quotes_visitors: ClassVar[bool] = False
     on: bool = True
 
     async def perform(self, task: Task, ports: Ports) -> Done:

@@ -134,6 +134,7 @@ class Webhook(Notifier):
     """
 
     kind: ClassVar[str] = "webhook"
+    quotes_visitors: ClassVar[bool] = True
     service: ClassVar[str] = "webhook"
     watches: ClassVar[tuple[Kind, ...]] = KINDS
     url: str = field(repr=False)

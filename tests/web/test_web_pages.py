@@ -402,12 +402,13 @@ async def test_each_match_of_an_alert_says_what_became_of_itself(world):
     for hour, note in enumerate(("posted to #a", "posted to #b")):
         at, key = NOW + timedelta(hours=hour), f"checkout-funnel/{SITE}/checkout/{hour}"
         about = {"rule": "checkout-funnel", "website": SITE, "subject": "checkout"}
-        steps = [f"{key}/slack-1", f"{key}/enabled-2"]
+        steps = [f"{key}/slack-1", f"{key}/enabled-2", f"{key}/of_another_version-1"]
         secret = 'switched off; before: {"mails": ["ada@example.com"]}'
         notes = [
             Note(kind="match", text="conversion 18 %", details={"steps": steps}, **about),
             Note(kind="step.done", step=steps[0], text=note, **about),
             Note(kind="step.done", step=steps[1], text=secret, **about),
+            Note(kind="step.done", step=steps[2], text=secret, **about),
         ]
         world.write(record, at, notes)
     world.now = NOW + timedelta(hours=2)
@@ -415,8 +416,8 @@ async def test_each_match_of_an_alert_says_what_became_of_itself(world):
         entries = (await view(asking, "activity"))["entries"]
         done = (await asking.get("/api/v1/activity?kind=done")).text
     assert [entry["reason"] for entry in entries] == [
-        "Conversion 18 %. Posted to #b, enabled done",
-        "Conversion 18 %. Posted to #a, enabled done",
+        "Conversion 18 %. Posted to #b, enabled done, of_another_version done",
+        "Conversion 18 %. Posted to #a, enabled done, of_another_version done",
     ]
     assert "ada@" not in done
 

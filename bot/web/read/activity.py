@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from bot.actions import ACTIONS
 from bot.domain.budget import BUDGET, midnight
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
@@ -144,8 +145,12 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
 }
 
 
-UNSAID = frozenset({"variables", "enabled", "webhook"})
-"""Actions of which only that they were done is shown: the rest may come from visitors."""
+def quotes_visitors(step: str) -> bool:
+    """Whether what the step with this key says may come from visitors: only that it was done is
+    shown then. Of an action that this version does not know nobody can tell.
+    """
+    model = ACTIONS.get(action_of(step))
+    return model is None or model.quotes_visitors
 
 
 def entry_of(entry: Written, seen: World) -> Entry:
@@ -154,7 +159,7 @@ def entry_of(entry: Written, seen: World) -> Entry:
     action = action_of(entry.step).replace("_", " ")
     subject, text = _said(entry, action, verb)
     reason = "" if entry.kind == "notice" else plain(entry.text)
-    if entry.kind == "step.done" and action in UNSAID:
+    if entry.kind == "step.done" and quotes_visitors(entry.step):
         reason = ""
     watched = seen.rules.get(entry.rule)
     if entry.kind == "match":
@@ -198,7 +203,7 @@ def _with_outcome(why: str, entry: Written, seen: World) -> str:
     held = [plain(text) for kind, _, text in told if kind == "suppressed"]
     done = list(
         dict.fromkeys(
-            f"{action_of(step)} done" if action_of(step) in UNSAID else plain(text)
+            f"{action_of(step)} done" if quotes_visitors(step) else plain(text)
             for kind, step, text in told
             if kind != "suppressed"
         )

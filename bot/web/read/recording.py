@@ -12,9 +12,8 @@ from bot.polling.recordings import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row
-from bot.web.read.activity import UNSAID
+from bot.web.read.activity import quotes_visitors
 from bot.web.read.world import World, actions_of, match_of, plain
-from bot.web.tail import action_of
 from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording
 
 MOST = 200
@@ -122,7 +121,7 @@ def _done(conn: Connection, subject: str) -> dict[str, str]:
     Without what may come from visitors.
     """
     notes = history(conn, subject=subject, kind="step.done", limit=MOST) if subject else []
-    return {it.step: plain(it.text) for it in notes if action_of(it.step) not in UNSAID}
+    return {it.step: plain(it.text) for it in notes if not quotes_visitors(it.step)}
 
 
 def _members(members: Iterable[MatchNow], summary: MatchNow, seen: World) -> Iterable[Match]:
