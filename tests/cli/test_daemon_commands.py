@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import bot_process
 import pytest
@@ -108,12 +108,15 @@ def wait_for(place: Place, what: Callable[[], Any], process: "subprocess.Popen[s
         pytest.fail("\n".join(process.communicate()))
 
 
-def next_line(process: "subprocess.Popen[str]") -> str:
-    """The next line it prints; empty if it has ended, or is killed because it says nothing."""
+def next_line(process: "subprocess.Popen[str]", stream: IO[str] | None = None) -> str:
+    """The next line on stdout, or the stream; empty if it has ended.
+
+    It is killed if it says nothing.
+    """
     watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     try:
-        return process.stdout.readline()
+        return (stream or process.stdout).readline()
     finally:
         watchdog.cancel()
 
@@ -338,17 +341,17 @@ def test_a_stop_takes_at_most_twenty_seconds_though_the_api_hangs(place: Place, 
     place.simulator.fail("delay", path=path, seconds=600.0, times=1000)
     process = place.start("run")
     wait_for(place, lambda: place.simulator.faults.pending[0].times < 1000, process)
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    place.ended(process)
-    assert time.monotonic() - began < 20
+    place.ended(process)  # with code 1 after LONGEST_STOP
 
 
 def test_told_twice_it_ends_at_once(place: Place) -> None:
     process = posting_slowly(place, 600.0)
     process.send_signal(signal.SIGTERM)
+    while (line := next_line(process, process.stderr)) and "daemon.stopping" not in line:
+        pass
     with suppress(subprocess.TimeoutExpired):
-        process.wait(2 * SAME_SIGNAL)
+        process.wait(SAME_SIGNAL)
     process.send_signal(signal.SIGTERM)
     assert "second signal, exiting now" in place.ended(process, 128 + signal.SIGTERM)[1]
 

@@ -184,10 +184,10 @@ def test_a_jump_of_years_is_no_work(virtually):
     async def work(it: Stepped) -> None:
         async with it.world.daemon():
             await asyncio.sleep(600)
-            calls, began = len(it.world.sim.calls), time.perf_counter()
+            calls, began = len(it.world.sim.calls), time.process_time()
             it.step(timedelta(days=36_500))
             await asyncio.sleep(600)
-            assert time.perf_counter() - began < 5
+            assert time.process_time() - began < 5
             assert len(it.world.sim.calls) - calls < 200
 
     virtually(work)

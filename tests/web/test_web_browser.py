@@ -255,7 +255,7 @@ def test_nine_tabs_are_not_too_many(browser, url):
     seen = Seen(browser, url)
     for _ in range(9):
         page = seen.context.new_page()
-        page.goto(url, wait_until="load", timeout=10_000)
+        page.goto(url, wait_until="load", timeout=60_000)
     tabs = [page for page in seen.context.pages if page.url.startswith(url)]
     seen.wrong.clear()
     live = [page for page in tabs if page.locator("#live[data-live=on]").count()]

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import bot_process
 import httpx
@@ -112,9 +111,7 @@ def test_the_page_of_a_running_daemon(start, sim):
     assert {"/", "/rules", "/rules/checkout-friction", "/budgets", "/activity", "/queue"} <= found
     with httpx.Client(timeout=60) as keeps_its_connection:
         assert keeps_its_connection.get(f"{url}/healthz").status_code == 200
-        began = time.monotonic()
-        assert daemon.stop() == 0
-        assert time.monotonic() - began < 10
+        assert daemon.stop() == 0  # 1 after LONGEST_STOP
 
 
 def test_a_chosen_address_that_is_taken_is_an_error_and_the_default_is_not(tmp_path, sim):
