@@ -53,11 +53,14 @@ def run(args: Namespace) -> int:
     if gone := len(new) - len(learnt):
         are = "is" if gone == 1 else "are"
         output.line(f"{counted(gone, 'recording')} {are} no longer in Mouseflow and left out")
-    if not learnt:
-        return 0
     for each in learnt:
         for name in each.left_out:
             output.line(f"{each.name}: {name} is personal and left out")
+        if not each.given:
+            output.line(f"{each.name}: no test, because nothing else that the rule asks is known")
+    learnt = [each for each in learnt if each.given]
+    if not learnt:
+        return 0
     if not args.write:
         for each in learnt:
             for line in each.toml(rule).splitlines() if _is_toml(rule) else [each.line]:

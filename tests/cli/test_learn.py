@@ -301,6 +301,22 @@ def test_a_recording_that_mouseflow_no_longer_has_is_counted_and_writes_nothing(
     assert (tmp_path / "rules" / "r.yaml").read_text() == before
 
 
+def test_a_rule_that_asks_only_personal_data_gets_no_test(sim, tmp_path, capsys):
+    file = tmp_path / "rules" / "r.yaml"
+    asks = "when: {friction: {min: 1}, saw_page: /checkout*}"
+    before = file.read_text().replace(asks, "when: {entry_url: {exists: true}}")
+    assert asks not in before
+    file.write_text(before)
+    capsys.readouterr()
+    assert main(["learn", "trouble", "--write"]) == 0
+    name = f"not useful: {sim.made[:8]}"
+    assert capsys.readouterr().out == (
+        f"{name}: entry_url is personal and left out\n"
+        f"{name}: no test, because nothing else that the rule asks is known\n"
+    )
+    assert file.read_text() == before
+
+
 def test_tune_suggests_the_threshold_that_avoids_what_was_not_useful(sim, capsys):
     for days in (1, 1, 2):
         sim.add("myshop.com", "checkout-friction", start=-days * 86_400)
