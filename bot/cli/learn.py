@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mouseflow-bot learn checkout-friction\nmouseflow-bot learn checkout-friction --write"
 
-_OF_PAGES = frozenset({"saw_page", "page", "journey", "entry_page", "exit_page", "pages"})
-
 
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
@@ -128,24 +126,27 @@ def _name(recording: str) -> str:
 
 def test_of(rule: "Rule", subject: "RecordingSubject") -> Learnt:
     """What the rule asks about this recording, as a test that expects no match."""
+    from bot.domain.subjects import Band
+    from bot.fields.field import TextKind
+    from bot.fields.recordings import PAGE
     from bot.rules.evaluate import field_of
     from bot.rules.model import leaves
 
     asked = {field.name: field for leaf in leaves(rule.condition)
              for field in [field_of(leaf, "recordings")]}  # fmt: skip
     given: dict[str, Any] = {}
-    if subject.friction is not None and "friction" in asked and subject.friction.low > 0:
-        given["friction"] = subject.friction.low
-    if asked.keys() & _OF_PAGES and subject.recording.page_views:
-        given["pages"] = [_page(view) for view in subject.recording.page_views]
     left_out = []
     for name, field in asked.items():
-        value = None if name in _OF_PAGES or name == "friction" else field.get(subject)
-        if value is None:
-            continue
-        if field.personal:
+        value = field.get(subject)
+        if field.made_of == PAGE.made_of and field.text is not TextKind.TAG:  # may be the session's
+            if subject.recording.page_views:
+                given["pages"] = [_page(view) for view in subject.recording.page_views]
+        elif isinstance(value, Band):
+            if value.low > 0:
+                given[name] = value.low
+        elif value is not None and field.personal:
             left_out.append(name)
-        else:
+        elif value is not None:
             given[name] = f"{value}ms" if field.type == "duration" else _plain(value)
     return Learnt(_name(subject.key), given, tuple(left_out))
 

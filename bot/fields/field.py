@@ -296,6 +296,7 @@ class Field:
     only adds to the value (`grows`), or may make it any other (`changes`); else it stays.
     `news_of` names the figure whose growth since the rule fired is the value.
     `over_last`: the figure is of the rule's `over_last`, where others of its kind are of now.
+    `of_today`: it is of the day so far, whatever `over_last` is. `of_budget`: the budgets know it.
     `missing_from_expanded_lists`: a row with page views still lacks it.
 
     For the decision index:
@@ -310,6 +311,9 @@ class Field:
     warning about a page's friction. `group_as` is the field's name in `once_per` and `count`,
     `count_as` another one in `count` alone.
     `thresholds` are those that `tune` tries.
+
+    For the status page: `describes`: its place (from 1) among the few values that describe
+    a session; 0 if it is none of them.
 
     In messages:
     `in_texts` tells whether texts may use it, `text_name` under which other name, `told` reads
@@ -346,6 +350,8 @@ class Field:
     changes: bool = False
     news_of: str = ""
     over_last: bool = False
+    of_today: bool = False
+    of_budget: bool = False
     missing_from_expanded_lists: bool = False
 
     row_at: str = ""
@@ -363,6 +369,8 @@ class Field:
     group_as: str = ""
     count_as: str = ""
     thresholds: tuple[float, ...] = ()
+
+    describes: int = 0
 
     in_texts: bool = True
     text_name: str = ""

@@ -679,6 +679,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         meaning="how much of the budget is used",
         examples=("{over: 80%}",),
         at="budget_used",
+        of_budget=True,
         sample=82.5,
     ),
     _website(
@@ -699,6 +700,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 5000}",),
         at="recordings_today",
         over_last=True,
+        of_today=True,
         source=Source.DETAIL,
         known=lambda subject: subject.recordings_today is not None,
         sample=620,

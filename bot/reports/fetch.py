@@ -20,11 +20,12 @@ from bot.domain.recorded_share import RecordedShare
 from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
+from bot.fields.field import Source
 from bot.fields.reports import FORM_FIELD
 from bot.polling.recordings import PollContext
 from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask, is_due
 from bot.reports import sources
-from bot.reports.past_days import RECORDINGS, RECORDINGS_TODAY, made_since
+from bot.reports.past_days import RECORDINGS_TODAY, made_since
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
@@ -62,10 +63,10 @@ PROBE_AGAIN = timedelta(days=1)
 UNSURE = timedelta(hours=1)
 """How soon to check again a filter that is not known to work."""
 
-COUNTED = frozenset({RECORDINGS, RECORDINGS_TODAY})
+COUNTED = frozenset(it.name for it in fields("websites") if it.source is Source.DETAIL)
 """Figures of a website that cost a call of their own."""
 
-BUDGETED = frozenset({"budget_used"})
+BUDGETED = frozenset(it.name for it in fields("websites") if it.of_budget)
 """Figures of a website that the budgets know."""
 
 MOST_FORMS = 50

@@ -18,7 +18,6 @@ from bot.polling.recordings import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
 from bot.reports.look import WEEKS_BACK, Look, same_hours
-from bot.reports.past_days import RECORDINGS_TODAY
 from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
@@ -145,7 +144,7 @@ def _factor(figures: Figures, name: str, then: datetime, now: datetime, look: Lo
 
 def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
     """The time that a figure seen then is about."""
-    if name == RECORDINGS_TODAY:
+    if field(figures.subjects[0].kind, name).of_today:
         local = at.astimezone(look.zone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0), at
     return at - figures.window, at

@@ -324,14 +324,10 @@ def _clauses(rule: Rule, subject: Subject) -> tuple[Clause, Clause | None]:
     return _clause(_part(rule.when, looked)), excepts
 
 
-_FACTS = ("friction", "tags", "device", "browser", "os", "country", "referrer_type")
-
-
 def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     """A few of the session's values that are nothing personal, in words."""
     known = SUBJECTS[subject.kind].fields if isinstance(subject, RecordingSubject) else ()
-    chosen = (it for it in known if it.name in _FACTS)
-    for about in sorted(chosen, key=lambda it: _FACTS.index(it.name)):
+    for about in sorted((it for it in known if it.describes), key=lambda it: it.describes):
         if not about.personal and (shown := seen(about, about.get(subject))):
             yield about.name, shown
 

@@ -108,21 +108,50 @@ def test_nothing_outside_the_catalogue_compares_with_a_fields_literal_name():
         f"{path.relative_to(BOT)}:{node.lineno}"
         for path in BOT.rglob("*.py")
         if path.parent != BOT / "fields"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if _compares_a_field(node, names)
+        for tree in [ast.parse(path.read_text(encoding="utf-8"))]
+        for constants in [_constants(tree, names)]
+        for node in ast.walk(tree)
+        if _compares_a_field(node, names, constants)
     ]
     assert found == []
 
 
-def _compares_a_field(node, names):
-    """`it.field == "friction"`, `field.name in ("browser", "os")`, `Test(field="tags")`."""
+def _constants(tree, names):
+    """The module's constants that hold fields' names and nothing else."""
+    return {
+        target.id
+        for it in tree.body
+        if isinstance(it, ast.Assign | ast.AnnAssign) and it.value is not None
+        for target in (it.targets if isinstance(it, ast.Assign) else [it.target])
+        if isinstance(target, ast.Name) and (words := _words(it.value)) and words <= names
+        if not any(isinstance(part, ast.comprehension) for part in ast.walk(it.value))
+    }
+
+
+def _words(node):
+    return {it.value for it in ast.walk(node)
+            if isinstance(it, ast.Constant) and isinstance(it.value, str)}  # fmt: skip
+
+
+def _compares_a_field(node, names, constants):
+    """`it.field == "friction"`, `field.name in ("browser", "os")`, `Test(field="tags")`.
+
+    Also with a constant of the module (`name in _OF_PAGES`, `asked & _OF_PAGES`), and
+    `"friction" in asked`.
+    """
+    if isinstance(node, ast.BinOp):
+        return any(
+            isinstance(it, ast.Name) and it.id in constants for it in (node.left, node.right)
+        )
     if isinstance(node, ast.MatchClass):
         pairs = zip(node.kwd_attrs, node.kwd_patterns, strict=True)
         return any(name == "field" and isinstance(it, ast.MatchValue) for name, it in pairs)
     if not isinstance(node, ast.Compare):
         return False
     left = ast.unparse(node.left)
+    if isinstance(node.left, ast.Constant):
+        return node.left.value in names and ast.unparse(node.comparators[0]) == "asked"
+    if any(isinstance(it, ast.Name) and it.id in constants for it in node.comparators):
+        return True
     asks = left.endswith(".field") or left in ("field.name", "about.name", "part.name", "it.name")
-    words = {it.value for side in node.comparators for it in ast.walk(side)
-             if isinstance(it, ast.Constant)}  # fmt: skip
-    return asks and bool(words & names)
+    return asks and any(_words(side) & names for side in node.comparators)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from bot.fields.catalogue import KINDS, fields
 from bot.rules.files.keys import SHARED, VAR
 from bot.rules.syntax.location import Place, text, texts, unknown
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
@@ -11,7 +12,7 @@ from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 _LISTS = ("websites", "when", "except", "until", "visitors")
 """The keys of rules and budgets whose values may refer to a list."""
 
-_KEPT = ("variables",)
+_KEPT = frozenset(it.name for kind in KINDS for it in fields(kind) if it.type == "variables")
 """Fields whose own keys are names of the website, one of which may be `var`."""
 
 Names = Mapping[str, "Shared"]
