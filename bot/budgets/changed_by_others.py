@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -74,7 +74,7 @@ def respect_changes(
             _started_by_others(conn, each, site)
 
 
-PERSON = "website.person"
+PERSON: Final = "website.person"
 
 GONE = (
     "Two lists in a row lack it, and Mouseflow knows it no more. What it has used stays counted "

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -94,7 +94,7 @@ def _note_changes(conn: Connection, status: BudgetStatus) -> None:
     record(conn, status.context.now, notes)
 
 
-RENAMED = "website.renamed"
+RENAMED: Final = "website.renamed"
 
 
 def _say_renamed(conn: Connection, status: BudgetStatus) -> None:

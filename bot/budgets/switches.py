@@ -30,7 +30,7 @@ from bot.messages.ops import instant
 from bot.polling.ops_messages import notice
 from bot.rules.model import steps as outbox_steps
 from bot.store import Connection
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.budgets import (
     StepOutcome,
     Switching,
@@ -195,7 +195,7 @@ def say(
     site: Site,
     title: str,
     *lines: str,
-    kind: str = "website.note",
+    kind: AuditKind = "website.note",
     icon: str = "🔶",
 ) -> None:
     """Tell people where the budget posts, else in the ops channel; always in the audit log.

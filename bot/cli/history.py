@@ -21,20 +21,6 @@ EXAMPLE = (
     "mouseflow-bot history --recording 4a1b2c --json"
 )
 
-KINDS = (
-    "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history",
-    "level.not_recorded", "match", "match.not_stored", "notice",
-    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "press",
-    "rule.edited", "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended",
-    "rule.snoozed", "rules.loaded", "rules.reload_failed",
-    "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
-    "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
-    "step.superseded", "step.withheld", "suppressed",
-    "website.held", "website.listed", "website.note", "website.person", "website.released",
-    "website.renamed",
-)  # fmt: skip
-"""Kinds of entries; a kind that is not here is known if the log has it."""
-
 SHOWN = {
     "level.held": "alert.held",
     "level.no_history": "alert.no_history",
@@ -141,7 +127,7 @@ def show(entries: "Iterable[Entry]", websites: "Mapping[str, str]", *, indent: s
 def unknown_kind(conn: "Connection", kind: str) -> str:
     """The error for an unknown kind, empty for a known one."""
     from bot.cli.main import suggest
-    from bot.store.audit import history
+    from bot.store.audit import KINDS, history
 
     families = {each.partition(".")[0] for each in KINDS}
     if kind in KINDS or kind in families or history(conn, kind=kind, limit=1):

@@ -7,7 +7,7 @@ or a restart would count twice.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import reduce
-from typing import get_args
+from typing import Final, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from bot.polling.session import last_activity
 from bot.rules.explain import insight, nearest, why
 from bot.rules.model import Count, Rule, match_key, steps
 from bot.store import Connection
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.matches import (
     NOT_STORED,
     NewMatch,
@@ -173,7 +173,8 @@ def matches_in(
 
 MOST_NAMED = 1_000
 """How many recordings of a website that can't be read as documented are named."""
-UNREADABLE, BAD_VALUE = "poll.unreadable", "poll.bad_value"
+UNREADABLE: Final = "poll.unreadable"
+BAD_VALUE: Final = "poll.bad_value"
 
 
 def odd_notes(
@@ -430,7 +431,7 @@ def _match(
     )
 
 
-def _note(each: Found, reason: str, kind: str = "suppressed") -> Note:
+def _note(each: Found, reason: str, kind: AuditKind = "suppressed") -> Note:
     return Note(
         kind=kind,
         rule=each.rule.id,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -102,7 +103,7 @@ LOST = frozenset({UNREADABLE, "poll.truncated", "poll.undetailed"})
 MOST_LATE = 1_000
 """Recordings to remember for a rule that catches up, beside the time from which it does."""
 
-COST = "poll.cost"
+COST: Final = "poll.cost"
 """The kind of note that is written once in `COST_EVERY`."""
 
 

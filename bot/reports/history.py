@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from bot.store import Connection
 from bot.store.alert_states import add_figures, figure_between, figures_between, grain
 from bot.store.audit import Note
 
-NOT_RECORDED = "level.not_recorded"
+NOT_RECORDED: Final = "level.not_recorded"
 """The kind of note that a rule does not know, since the website did not record all visitors."""
 
 

@@ -4,13 +4,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
 
 from bot.store.schema import audit, moment, ms
 from bot.store.statements import Value, execute, execute_many
+
+AuditKind = Literal[
+    "budget.edited", "budget.period", "budget.step", "level.held", "level.no_history",
+    "level.not_recorded", "match", "match.not_stored", "notice",
+    "poll.bad_value", "poll.cost", "poll.truncated", "poll.undetailed", "poll.unreadable", "press",
+    "rule.edited", "rule.paused", "rule.renamed", "rule.resumed", "rule.snooze_ended",
+    "rule.snoozed", "rules.loaded", "rules.reload_failed",
+    "step.cancelled", "step.dead", "step.done", "step.erased", "step.folded",
+    "step.interrupted", "step.postponed", "step.put_off", "step.rebuilt", "step.retried",
+    "step.superseded", "step.withheld", "suppressed",
+    "website.held", "website.listed", "website.note", "website.person", "website.released",
+    "website.renamed",
+]  # fmt: skip
+"""Kinds of entries that this version writes."""
+
+KINDS: tuple[AuditKind, ...] = get_args(AuditKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +37,7 @@ class Note:
     `details` are plain JSON values and hold no secret.
     """
 
-    kind: str
+    kind: AuditKind
     text: str = ""
     rule: str = ""
     website: str = ""
@@ -32,7 +48,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(Note):
-    """A line of the audit log as it was written."""
+    """A line of the audit log as it was written, perhaps with a kind of another version."""
 
     id: int
     at: datetime

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select, update
 from bot.actions.recording import CHANGED
 from bot.domain.budget import SWITCHES, Ownership, Switch
 from bot.domain.step import StepStatus
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.recordings import (
     forget_watermark,
     set_watermark,
@@ -349,7 +349,7 @@ def _row(website: str, switch: Switch) -> str:
     return f"{website} {switch}"
 
 
-def _note(conn: Connection, kind: str, website: str, owner: str, text: str) -> Note:
+def _note(conn: Connection, kind: AuditKind, website: str, owner: str, text: str) -> Note:
     name = website_names(conn).get(website)
     said = f"{name}: {text}" if name else text
     return Note(kind=kind, website=website, rule=owner, text=said)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 
 from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.digests import step_ended
 from bot.store.presses import settle
 from bot.store.rules import rule_states
@@ -144,7 +144,9 @@ def take_back_unwanted(
     return sum(map(len, gone.values()))
 
 
-def _take_back(conn: Connection, ids: Sequence[int], now: datetime, kind: str, reason: str) -> None:
+def _take_back(
+    conn: Connection, ids: Sequence[int], now: datetime, kind: AuditKind, reason: str
+) -> None:
     for step in ids:
         row = conn.execute(_ABOUT.where(steps.c.id == step)).one()
         ended = {"state": StepStatus.WITHHELD, "ended": ms(now), "fault": reason}

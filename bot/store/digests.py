@@ -23,7 +23,7 @@ from bot.domain.many import NOWHERE, Spread
 from bot.domain.step import Rank, StepStatus
 from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.matches import NewStep, add_steps, release_next
 from bot.store.schema import digests, matches, moment, ms, posts, steps
 from bot.store.statements import Value, execute, execute_later, execute_many, upsert
@@ -346,7 +346,7 @@ _END = (
 def end_held_back(
     conn: Connection,
     rows: Sequence[DueStep],
-    kind: str,
+    kind: AuditKind,
     state: StepStatus,
     reason: Reason,
     now: datetime,
@@ -383,7 +383,7 @@ def _instead(conn: Connection, row: DueStep, now: datetime) -> tuple[NewStep, ..
     return (NewStep(key=key, rank=Rank.POST, lane=row.lane, kind=kind, params=row.params, due=now),)
 
 
-def note(row: DueStep, kind: str, said: str) -> Note:
+def note(row: DueStep, kind: AuditKind, said: str) -> Note:
     """A line of the audit log about the step."""
     return Note(
         kind=kind,

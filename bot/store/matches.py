@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 import msgspec
 import structlog
@@ -34,7 +34,7 @@ UNTIL_RELEASED = ms(datetime(9999, 12, 31, tzinfo=UTC))
 """When a step is due that waits for earlier ones however long they take."""
 
 NO_LIMITS = Posting()
-NOT_STORED = "match.not_stored"
+NOT_STORED: Final = "match.not_stored"
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.ports import Posted
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.digests import (
     OTHERS_LEFT,
     DueStep,
@@ -392,7 +392,7 @@ def _record(
     conn: Connection,
     claimed: Claim,
     now: datetime,
-    kind: str,
+    kind: AuditKind,
     text: str,
     until: datetime | None = None,
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -261,7 +262,7 @@ class RejectedRules(Struct, frozen=True):
         return "New rules not loaded: they have errors. The previous rules stay active."
 
 
-_REJECTED = "rules.reload_failed"
+_REJECTED: Final = "rules.reload_failed"
 
 
 def reject_rules(conn: Connection, rejected: RejectedRules) -> None:

@@ -10,7 +10,7 @@ from bot.domain.backoff import CEILING, LONGEST_ASKED
 from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
-from bot.store.audit import Note, record
+from bot.store.audit import AuditKind, Note, record
 from bot.store.digests import step_ended
 from bot.store.presses import settle
 from bot.store.schema import lanes, matches, moment, ms, steps
@@ -317,7 +317,11 @@ _OLDEST_DEAD = text("SELECT id FROM steps WHERE state = 'dead' ORDER BY ended, i
 
 
 def _end(
-    conn: Connection, ids: Sequence[int], now: datetime, kind: str, values: dict[str, str | int]
+    conn: Connection,
+    ids: Sequence[int],
+    now: datetime,
+    kind: AuditKind,
+    values: dict[str, str | int],
 ) -> int:
     """End these steps that way, each with a row in the audit log; returns how many."""
     for step in ids:

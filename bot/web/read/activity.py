@@ -10,8 +10,8 @@ from bot.domain.budget import BUDGET, midnight
 from bot.domain.step import OWN_RULE
 from bot.domain.subjects import Severity
 from bot.messages.text import capital, clean
+from bot.store.audit import KINDS, AuditKind, history
 from bot.store.audit import Entry as Written
-from bot.store.audit import history
 from bot.store.overview import became_of
 from bot.web.read.world import World, plain
 from bot.web.tail import action_of
@@ -99,7 +99,7 @@ def day_of(text: str, zone: ZoneInfo, now: datetime) -> date | None:
 
 OF_SEVERITY: Mapping[Severity, State] = {"info": "info", "warning": "warn", "critical": "crit"}
 
-_WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = {
+_WORDS: Mapping[AuditKind, tuple[State | Literal["person", "message", "bot"], str]] = {
     "match": ("warn", "matched"),
     "suppressed": ("off", "was held back"),
     "step.done": ("ok", "done"),
@@ -143,6 +143,9 @@ _WORDS: Mapping[str, tuple[State | Literal["person", "message", "bot"], str]] = 
     "poll.bad_value": ("warn", "A value could not be read"),
     "press": ("person", "pressed a button"),
 }
+
+if missing := [kind for kind in KINDS if kind not in _WORDS]:
+    raise TypeError(f"kinds of entries without words: {missing}")
 
 
 def quotes_visitors(step: str) -> bool:
