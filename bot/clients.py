@@ -112,7 +112,7 @@ def _rotate(
 
 
 def dry_clients(clients: Clients, dry_run_log: DryRunLog) -> Clients:
-    """The same account for polls; actions only go into the log."""
+    """Clients whose polls ask the account; actions only go into the log."""
     acting = Ports(
         DryMouseflow(clients.acting.mouseflow, dry_run_log),
         DrySlack(dry_run_log),

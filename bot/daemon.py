@@ -46,7 +46,7 @@ from bot.config import Settings
 from bot.config.settings import allowed, channels
 from bot.delivery import SLACK_PACE, Delivery, Drained, Paces
 from bot.delivery.dry_run import DryRunLog
-from bot.delivery.rebuild import book_of, retry_some
+from bot.delivery.rebuild import current_rules, retry_some
 from bot.delivery.slack import SLACK, SlackPoster
 from bot.delivery.slack_channels import SlackLookup
 from bot.delivery.troubles import Ops
@@ -662,10 +662,10 @@ class Daemon:
     def _requeue(self, conn: Connection, ids: Collection[int], now: datetime) -> None:
         """Put dead letters back, as their rules have them now."""
         slack = self._settings.slack
-        book = book_of(conn, self._watcher.rules.written, slack.channel or "", slack.ops)
+        current = current_rules(conn, self._watcher.rules.written, slack.channel or "", slack.ops)
         after: int | None = 0
         while after is not None:
-            after = retry_some(conn, now, book, ids=ids, after=after).last
+            after = retry_some(conn, now, current, ids=ids, after=after).last
 
     def _channels(self) -> list[str]:
         return channels(self._settings, self._watcher.rules.rules)

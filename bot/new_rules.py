@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.budgets.changed_by_others import follow_files
-from bot.delivery.rebuild import book_of, post_limits, rebuild_some
+from bot.delivery.rebuild import current_rules, post_limits, rebuild_some
 from bot.polling.record_matches import posting
 from bot.polling.recordings import PollContext
 from bot.polling.server_facts import remember_tags
@@ -92,10 +92,12 @@ async def rebuild(
     edited = [rule for rule in rules.rules if rule.id in changed]
     postings = {rule.id: posting(rule, routing.zone) for rule in edited}
     limits = {rule.id: post_limits(rule, routing.channel) for rule in edited}
-    book = await run(partial(book_of, rules=rules.rules, channel=routing.channel, ops=None))
+    current = await run(
+        partial(current_rules, rules=rules.rules, channel=routing.channel, ops=None)
+    )
 
     def some(conn: Connection, after: int) -> tuple[int | None, frozenset[str]]:
-        last = rebuild_some(conn, now, book, changed, after)
+        last = rebuild_some(conn, now, current, changed, after)
         return last, on_their_way(conn, changed)  # before the next transaction it may wait again
 
     after: int | None = 0

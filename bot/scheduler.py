@@ -1,6 +1,6 @@
 """When each website is polled: every interval, spread out, and not too many at a time.
 
-In reading order: the Gate lets a few polls run at a time; the Schedule (APScheduler) ticks; the
+In reading order: PollSlots lets a few polls run at a time; the Schedule (APScheduler) ticks; the
 pace says how often recordings are really polled; Polls puts them together for the watcher's
 websites.
 """
@@ -53,7 +53,7 @@ def fair_share(rate: float) -> timedelta:
     return max(LEAST, timedelta(seconds=CALLS * AT_ONCE / rate))
 
 
-class Gate:
+class PollSlots:
     """Runs `AT_ONCE` polls at a time, first come, first served.
 
     A poll that takes longer than `share` gives up its place, so that polls with thousands of
@@ -420,7 +420,7 @@ class Polls:
         self._poll = poll
         self._rate = rate
         self._clock = clock
-        self._gate = Gate(fair_share(rate))
+        self._gate = PollSlots(fair_share(rate))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ticks: dict[str, asyncio.Event] = {}
         self._running: dict[Progress, str] = {}

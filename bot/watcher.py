@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import structlog
 from msgspec.structs import replace
@@ -76,7 +76,6 @@ from mouseflow import websites
 from mouseflow.decode import Rows
 from mouseflow.models import Website
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 REPORTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("recordings", "feedback"))

@@ -15,7 +15,7 @@ from bot.domain.subjects import Site
 from bot.rules.model import RuleSet
 from bot.scheduler import (
     AT_ONCE,
-    Gate,
+    PollSlots,
     PollTimes,
     Schedule,
     fair_share,
@@ -151,7 +151,7 @@ class Polls:
     """Polls that wait until they are told to end, in the order in which they began."""
 
     def __init__(self, share):
-        self.gate, self.begun, self.ends, self.tasks = Gate(share), [], {}, []
+        self.gate, self.begun, self.ends, self.tasks = PollSlots(share), [], {}, []
         self.all_begun = asyncio.Event()
 
     def come(self, name):

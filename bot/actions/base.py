@@ -97,7 +97,7 @@ class Action(ABC):
         return msgspec.json.encode(self.as_stored()).decode()
 
     def as_stored(self) -> "Action":
-        """The same without what the store must not know."""
+        """The action without what the store must not know."""
         return self
 
     def as_in_rule(self, current: Iterable["Action"]) -> "Action":
@@ -127,7 +127,7 @@ class Action(ABC):
 
     @abstractmethod
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it. Safe to repeat; raises GiveUp or TryLater."""
+        """Perform the action. Safe to repeat; raises GiveUp or TryLater."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Delete(Action):
     rank: ClassVar[Rank] = Rank.DELETE
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Delete the recording, for good."""
         done = await ended_with_its_subject(self._delete(task, ports), task)
         # What is gone now may be what an attempt of unknown outcome deleted.
         return replace(done, result=DELETED) if task.attempted else done

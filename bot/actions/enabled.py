@@ -38,7 +38,7 @@ class Enabled(Action):
         return {"enabled": self.on}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Switch the campaign; what else changed meanwhile stays."""
         said = "on" if self.on else "off"
         before = await self._campaign(task, ports)
         if before.get("enabled") is self.on:

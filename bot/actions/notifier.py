@@ -68,11 +68,11 @@ class Notifier(Action):
 
     @abstractmethod
     def routed(self, channel: str) -> "Notifier":
-        """The same, posting to that channel if the rule names none."""
+        """The notifier, posting to that channel if the rule names none."""
 
     @abstractmethod
     def plain(self) -> "Notifier":
-        """The same with the built-in message and no limit, for what must be said."""
+        """The notifier with the built-in message and no limit, for what must be said."""
 
     @property
     @abstractmethod

@@ -95,7 +95,7 @@ class Notify(_Sent, ToPeople):
         return self.channel
 
     def routed(self, channel: str) -> "Notify":
-        """The same: it names its place."""
+        """This one: it names its place."""
         return self
 
     def plain(self) -> "Notify":

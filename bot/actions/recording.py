@@ -37,7 +37,7 @@ class RecordingSwitch(Action):
         return {"status": _STATUS[self.to]}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Start or stop recording."""
         wanted, site = _STATUS[self.to], task.subject.website.id
         status = await self._status(task, ports)
         if _same(status, wanted):

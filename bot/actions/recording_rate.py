@@ -31,7 +31,7 @@ class RecordingRate(Action):
         return {"recording_rate": self.rate}
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Set the share of sessions to record."""
         before = await self._rate(task, ports)
         if before == self.rate:
             earlier = _seen(task) if task.attempted else before

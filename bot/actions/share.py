@@ -72,7 +72,7 @@ class Unshare(Action):
     token: str | None = field(default=None, repr=False)
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """End the share."""
         return await ended_with_its_subject(self._end(task, ports), task)
 
     async def _end(self, task: Task, ports: Ports) -> Done:
@@ -100,7 +100,7 @@ class Share(Action):
     expires: timedelta | None = None
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it; the result is the token."""
+        """Share it; the result is the token."""
         calls = _calls(task.subject)
         present = await _token(calls, task, ports)
         if present is not None:

@@ -192,7 +192,7 @@ class Slack(_Post, ToPeople):
         return self.channel or default_channel
 
     def routed(self, channel: str) -> "Slack":
-        """The same, with that channel if it has none."""
+        """The post to that channel if it names none."""
         return self if self.channel else dataclasses.replace(self, channel=channel)
 
     def plain(self) -> "Slack":
@@ -240,7 +240,7 @@ class Ended(_Post):
     digest_at: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
-        """The same as that of the answer."""
+        """What the answer would have said."""
         return compose.resolved(task, addresses, max(task.matched - self.began, timedelta()))
 
     async def perform(self, task: Task, ports: Ports) -> Done:

@@ -52,7 +52,7 @@ class Tag(Action):
     tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Add the tag."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         if self.tag in subject.recording.tags:
@@ -76,7 +76,7 @@ class Untag(Action):
     tag: str
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Remove the tag."""
         return await ended_with_its_subject(self._remove(task, ports), task)
 
     async def _remove(self, task: Task, ports: Ports) -> Done:

@@ -49,7 +49,7 @@ class Variables(Action):
     values: dict[str, str]
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Set the variables."""
         subject = recording(task)
         place = (subject.website.id, subject.recording.id)
         before = read(await self._seen(place, task, ports))

@@ -19,7 +19,7 @@ class Watched(Action):
     on: bool = True
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Mark the recording."""
         done = self._set(task, ports)
         return await (done if self.on else ended_with_its_subject(done, task))
 

@@ -179,7 +179,7 @@ class Webhook(Notifier):
         return f"webhook:{self._host} {blake2b(named.encode(), digest_size=4).hexdigest()}"
 
     async def perform(self, task: Task, ports: Ports) -> Done:
-        """Do it."""
+        """Call the URL."""
         content = body(task, ports.addresses)
         await ports.webhook.call(self.url, content, headers(task), self.secret)
         return Done(f"called {self._host}")
@@ -189,11 +189,11 @@ class Webhook(Notifier):
         return None
 
     def routed(self, channel: str) -> "Webhook":
-        """The same: it has no channel."""
+        """This call: it has no channel."""
         return self
 
     def plain(self) -> "Webhook":
-        """The same call: its body is fixed and nothing limits it."""
+        """This call: its body is fixed and nothing limits it."""
         return self
 
     @property

@@ -15,7 +15,7 @@ from bot.messages.text import counted
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.delivery.rebuild import Book
+    from bot.delivery.rebuild import CurrentRules
     from bot.rules.model import Rule
     from bot.store import Connection, Store
 
@@ -52,8 +52,8 @@ def run(args: Namespace) -> int:
         rules = store.do(lambda conn: known(conn, ids, named))
         groups = store.do(lambda conn: dead_groups(conn, ids=ids, rules=rules))
         resumed = store.do(lambda conn: resume(conn, rules, now))
-        book = store.do(lambda conn: _book(conn, files, settings))
-        requeued, refused = _requeue(store, book, ids, rules, now)
+        current = store.do(lambda conn: _book(conn, files, settings))
+        requeued, refused = _requeue(store, current, ids, rules, now)
         store.do(probe_lanes)
     if args.json:
         why = [asdict(group) for group in groups]
@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
         print(f"no dead letters{' of these rules' if rules else ''}")
     for reason, count in refused.items():
         output.line(f"not requeued: {counted(count, 'dead letter')}, {reason}")
-    if groups and book is None:
+    if groups and current is None:
         print("the rule files have errors: requeued as they were; see `mouseflow-bot check`")
     for rule in resumed:
         print(f"{rule} runs again")
@@ -87,16 +87,20 @@ def _rules(args: Namespace, settings: "Settings") -> "Sequence[Rule] | None":
 
 def _book(
     conn: "Connection", rules: "Sequence[Rule] | None", settings: "Settings"
-) -> "Book | None":
-    from bot.delivery.rebuild import book_of
+) -> "CurrentRules | None":
+    from bot.delivery.rebuild import current_rules
 
     if rules is None:
         return None
-    return book_of(conn, rules, settings.slack.channel or "", settings.slack.ops)
+    return current_rules(conn, rules, settings.slack.channel or "", settings.slack.ops)
 
 
 def _requeue(
-    store: "Store", book: "Book | None", ids: Sequence[int], rules: Sequence[str], now: datetime
+    store: "Store",
+    current: "CurrentRules | None",
+    ids: Sequence[int],
+    rules: Sequence[str],
+    now: datetime,
 ) -> tuple[int, dict[str, int]]:
     """How many dead letters were requeued, and why others were not: how many for each reason."""
     from bot.cli import output
@@ -105,7 +109,9 @@ def _requeue(
     after, refused = 0, dict[str, int]()
 
     def batch() -> Retried:
-        return store.do(lambda conn: retry_some(conn, now, book, ids=ids, rules=rules, after=after))
+        return store.do(
+            lambda conn: retry_some(conn, now, current, ids=ids, rules=rules, after=after)
+        )
 
     requeued = 0
     for done in output.in_batches(batch):

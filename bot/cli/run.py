@@ -93,7 +93,7 @@ async def _all_again(args: Namespace) -> "dict[str, Settings]":
 
 
 async def _again(args: Namespace) -> "Settings":
-    """The same for the account that is meant."""
+    """Read the settings of the chosen account again."""
     from bot.cli.context import chosen
 
     return chosen(args, await _all_again(args))

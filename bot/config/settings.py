@@ -101,7 +101,7 @@ def is_loopback(host: str) -> bool:
 
 
 def private_address(value: str) -> str:
-    """The same, for a URL that receives credentials: plain http only on this machine."""
+    """An address that receives credentials: plain http only on this machine."""
     parts = _parts(value)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError(

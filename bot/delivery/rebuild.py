@@ -43,7 +43,7 @@ class Gone:
     reason: str
 
 
-class Book(Struct, frozen=True):
+class CurrentRules(Struct, frozen=True):
     """The rules as they are now, and where posts without a channel go.
 
     `known` are the ids of all rules there ever were: what others own, such as a budget, is
@@ -56,33 +56,33 @@ class Book(Struct, frozen=True):
     ops: str | None = None
 
 
-def rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
+def rebuilt(step: StoredStep, current: CurrentRules) -> Anew | Gone | None:
     """The step as the rule now has it; None if it stays as it is, also because it can't be read.
 
     It takes the action that it is equal to; else the one of its kind that no other step of its
     match takes.
     """
     try:
-        return _rebuilt(step, book)
+        return _rebuilt(step, current)
     except msgspec.MsgspecError:
         return None
 
 
-def _rebuilt(step: StoredStep, book: Book) -> Anew | Gone | None:
+def _rebuilt(step: StoredStep, current: CurrentRules) -> Anew | Gone | None:
     if step.action == _NOTICE:
-        return None if book.ops is None else _moved(step, book.ops, book.ops)
-    if step.unknown or step.follows or step.rule not in {*book.rules, *book.known}:
+        return None if current.ops is None else _moved(step, current.ops, current.ops)
+    if step.unknown or step.follows or step.rule not in {*current.rules, *current.known}:
         return None
-    rule = book.rules.get(step.rule)
+    rule = current.rules.get(step.rule)
     if rule is None:
         return Gone(f"the rule {step.rule} is gone")
     own = [action for action in rule.do if action.kind == step.action]
     if not own and step.action in _DIGESTING:
-        return _redirected(step, rule, book)
+        return _redirected(step, rule, current)
     action = _standing_for(step, own)
     if action is None:
         return Gone(f"the rule {step.rule} no longer has this {step.action}")
-    params, lane = action.stored(), action.lane(reread(step.subject), book.channel)
+    params, lane = action.stored(), action.lane(reread(step.subject), current.channel)
     here = step.lane in (lane, lane_of_kind(lane, step.action))
     return None if here and params == step.params else Anew(params, lane)
 
@@ -99,7 +99,7 @@ def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
     return placed if placed in free else None
 
 
-def _redirected(step: StoredStep, rule: Rule, book: Book) -> Anew | Gone | None:
+def _redirected(step: StoredStep, rule: Rule, current: CurrentRules) -> Anew | Gone | None:
     """A digest, or the end of an alert: it goes where the rule posts now."""
     kind = DIGESTS.get(step.action, step.action)
     notifiers = [a for a in rule.do if isinstance(a, Notifier) and a.digest == kind]
@@ -109,7 +109,7 @@ def _redirected(step: StoredStep, rule: Rule, book: Book) -> Anew | Gone | None:
     if step.channel in channels or len(channels) > 1:
         return None
     (channel,) = channels
-    return _moved(step, channel, channel or book.channel, notifiers[0].service)
+    return _moved(step, channel, channel or current.channel, notifiers[0].service)
 
 
 def _moved(step: StoredStep, channel: str, place: str, service: str = SLACK) -> Anew | None:
@@ -136,7 +136,7 @@ class Retried(Struct, frozen=True):
 def retry_some(
     conn: Connection,
     now: datetime,
-    book: Book | None,
+    current: CurrentRules | None,
     *,
     ids: Collection[int] = (),
     rules: Collection[str] = (),
@@ -144,14 +144,14 @@ def retry_some(
 ) -> Retried:
     """Requeue the next dead letters with these ids or of these rules, without either all.
 
-    Each is rebuilt from the rule as it is now; without a book they stay as they are.
+    Each is rebuilt from the rule as it is now; without rules they stay as they are.
     """
     found = stored_steps(conn, "dead", ids=ids, rules=rules, after=after)
     if not found:
         return Retried(0)
     again, anew, refused = list[int](), list[tuple[StoredStep, str, str]](), Counter[str]()
     for step in found:
-        match rebuilt(step, book) if book else None:
+        match rebuilt(step, current) if current else None:
             case Gone(reason):
                 refused[reason] += 1
                 continue
@@ -167,19 +167,23 @@ def retry_some(
 
 
 def rebuild_some(
-    conn: Connection, now: datetime, book: Book, changed: Collection[str], after: int = 0
+    conn: Connection, now: datetime, current: CurrentRules, changed: Collection[str], after: int = 0
 ) -> int | None:
     """Rebuild the next waiting steps of changed rules; returns the last id, None at the end."""
     found = stored_steps(conn, "pending", rules=changed, after=after)
-    rebuilds = ((step, rebuilt(step, book)) for step in found)
+    rebuilds = ((step, rebuilt(step, current)) for step in found)
     anew = [(step, new.params, new.lane) for step, new in rebuilds if isinstance(new, Anew)]
     put_anew(conn, anew, now)
     return found[-1].id if found else None
 
 
-def book_of(conn: Connection, rules: Collection[Rule], channel: str, ops: str | None) -> Book:
+def current_rules(
+    conn: Connection, rules: Collection[Rule], channel: str, ops: str | None
+) -> CurrentRules:
     """The rules as they are now, with what the store knows of earlier ones."""
-    return Book({rule.id: rule for rule in rules}, frozenset(rule_states(conn)), channel, ops)
+    return CurrentRules(
+        {rule.id: rule for rule in rules}, frozenset(rule_states(conn)), channel, ops
+    )
 
 
 def post_limits(rule: Rule, channel: str) -> dict[str, Limit | None]:

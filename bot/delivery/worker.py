@@ -69,11 +69,11 @@ class RetryingStore:
         return await self._retried(lambda: self._store.run(work))
 
     async def run_together(self, work: Callable[[Connection], T]) -> T:
-        """The same, in one transaction with others of the kind that wait."""
+        """What `run` returns, in one transaction with others of the kind that wait."""
         return await self._retried(lambda: self._store.run_together(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """The same for work that only reads."""
+        """What work that only reads returns, as `run`."""
         return await self._retried(lambda: self._store.read(work))
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -22,7 +22,7 @@ class Spread(Struct, frozen=True, omit_defaults=True):
     devices: Mapping[str, int] = {}
 
     def plus(self, website: str, page: str, device: str) -> "Spread":
-        """The same with one more."""
+        """The counts with one match more."""
         return Spread(
             _counted(self.websites, website),
             _counted(self.pages, page),

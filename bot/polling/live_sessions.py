@@ -373,5 +373,5 @@ def after_poll(
 
 
 def add_costs(live: LiveSessions, costs: Mapping[str, int]) -> LiveSessions:
-    """The same with more calls counted by rule."""
+    """The sessions, with more calls counted by rule."""
     return replace(live, costs=Counter(live.costs) + Counter(costs))

@@ -77,7 +77,7 @@ class OwnTagsHidden:
         return self.decide(subject).open
 
     def decide(self, subject: RecordingSubject) -> Decision:
-        """Both at once."""
+        """The sure and the open rules, evaluated once."""
         seen = (*subject.recording.tags, *subject.told_tags)
         if self._tags.isdisjoint(map(folded, seen)):
             return self._whole.decide(subject)

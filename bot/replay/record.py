@@ -193,7 +193,7 @@ def remarks(tally: Tally) -> list[str]:
 
 
 def plain(tally: Tally, rules: Sequence[str]) -> dict[str, object]:
-    """The same for programs."""
+    """The tally as `--json` prints it."""
     return {
         "rules": {
             rule: {

@@ -246,7 +246,7 @@ class RuleGroup(Protocol):
         """The rules whose answer depends on what is not known yet."""
 
     def decide(self, subject: RecordingSubject) -> Decision:
-        """Both at once."""
+        """The sure and the open rules, evaluated once."""
 
     def sure_of_all(self, subjects: Iterable[RecordingSubject]) -> list[tuple[Rule, ...]]:
         """The sure rules of each of the recordings."""

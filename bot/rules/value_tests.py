@@ -157,7 +157,7 @@ class TextTest(Struct, frozen=True):
         return self._each_met(texts) and not self._barred(texts)
 
     def met_so_far(self, texts: tuple[str, ...]) -> Answer:
-        """The same while more texts may come."""
+        """Whether the texts meet the test while more may come."""
         if self._barred(texts) or (self.there is False and texts):
             return False
         if self.may_end or not self._each_met(texts) or (self.there and not texts):

@@ -63,7 +63,7 @@ class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
     over: datetime | None = None
 
     def plus(self, other: "QuietGroup") -> "QuietGroup":
-        """The same with what the rule said later."""
+        """The group with what the rule said later."""
         items = [it for it in (self.worst, other.worst) if it is not None]
         return msgspec.structs.replace(
             self,

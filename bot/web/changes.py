@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from bot.delivery.rebuild import book_of, retry_some
+from bot.delivery.rebuild import current_rules, retry_some
 from bot.store import Connection
 from bot.store.lanes import probe_lanes
 from bot.store.rules import end_snooze, resume_rule, snooze
@@ -88,11 +88,11 @@ async def _retry_group(web: Web, group: str) -> None:
     if not ids:
         return  # somebody else was first
     rules = facts.rules().written
-    making = partial(book_of, rules=rules, channel=slack.channel or "", ops=slack.ops)
-    book = await facts.store.run(making)
+    making = partial(current_rules, rules=rules, channel=slack.channel or "", ops=slack.ops)
+    current = await facts.store.run(making)
     after: int | None = 0
     while after is not None:
-        some = partial(retry_some, now=now, book=book, ids=ids, rules=(), after=after)
+        some = partial(retry_some, now=now, current=current, ids=ids, rules=(), after=after)
         done = await _write(web, some)
         after = done.last or None
 

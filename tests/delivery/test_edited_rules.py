@@ -12,7 +12,7 @@ from bot.actions import ACTIONS
 from bot.actions.slack import Slack
 from bot.cli.main import main
 from bot.delivery import Delivery
-from bot.delivery.rebuild import Anew, Book, Gone, rebuilt, retry_some
+from bot.delivery.rebuild import Anew, CurrentRules, Gone, rebuilt, retry_some
 from bot.domain.subjects import RecordingSubject, written
 from bot.errors import GiveUp, Refused, TryLater
 from bot.polling.record_matches import Found, Routing, record_poll
@@ -165,7 +165,7 @@ async def test_a_dead_letter_is_retried_as_its_rule_has_it_now(world):
     (dead,) = world.do(dead_letters)
     del world.slack.post
     await world.use('{slack: {channel: "#right", text: better}}')
-    book = Book({rule.id: rule for rule in world.rules.rules}, {"rule"}, "#usual")
+    book = CurrentRules({rule.id: rule for rule in world.rules.rules}, {"rule"}, "#usual")
     assert world.do(retry_some, world.now, book).requeued == 1
     await world.delivery.drain()
     assert [post.text for post in world.slack.messages] == ["better"]
@@ -266,7 +266,7 @@ def post(channel):
 def book(do):
     text = f"version: 1\nrules: {{rule: {{watch: recordings, when: {{pages: 1}}, do: {do}}}}}"
     rules = read([("r.yaml", text.encode())]).rules
-    return Book({rule.id: rule for rule in rules}, {"rule", "old"}, "#usual", "#ops")
+    return CurrentRules({rule.id: rule for rule in rules}, {"rule", "old"}, "#usual", "#ops")
 
 
 TWO = '{slack: [{channel: "#b"}, {channel: "#c"}]}'

@@ -8,7 +8,7 @@ from posting_world import ZONE, posting, visit
 from test_alert_threads import Alerts
 
 from bot.cli.status import gather, show_rules
-from bot.delivery.rebuild import Book, retry_some
+from bot.delivery.rebuild import CurrentRules, retry_some
 from bot.delivery.troubles import Ops, tend
 from bot.domain.press import Press
 from bot.errors import Gone, TryLater
@@ -425,7 +425,7 @@ async def test_dead_letters_that_somebody_has_retried_elsewhere_stay_as_they_are
 
 async def test_who_retries_what_its_rule_no_longer_asks_for_is_told():
     async with one_dead_letter() as (_, people, post):
-        book = Book({}, {"friction"}, "#ux", "#ops")
+        book = CurrentRules({}, {"friction"}, "#ux", "#ops")
 
         def requeue(conn, ids, now):
             retry_some(conn, now, book, ids=ids)

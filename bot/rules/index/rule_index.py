@@ -197,7 +197,7 @@ class RuleIndex:
         return self.decide(subject).open
 
     def decide(self, subject: RecordingSubject) -> Decision:
-        """Both at once."""
+        """The sure and the open rules, evaluated once."""
         odd = bool(subject.recording.bad_values)
         return self._walk.decide(subject) if odd else self._compiled.decide(subject)
 
