@@ -5,7 +5,7 @@ once an hour and compared with the marks that each recording had when it was dec
 the API can filter by (stars, watched marks, a site's own tags) are asked for every five minutes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from bot.errors import GiveUp, TryLater
 from bot.polling.filter_checks import concerns_all
 from bot.polling.list_reader import LEAST, ROW_CAP, deeper, of_days, reaches, read
 from bot.polling.server_facts import TRACKER_TAGS
-from bot.polling.session import days_to_ask, is_due, last_activity, marks, settled
+from bot.polling.session import days_to_ask, is_due, last_activity, marked_anew, marks, settled
 from bot.ports import Mouseflow
 from bot.rules.model import Rule
 from bot.rules.needs import likely
@@ -57,12 +57,13 @@ async def marked(
     since: datetime,
     settle: timedelta,
     now: datetime,
-) -> list[Recording]:
-    """The decided recordings with activity since then whose marks have changed since.
+    own_tags: Set[str],
+) -> list[tuple[Recording, frozenset[str]]]:
+    """The decided recordings with activity since then whose marks have changed since, and which.
 
     A question that fails is left out; the next sweep answers it. Raises what concerns them all.
     """
-    found: dict[str, Recording] = {}
+    found: dict[str, tuple[Recording, frozenset[str]]] = {}
 
     async def sift(known: Mapping[str, str] | None, rows: Sequence[Recording]) -> list[Recording]:
         """Keep the rows whose marks differ from the known ones, which else the store tells."""
@@ -70,8 +71,10 @@ async def marked(
         if known is None:
             ids = [row.id for row in ended]
             known = await store.read(partial(decided_marks, website=website, ids=ids))
-        changed = [row for row in ended if known.get(row.id) not in (None, "", marks(row))]
-        found.update((row.id, row) for row in changed)
+        for row in ended:
+            before, after = known.get(row.id), marks(row, own_tags)
+            if before not in (None, "", after):
+                found[row.id] = row, marked_anew(before, after)
         return []
 
     async def ask(filters: SessionFilters, limit: int, known: Mapping[str, str] | None) -> None:

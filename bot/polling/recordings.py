@@ -5,7 +5,7 @@ and keep what helps the next poll.
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import Final
@@ -281,7 +281,7 @@ async def poll(
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
         seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones,
-        noted, asking, site, now,
+        noted, asking, rules.own_tags, site, now,
     )  # fmt: skip
     live = after_poll(live, seen, result, waiting, vanished, now)
     on_hold = rules.needing(suspended)
@@ -403,14 +403,14 @@ async def _late_marks(
     before: Watermark | None,
     done: Result,
     seen: ListReading,
-) -> tuple[Result, frozenset[str], NotedMarks, LiveSessions]:
+) -> tuple[Result, Mapping[str, Set[str]], NotedMarks, LiveSessions]:
     """Evaluate the decided recordings that people have marked since, by the rules that read that.
 
-    Which rules those are comes along. The first poll of all has decided nothing before. What was
-    marked before a rule came is no news for it, so when one comes, all marks are noted and only
-    the others act on them.
+    For each rule, the recordings that it was asked about come along. The first poll of all has
+    decided nothing before. What was marked before a rule came is no news for it, so when one comes,
+    all marks are noted and only the others act on them.
     """
-    nothing, now = (Result((), done.knowledge, {}), frozenset[str]()), scope.now
+    nothing, now = (Result((), done.knowledge, {}), dict[str, Set[str]]()), scope.now
     noted = before.marks if before else NotedMarks()
     if not context.marks:
         return *nothing, noted, live
@@ -432,13 +432,15 @@ async def _late_marks(
         return *nothing, noted, live
     since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
     rows = await marked(
-        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now
-    )
+        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now,
+        rules.own_tags,
+    )  # fmt: skip
     picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
-    some = [Candidate(row, settled=True) for row in rows if row.id not in picked]
+    anew = {row.id: names for row, names in rows if row.id not in picked}
+    some = [Candidate(row, settled=True) for row, _ in rows if row.id in anew]
     if not some:
         return *nothing, noted, live
-    ids = [each.row.id for each in some]
+    ids = list(anew)
     began = min((aware(it.row.created) for it in some if it.row.created), default=since)
     days = of_days(*days_to_ask(now, min(since, began)))
     filtered = any(rules.asking.values())
@@ -451,7 +453,10 @@ async def _late_marks(
         rules=rules,
         facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
         window=days,
-        matched={key: matched.get(key, frozenset()) | those for key, those in old.items()},
+        matched={
+            key: matched.get(key, frozenset()) | those | rules.not_reading(anew[key])
+            for key, those in old.items()
+        },
         places={},
         total=total,
         back=frozenset(ids),  # listed just now, whatever their details say
@@ -461,7 +466,8 @@ async def _late_marks(
     for key in (each.candidate.row.id for each in late.evaluations if each.open):
         if those := old[key] | (ours.keys() - names):
             rest[key] = tuple(sorted(those))
-    return late, names, replace(noted, old=rest), live
+    concerned = {name: {key for key in ids if name not in scope.matched[key]} for name in names}
+    return late, concerned, replace(noted, old=rest), live
 
 
 def _with_late(result: Result, late: Result) -> Result:
@@ -588,12 +594,12 @@ def _late(
     live: LiveSessions,
     ended: Iterable[Evaluation],
     marked: Iterable[Evaluation],
-    asked: Container[str],
+    asked: Mapping[str, Set[str]],
 ) -> dict[str, dict[str, datetime]]:
     """What these rules have not decided though it ended before they began to wait.
 
     What was undecided when they began, and what has been evaluated without them since: sessions
-    that `ended`, and those marked later if the rule is one of those `asked` about them.
+    that `ended`, and those marked later that the rule was `asked` about.
     """
     known, late = (before.waiting, before.late) if before else ({}, {})
     ended_at, marked_at = _times(ended), _times(marked)
@@ -605,7 +611,8 @@ def _late(
         names = {rule.id, *rule.was}
         older = {key: at for name in names for key, at in late.get(name, {}).items()}
         older |= ended_at if names & known.keys() else open_ | ended_at
-        older |= marked_at if rule.id in asked else {}
+        about = asked.get(rule.id, frozenset())
+        older |= {key: at for key, at in marked_at.items() if key in about}
         older = {key: at for key, at in older.items() if at < since}
         if older:
             newest = sorted(older.items(), key=lambda it: it[1])[-MOST_LATE:]
@@ -665,6 +672,7 @@ def _outcome(
     late: Mapping[str, dict[str, datetime]],
     noted: NotedMarks,
     asking: dict[str, datetime],
+    own_tags: Set[str],
     site: Site,
     now: datetime,
 ) -> PollOutcome:
@@ -699,7 +707,7 @@ def _outcome(
         website=site.id,
         at=now,
         watermark=msgspec.json.encode(after).decode(),
-        seen=[seen_recording(row, final.get(row.id, True)) for row in rows.values()],
+        seen=[seen_recording(row, final.get(row.id, True), own_tags) for row in rows.values()],
         vanished=sorted(vanished | gone),
     )
 

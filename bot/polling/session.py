@@ -6,7 +6,7 @@ sides and works out what is new.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from itertools import pairwise
@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from bot.fields.normal import folded
 from bot.store.recordings import SeenRecording
 from mouseflow.models import Recording
 
@@ -122,17 +123,50 @@ def fingerprint(recording: Recording) -> str:
     return f"{stamp}/{recording.duration}/{recording.pages}"
 
 
-def marks(recording: Recording) -> str:
-    """Changes whenever people mark the recording: tags, star, watched, share, variables, name."""
-    said = (
-        sorted(recording.tags),
-        bool(recording.starred),
-        bool(recording.watched),
-        bool(recording.token),
-        sorted(map(str, recording.variables or ())),
-        recording.visitor_name or "",
-    )
-    return blake2b(repr(said).encode(errors="replace"), digest_size=8).hexdigest()
+def marks(row: Recording, own_tags: Set[str]) -> str:
+    """What people have marked, a short text for each field that has a value.
+
+    The bot's `own_tags` (in normal form) stand apart: each counts only for rules that name it.
+    """
+    tags = sorted(map(folded, row.tags))
+    theirs = [tag for tag in tags if tag not in own_tags]
+    said = {
+        TAGS: digest(*theirs) if theirs else "",
+        "starred": "1" if row.starred else "",
+        "watched": "1" if row.watched else "",
+        "shared": "1" if row.token else "",
+        "variables": digest(*sorted(map(str, row.variables))) if row.variables else "",
+        "visitor_name": digest(row.visitor_name) if row.visitor_name else "",
+    }
+    if len(theirs) < len(tags):
+        said[_ALL_TAGS] = digest(*tags)
+        said |= {own(tag): "1" for tag in tags if tag in own_tags}
+    return " ".join(f"{name}={text}" for name, text in said.items() if text) or "-"
+
+
+TAGS, _ALL_TAGS = "tags", "all"
+
+
+def own(tag: str) -> str:
+    """The name among the marks of a tag of the bot's own (in normal form)."""
+    return f"#{digest(tag)}"
+
+
+def digest(*texts: str) -> str:
+    """A short text that stands for these."""
+    return blake2b(repr(texts).encode(errors="replace"), digest_size=5).hexdigest()
+
+
+def marked_anew(before: str, after: str) -> frozenset[str]:
+    """The names of the marks that differ between two texts of `marks`.
+
+    If all tags are the same, none has been set, though a tag may be the bot's own by now.
+    """
+    old, new = (dict(it.split("=") for it in text.split() if "=" in it) for text in (before, after))
+    names = {name for name in old | new if old.get(name) != new.get(name)}
+    if old.get(_ALL_TAGS, old.get(TAGS)) == new.get(_ALL_TAGS, new.get(TAGS)):
+        names = {name for name in names if name != TAGS and not name.startswith("#")}
+    return frozenset(names - {_ALL_TAGS})
 
 
 def in_brief(row: Recording) -> Recording:
@@ -152,14 +186,14 @@ def in_brief(row: Recording) -> Recording:
     )
 
 
-def seen_recording(row: Recording, settled: bool) -> SeenRecording:
+def seen_recording(row: Recording, settled: bool, own_tags: Set[str]) -> SeenRecording:
     """What the store keeps of the row. A session that has settled need not be polled again."""
     return SeenRecording(
         id=row.id,
         fingerprint=fingerprint(row),
         settled=settled,
         closed=settled,
-        marks=marks(row),
+        marks=marks(row, own_tags),
         created=aware(row.created) if row.created else None,
         last_activity=aware(row.last_activity) if row.last_activity else None,
     )

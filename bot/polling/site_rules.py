@@ -20,6 +20,7 @@ from bot.polling.server_facts import (
     own_tags,
     without_tags,
 )
+from bot.polling.session import TAGS, own
 from bot.rules.evaluate import Decision, RuleGroup, answer, field_of
 from bot.rules.index import RuleIndex
 from bot.rules.model import (
@@ -102,9 +103,9 @@ class Traits:
     `own` are the tags that it sets, `named` those that its condition spells out, `askable` the
     questions by which filters may decide it. `beside` and `grouped` are the fields that it reads
     beside its condition; `expandable`: a row with its page views has all that it reads;
-    `beyond_pages`: it reads more of a detail than which pages were seen. `reads_marks`: people can
-    change what it reads on a finished session, other than tags. `mark_question` asks for the
-    sessions with the marks that it requires.
+    `beyond_pages`: it reads more of a detail than which pages were seen. `reads_marks` are the
+    fields that people can change on a finished session, other than tags. `mark_question` asks for
+    the sessions with the marks that it requires.
     """
 
     rule: Rule
@@ -122,14 +123,14 @@ class Traits:
     expandable: bool
     beyond_pages: bool
     reads_tags: bool
-    reads_marks: bool
+    reads_marks: frozenset[str]
     reads_session_tags: bool
     mark_question: SessionFilters | None
 
     @property
     def marked(self) -> bool:
         """Whether the rule reads anything that people can mark on a finished session."""
-        return self.reads_marks or self.reads_session_tags
+        return bool(self.reads_marks) or self.reads_session_tags
 
 
 def traits_of(rule: Rule) -> Traits:
@@ -157,7 +158,9 @@ def traits_of(rule: Rule) -> Traits:
             for field in read
         ),
         reads_tags=any(field.text is TextKind.TAG for field in read),
-        reads_marks=any(_can_be_marked(leaf) for leaf in tests),
+        reads_marks=frozenset(
+            field_of(leaf, "recordings").name for leaf in tests if _can_be_marked(leaf)
+        ),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
         mark_question=question(rule),
     )
@@ -249,6 +252,16 @@ class SiteRules:
     def of_marked(self) -> "SiteRules":
         """Only the rules that read what people can mark on a finished session."""
         return self.marked_among(self.marked_by_id)
+
+    def not_reading(self, names: Set[str]) -> frozenset[str]:
+        """The ids of the rules that read none of these marks (see `session.marked_anew`)."""
+        return frozenset(
+            it.rule.id
+            for it in self.traits
+            if it.reads_marks.isdisjoint(names)
+            and not (it.reads_session_tags and TAGS in names)
+            and not any(own(tag) in names for tag in it.named)
+        )
 
     @cached_property
     def marked_by_id(self) -> dict[str, str]:

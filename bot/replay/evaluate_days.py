@@ -1,6 +1,6 @@
 """Evaluates a website's past days by the current rules, page by page of the list."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -195,7 +195,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         ended = partial(settled, now=history.now, settle=history.settle)
         seen: tuple[SeenRecording, ...] = ()
         if history.skip_decided:
-            rows, seen = await _undecided(history, at.site, part.recordings)
+            rows, seen = await _undecided(history, at.site, part.recordings, at.rules.own_tags)
         bare = ((row, facts.friction_told(row.id)) for row in rows)
         possible, known = await still_possible(bare, ended, knowledge, here)
         _raise_if_lost(knowledge, known)
@@ -221,7 +221,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
 
 
 async def _undecided(
-    history: History, site: Site, rows: Sequence[Recording]
+    history: History, site: Site, rows: Sequence[Recording], own_tags: Set[str]
 ) -> tuple[list[Recording], tuple[SeenRecording, ...]]:
     """The rows that no poll has decided or that have grown since, and all to be known after."""
     ids, now = [row.id for row in rows], history.now
@@ -231,7 +231,7 @@ async def _undecided(
     ]
     older = (row for row in rows if row.id not in known.fingerprints and history.span.is_past(row))
     ended = {row.id: settled(row, now, history.settle) for row in fresh}
-    seen = tuple(seen_recording(row, ended.get(row.id, True)) for row in (*fresh, *older))
+    seen = tuple(seen_recording(row, ended.get(row.id, True), own_tags) for row in (*fresh, *older))
     return fresh, seen
 
 

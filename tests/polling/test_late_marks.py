@@ -299,6 +299,36 @@ async def test_a_filter_that_fails_meanwhile_brings_no_rule_what_ended_before_it
     shop.close()
 
 
+UNTAGGED = """
+untagged:
+  watch: recordings
+  when: {tags: {not: internal}}
+  do: {tag: untagged}
+"""
+
+
+@pytest.mark.parametrize("marks", ["star", "the bot's tag", "tag"])
+async def test_a_mark_that_a_rule_does_not_read_is_no_news_for_it(tmp_path, marks):
+    """It came after the session had ended. Only what it reads itself lets it decide."""
+    shop = Account(tmp_path, STARRED)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
+    await polled(shop, 60)
+    shop.rules = (*shop.rules, *rules(UNTAGGED).rules)
+    await polled(shop, 10)
+    act = {
+        "star": star(shop.site.id, who),
+        "the bot's tag": tag(shop.site.id, who, "starred"),
+        "tag": tag(shop.site.id, who, "vip"),
+    }
+    await shop.sender.send(act[marks])
+    await polled(shop, 70)
+    found = {"star": {("starred", who)}, "tag": {("untagged", who)}}
+    assert shop.matched() == found.get(marks, set())
+    shop.close()
+
+
 async def test_a_rule_that_does_something_else_now_still_hears_of_marks(shop):
     await shop.poll()
     who = shop.sim.add("myshop.com", session([("/", 5)]), start=0)
