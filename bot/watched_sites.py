@@ -33,6 +33,9 @@ from bot.rules.model import Rule, RuleSet, applies, names_site, rules_by_website
 from bot.store import Connection
 from bot.store.alert_states import note_share, websites_of_levels
 from bot.store.recordings import (
+    COUNTING,
+    all_watermarks,
+    forget_watermark,
     missing_websites,
     set_websites,
     website_names,
@@ -191,14 +194,19 @@ def stop_unwatched(
 ) -> None:
     """Stop reading the recordings of websites that no rule watches, now or until now.
 
-    A rule that comes later begins when it comes. A website that is missing from the list keeps
-    its place: it is caught up with.
+    A rule that comes later begins when it comes, and one that counts too few sessions begins to
+    count then. A website that is missing from the list keeps its place: it is caught up with.
     """
     of_recordings = [[rule for rule in rules if rule.watch == "recordings"] for rules in watching]
     by_website = [rules_by_website(rules, sites) for rules in of_recordings]
     for site in sites:
         if not all(rules[site.id] for rules in by_website):
             stop_reading(conn, site.id, now)
+    counted = {it for it in all_watermarks(conn) if it[0].startswith(COUNTING)}
+    for source, website in counted:
+        rules = by_website[0].get(website)
+        if rules is not None and source.removeprefix(COUNTING) not in {it.id for it in rules}:
+            forget_watermark(conn, source, website)
 
 
 class GoneSites(Struct, frozen=True):

@@ -338,6 +338,24 @@ async def test_a_renamed_rule_goes_on_counting(shop):
     assert await shop.pass_time(30) == ["slack"]
 
 
+OTHER = "other: {watch: recordings, when: {device: phone}, do: {star: true}}\n"
+
+
+@pytest.mark.parametrize(
+    "meanwhile", ["", NOBODY + "  disabled: true\n", NOBODY + "  websites: [other.com]\n"]
+)
+async def test_what_came_while_the_rule_was_away_is_not_nobody(shop, meanwhile):
+    shop.visit()
+    assert await shop.pass_time(60) == []
+    await shop.watcher.use_rules(rules(meanwhile + OTHER))
+    await shop.pass_time(10)
+    shop.visit()
+    await shop.pass_time(40)
+    await shop.watcher.use_rules(rules(NOBODY + OTHER))
+    assert await shop.pass_time(110) == []
+    assert await shop.pass_time(30) == ["slack"]
+
+
 async def test_a_paused_rule_still_counts(shop):
     shop.visit()
     await shop.pass_time(10)
