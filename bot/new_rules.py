@@ -61,7 +61,7 @@ async def accept(
 
     def work(conn: Connection) -> Accepted:
         record(conn, now, [note])
-        _rename(conn, rules.rules, now)
+        _rename(conn, rules.written, now)
         names = website_names(conn)
         ended = end_disabled(conn, rules.disabled, context.routing, now)
         remember_tags(conn, rules.rules, now)

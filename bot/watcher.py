@@ -110,7 +110,7 @@ class Watcher:
         announce_after: timedelta | None = None,
     ) -> None:
         self.context = replace(context, routing=replace(context.routing, ops=ops))
-        self.rules = rules
+        self.rules = self._in_force = rules
         self.watched: dict[str, WatchedSite] = {}
         self._prepared, self._preparing = NOTHING_PREPARED, asyncio.Lock()
         self.budget_memory = BudgetMemory()
@@ -240,6 +240,13 @@ class Watcher:
             await self._tell_rules_fixed()
 
     async def _use(self, rules: RuleSet, files: RuleFiles) -> None:
+        self._in_force = rules  # before the store has them: polls under way write nothing of others
+        try:
+            await self._take_up(rules, files)
+        finally:
+            self._in_force = self.rules
+
+    async def _take_up(self, rules: RuleSet, files: RuleFiles) -> None:
         if not self._sharing.leads:
             await self._watch_with(rules)
             self._load += 1
@@ -482,12 +489,14 @@ class Watcher:
         context, all_rules = self.context, self.rules.rules
 
         def record(conn: Connection, polled: recordings.Polled) -> Recorded:
-            if not rules:
+            there = self._ids_in_force()
+            few = [rule for rule in rules if rule.id in there]
+            if not few:
                 return Recorded()
             look = Look(watched.site, now, context.zone, context.gap, quiet=context.quiet)
             others = waits_for(all_rules)
             return record_absences(
-                conn, rules, polled, look, context.settle, context.routing, others
+                conn, few, polled, look, context.settle, context.routing, others
             )
 
         return record
@@ -566,6 +575,9 @@ class Watcher:
     async def _announce_resumed(self, since: datetime) -> None:
         await self.notices.announce_resumed(since, told=self.troubles.are_announced)
 
+    def _ids_in_force(self) -> Collection[str]:
+        return {rule.id for rule in self._in_force.rules}
+
     async def poll_feedback(self, site: Site) -> bool:
         """Poll the website's feedback campaigns once; False if that failed."""
         return await self._poll_levels("feedback", site)
@@ -601,7 +613,7 @@ class Watcher:
             await self._ask_zone(sites)
             polled = await poll_budgets(
                 counted, sites, self.context, self.budget_memory, self._clock(), self._ops,
-                others=self._left_out,
+                others=self._left_out, in_force=lambda: self._in_force.budgets,
             )  # fmt: skip
             for site in (site for site in polled.ignored if site.id in self.watched):
                 if await self.notices.tell_once(
@@ -629,8 +641,9 @@ class Watcher:
             if kind == "websites":
                 watched.levels.budget_used = await self._budget_used(site)
             polled = await report_poll.poll(
-                kind, site, self.rules.rules, self.context, watched.levels, self._clock()
-            )
+                kind, site, self.rules.rules, self.context, watched.levels, self._clock(),
+                in_force=self._ids_in_force,
+            )  # fmt: skip
             self.notices.log_filters(watched, kind, polled.held)
             await self._tell_of_forms(site, polled.failed_forms if kind == "forms" else None)
             for limited in polled.limited:

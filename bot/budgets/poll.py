@@ -7,10 +7,11 @@ transaction, so that a step acts exactly once.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -65,6 +66,8 @@ from bot.store.recordings import deleted_since, missing_websites, website_names
 from mouseflow import recordings, websites
 from mouseflow.filters import SessionFilters
 from mouseflow.models import WebsiteDetail
+
+T = TypeVar("T")
 
 AT_ONCE = 8
 """Websites requested side by side, as many as are polled at once: so they get half of the rate."""
@@ -123,17 +126,21 @@ async def poll_budgets(
     now: datetime,
     ops: str | None,
     others: Sequence[Site] = (),
+    in_force: Callable[[], Sequence[Budget]] | None = None,
 ) -> BudgetsPolled:
     """Poll all budgets. `ops` is the channel for messages that no budget has a channel for.
 
     `sites` are the account's websites, `others` those that no budget starts to count. A
     website whose request fails is evaluated with what was known of it; the first error
-    is returned.
+    is returned. `in_force` tells the budgets of now: if one was renamed or taken out meanwhile,
+    the poll changes nothing, since the store has what they hold elsewhere.
     """
     planning = partial(
         plan, budgets=budgets, sites=sites, others=others, zone=context.zone, now=now, ops=ops
     )
-    planned = await context.store.run(planning)
+    planned = await context.store.run(_unless_gone(planning, budgets, in_force))
+    if planned is None:
+        return BudgetsPolled()
     watched = planned.sites
     fetched = await _fetch_all(planned, context, memory, now)
     failed = next((error for _counts, error in fetched if error), None)
@@ -142,7 +149,9 @@ async def poll_budgets(
         routing=context.routing, zone=context.zone, now=now, ops=ops,
         earlier=memory.learned,
     )  # fmt: skip
-    decided = await context.store.run(work)
+    decided = await context.store.run(_unless_gone(work, budgets, in_force))
+    if decided is None:
+        return BudgetsPolled(failed=failed)
     # The next poll adds to the whole hours of a website whose state this one does not know.
     complete = {site: each for site, each in decided.traffic.items() if site in decided.states}
     memory.learned = Learned(forecast.full_hour(now), context.zone, complete)
@@ -150,6 +159,21 @@ async def poll_budgets(
         memory.dates_work.pop(website, None)  # ask again whether dates work
     ignored = tuple(site for site in watched.values() if memory.dates_work.get(site.id) is False)
     return BudgetsPolled(tuple(decided.matches), ignored, failed)
+
+
+def _unless_gone(
+    work: Callable[[Connection], T],
+    budgets: Sequence[Budget],
+    in_force: Callable[[], Sequence[Budget]] | None,
+) -> Callable[[Connection], T | None]:
+    """The work, which does nothing once one of the budgets is not in force any more."""
+
+    def checked(conn: Connection) -> T | None:
+        there = None if in_force is None else {each.id for each in in_force()}
+        gone = there is not None and any(each.id not in there for each in budgets)
+        return None if gone else work(conn)
+
+    return checked
 
 
 class Plan(Struct, frozen=True):

@@ -4,7 +4,7 @@ Rules that ask the same question share its answer. One transaction records what 
 the state of every rule for every subject, matches, and figures.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -73,9 +73,12 @@ async def poll(
     context: PollContext,
     memory: LevelMemory,
     now: datetime,
+    in_force: Callable[[], Collection[str]] | None = None,
 ) -> ReportsPolled:
     """Poll the website's subjects of one kind once.
 
+    `in_force` tells the ids of the rules once the answers are there: for one that was renamed,
+    disabled or taken out meanwhile nothing is recorded, since its states are elsewhere or gone.
     Raises GiveUp or TryLater if no question was answered.
     """
     watching = [rule for rule in rules if rule.watch == kind and applies(rule, site)]
@@ -114,6 +117,7 @@ async def poll(
             held=None if held is None else (kind, held),
             rules=rules,
             routing=context.routing,
+            in_force=in_force,
         )
     )
     memory.held[kind] = fetched.held
@@ -214,12 +218,19 @@ def record_levels(
     held: tuple[Kind, Mapping[str, str]] | None,
     rules: Sequence[Rule],
     routing: Routing,
+    in_force: Callable[[], Collection[str]] | None = None,
 ) -> Recorded:
     """Advance every rule's state by one poll and record what fired or ended.
 
     `held` are the filters that hold rules of a kind back, if that has changed. `rules` are all of
-    them: those that others wait for come first.
+    them: those that others wait for come first. `in_force` as for `poll`.
     """
+    if in_force is not None:
+        there = in_force()
+        figures = [
+            replace(each, rules=[it for it in each.rules if it.id in there])
+            for each in figures
+        ]
     others = waits_for(rules)
     early = [
         note

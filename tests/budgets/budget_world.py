@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from virtual_world import Prompt
 
 from bot.actions import ACTIONS
+from bot.budgets.changed_by_others import follow_files
 from bot.budgets.poll import BudgetMemory, BudgetsPolled, poll_budgets
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
@@ -230,7 +231,16 @@ class World:
             start=HOUR,
             routing=Routing("#usual", str(ZONE)),
         )
-        return await poll_budgets(self.budgets, sites, context, self.memory, self.now, self.ops)
+        return await poll_budgets(
+            self.budgets, sites, context, self.memory, self.now, self.ops,
+            in_force=lambda: self.budgets,
+        )  # fmt: skip
+
+    def load(self, text: str) -> None:
+        """Other budgets come into use, as the watcher loads them; none if empty."""
+        self.budgets = budgets(text) if text else ()
+        names = {shop.id: shop.name for shop in self.shops}
+        self.store.do(lambda conn: follow_files(conn, self.budgets, names, self.ops, self.now))
 
     async def poll(self) -> BudgetsPolled:
         """A look and what it has put into the outbox."""
