@@ -68,6 +68,7 @@ def decide(conn: Connection, context: BudgetContext) -> None:
     for each in budgets:
         _undo(conn, each, budgets)
     paced = _pace(conn, context, budgets)
+    _forget_refusals(context)
     for each in budgets:
         _remember(conn, each, each.budget.id in paced)
 
@@ -143,6 +144,18 @@ RETRY_REFUSED = timedelta(hours=1)
 def _refused_lately(context: BudgetContext, website: str, switch: Switch) -> bool:
     refused = context.marks[website].refused.get(switch)
     return refused is not None and timedelta() <= context.now - refused.at < RETRY_REFUSED
+
+
+def _forget_refusals(context: BudgetContext) -> None:
+    """Forget what was refused and is not tried again, though it is time: nothing calls for it."""
+    for website, state in context.states.items():
+        mark = context.marks[website]
+        if mark.refused and not mark.pending and state.switchable:
+            lately = {
+                switch: each for switch, each in mark.refused.items()
+                if _refused_lately(context, website, switch)
+            }  # fmt: skip
+            context.marks[website] = msgspec.structs.replace(mark, refused=lately)
 
 
 # Steps

@@ -1,9 +1,23 @@
 """Budgets where two things come together: edits during a poll, people, refusals, other budgets."""
 
-from budget_world import QUARTER
-from test_budget_outcomes import BUDGET, stopped, to_february, uses, world
+import pytest
+from budget_world import QUARTER, Shop, World, budgets
+from test_budget_outcomes import BUDGET, REFUSED, stopped, to_february, uses
 
-__all__ = ["world"]
+SILENT = BUDGET.replace(', slack: {channel: "#ops"}', "")
+
+
+@pytest.fixture
+def world():
+    made = []
+
+    def make(text=BUDGET, per_day=0.0):
+        made.append(World(text, Shop("myshop.com", per_day)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 async def during_a_poll(bot, text):
@@ -36,3 +50,29 @@ async def test_a_budget_that_is_renamed_during_a_poll_posts_nothing_twice(world)
     await to_february(bot)
     await bot.run(every=QUARTER, hours=1)
     assert shop.status == "Recording"
+
+
+async def raised_and_lowered(bot, text):
+    """A refused stop is called for no more for some hours, and then again."""
+    bot.account.refuses = REFUSED
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    bot.budgets = budgets(text.replace("recordings: 100", "recordings: 1000"))
+    await bot.run(every=QUARTER, hours=3)
+    bot.budgets = budgets(text)
+
+
+async def test_a_stop_that_is_refused_anew_is_told_anew(world):
+    bot = world(SILENT)
+    await raised_and_lowered(bot, SILENT)
+    await bot.run(every=QUARTER, hours=3)
+    assert len(bot.slack.said("recording not stopped")) == 2
+
+
+async def test_a_refusal_of_long_ago_is_not_the_reason_of_a_stop_that_works_at_once(world):
+    bot = world()
+    await raised_and_lowered(bot, BUDGET)
+    bot.account.refuses = None
+    await bot.run(every=QUARTER, hours=3)
+    assert bot.shops[0].status == "Stopped"
+    assert bot.slack.said("not been possible") == []

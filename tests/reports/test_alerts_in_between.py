@@ -1,9 +1,15 @@
 """Alerts where an edit comes while a poll waits for an answer."""
 
+import pytest
 from msgspec.structs import replace
-from test_gone_websites import RULES, rules, watched
+from test_gone_websites import RULES, Watched, rules
 
-__all__ = ["watched"]
+
+@pytest.fixture
+def bot(tmp_path):
+    made = Watched(tmp_path)
+    yield made
+    made.account.close()
 
 
 class Slow:
@@ -33,20 +39,17 @@ async def fired_and_edited_during_a_poll(bot, text):
 RENAMED = RULES.replace("not-recording:", "still-off:") + "  was: not-recording\n"
 
 
-async def test_a_rule_that_is_renamed_during_a_poll_does_not_fire_again(watched):
-    bot = watched()
+async def test_a_rule_that_is_renamed_during_a_poll_does_not_fire_again(bot):
     await fired_and_edited_during_a_poll(bot, RENAMED)
     assert len(bot.matches()) == 1
 
 
-async def test_a_rule_that_is_disabled_during_a_poll_has_ended(watched):
-    bot = watched()
+async def test_a_rule_that_is_disabled_during_a_poll_has_ended(bot):
     await fired_and_edited_during_a_poll(bot, RULES + "  disabled: true\n")
     assert bot.matches()[0].key.endswith("-resolved")
 
 
-async def test_a_rule_that_is_renamed_and_disabled_at_once_ends_its_alert(watched):
-    bot = watched()
+async def test_a_rule_that_is_renamed_and_disabled_at_once_ends_its_alert(bot):
     await bot.fire()
     await bot.watcher.use_rules(rules(RENAMED + "  disabled: true\n"))
     assert len(bot.ended()) == 1
