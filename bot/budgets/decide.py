@@ -176,8 +176,24 @@ def _take_back_waiting(
                 wanted = not (held and site and _still_needed(held, budgets, site))
             else:
                 wanted = not each.steps or not names.isdisjoint(each.steps)
+            if _was_changed(context, website, each, held):
+                wanted = False  # by somebody, who is told of at the next poll
             if not wanted and take_back_step(conn, each.key, context.now, NOT_CALLED_FOR):
                 _no_longer_pending(context, website, each)
+
+
+def _was_changed(
+    context: BudgetContext, website: str, pending: Pending, held: Ownership | None
+) -> bool:
+    """Whether the rate is neither as the bot left it nor as the switch that waits will set it."""
+    state = context.states.get(website)
+    return (
+        pending.switch == "recording_rate"
+        and held is not None
+        and state is not None
+        and core.compare(held, state) == "changed"
+        and state.shows(pending.switch, pending.to) is False
+    )
 
 
 def _no_longer_pending(context: BudgetContext, website: str, pending: Pending) -> None:
@@ -386,7 +402,7 @@ def _still_needed(owned: Ownership, budgets: Sequence[BudgetStatus], site: Site)
         case "recording":
             return any(each.needs_stop for each in covering)
         case "recording_rate":
-            if any(each.budget.pace for each in covering):
+            if any(_paces(each, site) for each in covering):
                 return True
             limit = _lowest_limit(budgets, site, owned)
             return limit is not None and (owned.before is None or limit[0] < owned.before)
@@ -410,7 +426,8 @@ def _limited(
     status: BudgetStatus, budgets: Sequence[BudgetStatus], site: Site
 ) -> tuple[Change, BudgetStatus] | None:
     """The rate to set because the lowest limit in force is no longer what the bot has set."""
-    if any(each.budget.pace for each in budgets if site in each.sites):
+    covering = [each for each in budgets if site in each.sites]
+    if any(_paces(each, site) or (each is status and each.budget.pace) for each in covering):
         return None
     for owned in _undoable(status, site):
         if owned.switch != "recording_rate":
@@ -478,8 +495,17 @@ def _can_pace(status: BudgetStatus, site: Site) -> bool:
         and state.switchable
         and state.is_recording
         and not context.marks[site.id].pending
-        and not left_alone(status, site, "recording_rate")
         and not _refused_lately(context, site.id, "recording_rate")
+        and _paces(status, site)
+    )
+
+
+def _paces(status: BudgetStatus, site: Site) -> bool:
+    """Whether the budget steers the website's rate in this period: neither somebody nor a step of
+    its own has ended that."""
+    return (
+        status.budget.pace is not None
+        and not left_alone(status, site, "recording_rate")
         and not any(
             step.rate is not None
             and step.site_name(status.budget.recordings, site.id) in status.done

@@ -76,3 +76,60 @@ async def test_a_refusal_of_long_ago_is_not_the_reason_of_a_stop_that_works_at_o
     await bot.run(every=QUARTER, hours=3)
     assert bot.shops[0].status == "Stopped"
     assert bot.slack.said("not been possible") == []
+
+
+async def test_a_rate_that_a_person_sets_while_the_undo_waits_stays(world):
+    bot = world(BUDGET.replace("recording: stop", "recording_rate: 25"))
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    [shop] = bot.shops
+    assert shop.rate == 25
+    bot.account.broken_writes = True
+    await to_february(bot)
+    await bot.run(every=QUARTER, hours=1)
+    shop.set(bot.now, "person", rate=40)
+    await bot.run(every=QUARTER, hours=1)
+    bot.account.broken_writes = False
+    await bot.run(every=QUARTER, hours=8)
+    assert shop.rate == 40
+    assert len(bot.slack.said("40 %")) == 1
+
+
+DAILY = """
+daily:
+  websites: [myshop.com]
+  recordings: 100
+  period: day
+  steps: {100%: {recording_rate: 10}}
+  resume: true
+month:
+  websites: [myshop.com]
+  recordings: 3000
+  period: month
+  steps: {50%: {recording_rate: 50}}
+  resume: true
+  pace: {min: 10, max: 100}
+"""
+
+
+async def test_a_daily_throttle_ends_where_a_person_decides_instead_of_the_pace(world):
+    bot = world(DAILY.replace("50%: {recording_rate: 50}", "100%: {recording: stop}"), 150.0)
+    [shop] = bot.shops
+    await bot.run(every=QUARTER, hours=3)
+    shop.set(bot.now, "person", rate=60)
+    await bot.run(every=QUARTER, hours=2)
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=1)
+    assert shop.rate == 10
+    await bot.run(every=QUARTER, hours=24)
+    assert shop.rate == 60
+
+
+async def test_a_daily_throttle_ends_at_the_rate_of_the_step_that_ended_the_pace(world):
+    bot = world(DAILY, 20.0)
+    [shop] = bot.shops
+    uses(bot, 1600)
+    await bot.run(every=QUARTER, hours=2)
+    assert shop.rate == 10
+    await bot.run(every=QUARTER, hours=24)
+    assert shop.rate == 50
