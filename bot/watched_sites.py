@@ -226,8 +226,9 @@ def save_sites(
     statuses: Mapping[str, str | None] = MappingProxyType({}),
     *,
     whole: bool = True,
+    left_out: Sequence[Site] = (),
 ) -> GoneSites:
-    """Save a new list of websites; `there` are all ids, including those left out.
+    """Save a new list of websites; `there` are all ids, including those `left_out`.
 
     `statuses` are those of the websites for which rules need to know what was recorded.
 
@@ -244,7 +245,7 @@ def save_sites(
     else:
         gone, lacks = (), again
     ended = [website_gone(conn, site, rules.rules, routing, now) for site in gone]
-    ended.append(uncovered(conn, sites, rules.rules, routing, now))
+    ended.append(uncovered(conn, sites, rules.rules, routing, now, left_out))
     _tell_of_new_names(conn, sites, rules.rules, routing, now)
     names = {site.id: site.name for site in sites}
     for website, status in statuses.items():

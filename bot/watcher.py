@@ -152,12 +152,12 @@ class Watcher:
             # Otherwise such a rule would silently never match.
             for rule, name in unknown_websites(self.rules, sites):
                 log.warning("rules.unknown_website", rule=rule, website=name)
+        known = {site.id for site in sites}
+        self._left_out = [site_of(row) for row in found if row.id not in known]
         if self._sharing.leads:
             await self._save_sites(sites, found)
         self._sites = sites
         self._names = told_apart({each.id: each.name for each in sites})
-        known = {site.id for site in sites}
-        self._left_out = [site_of(row) for row in found if row.id not in known]
         await self._watch_sites()
         return sites
 
@@ -185,6 +185,7 @@ class Watcher:
                 sites=sites,
                 there={row.id for row in found} | {site.id for site in sites} | unread,
                 whole=all(row.id for row in found.unreadable),
+                left_out=self._left_out,
                 rules=self.rules,
                 routing=self.context.routing,
                 now=self._clock(),
@@ -495,9 +496,7 @@ class Watcher:
                 return Recorded()
             look = Look(watched.site, now, context.zone, context.gap, quiet=context.quiet)
             others = waits_for(all_rules)
-            return record_absences(
-                conn, few, polled, look, context.settle, context.routing, others
-            )
+            return record_absences(conn, few, polled, look, context.settle, context.routing, others)
 
         return record
 

@@ -119,6 +119,8 @@ def advance(
     remind people of it, if it still holds.
     """
     level = replace(before, polled=now)
+    if before.ending and before.polled and before.ending > before.polled:
+        level = replace(level, ending=None)  # a list lacked the subject, and it is there again
     if level.fired is not None:
         if (level.reminded or level.fired) > now:
             level = replace(level, reminded=now)  # the clock was ahead: reminders count from now

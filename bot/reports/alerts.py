@@ -130,9 +130,14 @@ def _moved(
             "fired",
             replace(after, counter=counter.told() if counter else None),
         )
-    found = _found(conn, rule, subject, known, changed, event, past, look)
+    tells = event
+    if paused and fires and changed and known.level.fired and known.level.told:
+        tells = (
+            None  # the alert about the new condition must wait: the end of the one before is told
+        )
+    found = _found(conn, rule, subject, known, changed, tells, past, look)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
-    move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
+    move = move_to(rule, subject.key, kept, state, tells, found, look, held=held)
     untold = replace(state, level=replace(after, told=after.told and not fires))
     return replace(move, untold=untold, undone=_undone(rule, known, before))
 

@@ -148,19 +148,26 @@ def website_gone(
 
 
 def uncovered(
-    conn: Connection, sites: Sequence[Site], rules: Iterable[Rule], routing: Routing, now: datetime
+    conn: Connection,
+    sites: Sequence[Site],
+    rules: Iterable[Rule],
+    routing: Routing,
+    now: datetime,
+    left_out: Sequence[Site] = (),
 ) -> Recorded:
     """End the states of rules on websites that they no longer cover, once two lists say so.
 
-    The website was renamed, or an edit of the rule has left it out.
+    The website was renamed, or an edit of the rule has left it out. Those `left_out` are no
+    rule's, such as demo websites.
     """
     by_id = {rule.id: rule for rule in rules}
-    by_site = {site.id: site for site in sites}
+    by_site = {site.id: site for site in (*left_out, *sites)}
+    watched = {site.id for site in sites}
     found: list[Move] = []
     over: list[Move] = []
     for rule_id, website in states_of_rules(conn):
         rule, site = by_id.get(rule_id), by_site.get(website)
-        if rule is None or site is None or applies(rule, site):
+        if rule is None or site is None or (website in watched and applies(rule, site)):
             continue
         look = Look(site, now, ZoneInfo("UTC"))
         for key, known in levels(conn, rule_id, website).items():
@@ -228,8 +235,7 @@ def record_levels(
     if in_force is not None:
         there = in_force()
         figures = [
-            replace(each, rules=[it for it in each.rules if it.id in there])
-            for each in figures
+            replace(each, rules=[it for it in each.rules if it.id in there]) for each in figures
         ]
     others = waits_for(rules)
     early = [

@@ -1,8 +1,11 @@
-"""Alerts where an edit comes while a poll waits for an answer."""
+"""Alerts where two things come together: an edit during a poll, another rule, a list."""
 
 import pytest
 from msgspec.structs import replace
+from report_world import World
+from test_alerts_in_doubt import ENDS, FIRES, FUNNEL, NOTHING, given
 from test_gone_websites import RULES, Watched, rules
+from test_not_while import PAIR, Pair
 
 
 @pytest.fixture
@@ -53,3 +56,40 @@ async def test_a_rule_that_is_renamed_and_disabled_at_once_ends_its_alert(bot):
     await bot.fire()
     await bot.watcher.use_rules(rules(RENAMED + "  disabled: true\n"))
     assert len(bot.ended()) == 1
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_the_alerts_of_a_website_that_becomes_a_demo_end_after_two_lists(tmp_path, edited):
+    named = RULES.replace("when:", "websites: [myshop.com]\n  when:") if edited else RULES
+    bot = Watched(tmp_path, named)
+    site = bot.account.sim.world.sites[bot.account.site.id]
+    site.settings["isDemo"] = edited
+    await bot.fire()
+    site.settings["isDemo"] = True
+    await bot.watcher.use_rules(rules(RULES))
+    await bot.list()
+    assert bot.ended() == []
+    await bot.list()
+    assert len(bot.ended()) == 1
+    bot.account.close()
+
+
+async def test_the_alert_about_the_old_condition_ends_while_another_rule_holds_the_new_one_back():
+    world = Pair()
+    world.set(slow=True)
+    assert await world.round() == ["slow: slack"]
+    world.set(down=True)
+    assert await world.round() == ["down: slack"]
+    world.edit(PAIR.replace("over: 4s", "over: 3s"))
+    assert await world.round() == ["slow: resolved"]
+    assert await world.round() == []
+    world.set(down=False)
+    await world.round()
+    assert await world.round() == ["down: resolved", "slow: slack"]
+
+
+async def test_lists_that_lack_a_subject_now_and_then_end_nothing():
+    world = World("funnels", FUNNEL)
+    looks = [10, *["gone", None] * 3, "gone"]
+    assert await given(world, *looks) == [FIRES, *[NOTHING] * 7]
+    assert await given(world, "gone") == [ENDS]
