@@ -16,6 +16,7 @@ from bot.budgets.state import (
     last_by_a_rule,
     rename,
     set_budget_mark,
+    step_of,
     waiting_switches,
 )
 from bot.budgets.switches import say
@@ -97,7 +98,7 @@ def follow_files(
     """Release what budgets hold that are no longer in the files; True if there was any.
 
     `names` are the names of websites, by id. A notice goes to the ops channel. Budgets that were
-    renamed or are back take back what they held.
+    renamed or are back take back what they held. What another budget calls for, too, is its own.
     """
     for budget in budgets:
         for old in budget.was:
@@ -117,6 +118,10 @@ def follow_files(
                 take_back_step(conn, key, now, NOT_CALLED_FOR)
     for owned in lost:
         why = f"{owned.owner} is no longer in the rule files"
+        if heir := next((it for it in budgets if _calls_for(conn, it, marks, owned)), None):
+            reason = f"{why}, and {texts.owner(heir)} calls for it, too"
+            own(conn, replace(owned, owner=texts.owner(heir), at=now, reason=reason))
+            continue
         reason = f"{why}; {texts.stays(owned)}"
         disown(conn, owned.website, owned.switch, now, reason, leaves=True)
         site = Site(owned.website, names.get(owned.website, owned.website))
@@ -125,6 +130,22 @@ def follow_files(
         back += f"If it was renamed, write was: {owned.budget} under its new id"
         announce(conn, title, (why, texts.had_set(owned), back), now, ops, site)
     return bool(lost)
+
+
+def _calls_for(
+    conn: Connection, budget: Budget, marks: Mapping[str, BudgetMark], owned: Ownership
+) -> bool:
+    """Whether a step of the budget has acted on the website with this switch, and still holds."""
+    mark = marks.get(budget.id)
+    if mark is None:
+        return False
+    done = budget_steps_done(conn, texts.owner(budget), mark.period)
+    return any(
+        (step.recording == "stop" if owned.switch == "recording" else step.rate is not None)
+        and step.site_name(budget.recordings, owned.website) in done
+        and core.in_force(step, budget.recordings, mark.used)
+        for step in map(step_of, budget.steps)
+    )
 
 
 def _take_back(conn: Connection, name: str, mark: BudgetMark, now: datetime) -> None:

@@ -133,3 +133,22 @@ async def test_a_daily_throttle_ends_at_the_rate_of_the_step_that_ended_the_pace
     assert shop.rate == 10
     await bot.run(every=QUARTER, hours=24)
     assert shop.rate == 50
+
+
+TWO = BUDGET + DAILY.partition("month:")[0].replace("recordings: 100", "recordings: 50").replace(
+    "recording_rate: 10", "recording: stop"
+)
+
+
+async def test_what_two_budgets_call_for_is_the_other_ones_when_one_is_taken_out(world):
+    bot = world(TWO)
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=2)
+    [held] = bot.owned().values()
+    assert held.budget == "credits"
+    bot.load(TWO.replace(BUDGET, ""))
+    await bot.run(every=QUARTER, hours=2)
+    assert bot.shops[0].status == "Stopped"
+    assert bot.slack.said("no budget") == []
+    await bot.run(every=QUARTER, hours=24)
+    assert bot.shops[0].status == "Recording"
