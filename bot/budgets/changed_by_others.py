@@ -62,6 +62,10 @@ def respect_changes(
         if core.compare(owned, state) == "changed":
             if budget and _mouseflow_resumed(conn, budget, owned):
                 continue
+            if budget and budget.budget.resume and _is_as_resumed(owned, site, budgets):
+                _disown(conn, context, owned, f"{state.status} again, by somebody else")
+                act_again(conn, budget, owned)
+                continue
             now_is = str(state.status) if owned.switch == "recording" else f"{state.rate} %"
             who = context.changed_by(owned.website, owned.switch)
             told = budget is not None
@@ -194,6 +198,12 @@ def _mouseflow_resumed(conn: Connection, status: BudgetStatus, owned: Ownership)
     act_again(conn, status, owned, post_again=False)
     context.paused[owned.website] = was
     return True
+
+
+def _is_as_resumed(owned: Ownership, site: Site, budgets: Sequence[BudgetStatus]) -> bool:
+    """Whether somebody has started what the bot would start now: that decides about no period."""
+    covering = (each for each in budgets if site in each.sites)
+    return owned.switch == "recording" and not any(each.needs_stop for each in covering)
 
 
 def act_again(

@@ -152,3 +152,24 @@ async def test_what_two_budgets_call_for_is_the_other_ones_when_one_is_taken_out
     assert bot.slack.said("no budget") == []
     await bot.run(every=QUARTER, hours=24)
     assert bot.shops[0].status == "Recording"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_who_starts_what_the_new_period_starts_decides_nothing_for_it(world, refused):
+    bot = world()
+    shop = await stopped(bot)
+    if refused:  # the bot tries again every hour, and somebody is quicker
+        bot.account.refuses = REFUSED
+        await to_february(bot)
+        await bot.run(every=QUARTER, hours=1)
+        shop.set(bot.now, "person", status="Recording")
+        bot.account.refuses = None
+    else:  # in January, while the bot is down
+        shop.set(bot.now, "person", status="Recording")
+        bot.wait(days=20)
+    await bot.run(every=QUARTER, hours=3)
+    assert bot.owned() == {}
+    uses(bot, 105)
+    await bot.run(every=QUARTER, hours=2)
+    assert shop.status == "Stopped"
+    assert bot.slack.said("somebody") == []
