@@ -130,11 +130,9 @@ def _moved(
             "fired",
             replace(after, counter=counter.told() if counter else None),
         )
-    tells = event
-    if paused and fires and changed and known.level.fired and known.level.told:
-        tells = (
-            None  # the alert about the new condition must wait: the end of the one before is told
-        )
+    # While an alert about a new condition must wait, the end of the one before is told.
+    ends = paused and fires and changed and known.level.fired and known.level.told
+    tells = None if ends else event
     found = _found(conn, rule, subject, known, changed, tells, past, look)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
     move = move_to(rule, subject.key, kept, state, tells, found, look, held=held)
