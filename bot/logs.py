@@ -7,10 +7,13 @@ events are listed in `docs/reference/operations.md`.
 import logging
 import re
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from bot.messages.text import prints_nothing
 
 
 @contextmanager
@@ -60,14 +63,24 @@ _PATTERNS = re.compile(
 _KEYS = re.compile(
     r"(?i)^(authorization|cookie|set-cookie)$|(^|[_-])(api_?key|token|password|secret|webhook_url)$"
 )
-# Control characters move a terminal's cursor or fake a line; bidi marks reorder text.
-_CONTROLS = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (9, 10)
-} | {
-    code: f"\\u{code:04x}"
-    for code in (*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-}
-_LINE = _CONTROLS | {10: "\\n", 9: "\\t"}
+
+
+class _Escapes(dict[int, str]):
+    """Escapes what moves a terminal's cursor, fakes a line, reorders text or prints nothing."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        shown = letter
+        if unicodedata.category(letter) in ("Cc", "Zl", "Zp") or prints_nothing(letter):
+            shown = letter.encode("ascii", "backslashreplace").decode()
+            shown = f"\\x{code:02x}" if code < 0x80 else shown
+        if code < 0x3000:
+            self[code] = shown
+        return shown
+
+
+_LINES = _Escapes({9: "\t", 10: "\n"})
+_LINE = _Escapes({9: "\\t", 10: "\\n"})
 _DEPTH = 6
 _LONGEST = 8192
 
@@ -118,7 +131,7 @@ scrubber = Scrubber()
 
 
 def neutral(text: str, longest: int = _LONGEST) -> str:
-    """The text on one line, safe for a terminal: control and direction marks are escaped."""
+    """The text on one line, safe for a terminal: control and hidden marks are escaped."""
     if len(text) > longest:
         text = text[:longest] + "..."
     return text.translate(_LINE)
@@ -126,7 +139,7 @@ def neutral(text: str, longest: int = _LONGEST) -> str:
 
 def presentable(text: str) -> str:
     """A text of several lines for a terminal: without secrets, control marks escaped."""
-    return scrubber.text(text).translate(_CONTROLS)
+    return scrubber.text(text).translate(_LINES)
 
 
 def _redacted(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -145,7 +158,7 @@ def _ordered(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 
 def _neutral_value(value: Any, lines: bool = False) -> Any:
     if isinstance(value, str):
-        return value.translate(_CONTROLS) if lines else neutral(value)
+        return value.translate(_LINES) if lines else neutral(value)
     if isinstance(value, dict):
         return {neutral(key): _neutral_value(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -73,6 +73,14 @@ def test_a_visitors_text_stays_on_its_line_and_off_the_terminal(lines: io.String
         assert mark not in out
 
 
+def test_what_prints_nothing_is_escaped(lines: io.StringIO) -> None:
+    unseen = "\u00ad\u061c\u115f\u180e\u200b\u200c\u2060\u2800\ufeff\ufff9\ufdd0\ud83d\U000e0041"
+    structlog.get_logger("bot.test").info("poll.decided", page=f"/p{unseen}ay é 東 😀")
+    assert [mark for mark in unseen if mark in lines.getvalue()] == []
+    assert "é 東 😀" in lines.getvalue()
+    assert logs.neutral("\u200b\U000e0041\x1b") == r"\u200b\U000e0041\x1b"
+
+
 def test_a_huge_value_does_not_make_a_huge_line(lines: io.StringIO) -> None:
     structlog.get_logger("bot.test").info("poll.decided", agent="x" * 1_000_000)
     assert len(lines.getvalue()) < 10_000

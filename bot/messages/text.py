@@ -54,13 +54,22 @@ def clean(value: Any, limit: int = VALUE_LIMIT) -> str:
     return cut(text, limit)
 
 
+def prints_nothing(letter: str) -> bool:
+    """Whether the character is a mark or blank letter that a reader can't see."""
+    return (
+        unicodedata.category(letter) in _DROPPED
+        or ord(letter) & 0xFFFE == 0xFFFE
+        or 0xFDD0 <= ord(letter) <= 0xFDEF
+        or _BLANKS.match(letter) is not None
+    )
+
+
 class _Replacements(dict[int, str]):
     """What replaces each character; computed on first use and cached for common ones."""
 
     def __missing__(self, code: int) -> str:
-        category = unicodedata.category(chr(code))
-        kept = "" if category in _DROPPED or code & 0xFFFE == 0xFFFE else chr(code)
-        kept = " " if category in _SPACES else kept
+        kept = "" if prints_nothing(chr(code)) else chr(code)
+        kept = " " if unicodedata.category(chr(code)) in _SPACES else kept
         if code < 0x3000:
             self[code] = kept
         return kept
