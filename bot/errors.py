@@ -90,12 +90,21 @@ class Fault:
 class RuleErrors(BotError):
     """The rule files must be fixed; `faults` holds every problem of every file.
 
-    `warnings` are what the lints say of the rules that can be read.
+    `warnings`, `notes` and `disabled` (ids) are about the rules that can be read, as in a
+    `RuleSet`.
     """
 
-    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        faults: Sequence[Fault],
+        warnings: Sequence[Fault] = (),
+        notes: Sequence[Fault] = (),
+        disabled: Sequence[str] = (),
+    ) -> None:
         self.faults = tuple(faults)
         self.warnings = tuple(warnings)
+        self.notes = tuple(notes)
+        self.disabled = tuple(disabled)
         super().__init__("\n".join(map(str, self.faults)))
 
 

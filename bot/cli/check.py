@@ -4,6 +4,7 @@ With paths it checks those rule files instead of the configured ones and needs n
 configuration. A warning names the id that silences it and does not change the exit code.
 """
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -48,10 +49,12 @@ class _Checked:
     """What was found for one account, or without a configuration."""
 
     settings: "Settings | None"
-    rules: "RuleSet | None" = None
-    problems: "Sequence[str | Fault]" = ()
-    notes: "Sequence[str | Fault]" = ()
-    asked: Sequence[str] = ()
+    rules: "RuleSet | None"
+    problems: "Sequence[str | Fault]"
+    warnings: "Sequence[str | Fault]"
+    notes: Sequence[Fault]
+    disabled: Sequence[str]
+    asked: Sequence[str]
 
 
 def run(args: Namespace) -> int:
@@ -71,7 +74,8 @@ def run(args: Namespace) -> int:
                 problems += dict.fromkeys(chain.from_iterable(every))
         except ConfigError as error:
             problems += str(error).splitlines()
-        problems += _store_problems(args, accounts)
+        if not any("store.url: " in str(problem) for problem in problems):
+            problems += _store_problems(args, accounts)
     if len(accounts) < 2:
         found = _check(args, next(iter(accounts.values()), None), problems)
         if args.json:
@@ -102,7 +106,7 @@ def _check_several(
             output.line(str(problem))
         for name, each in found.items():
             output.line(f"account {name}")
-            new = (*each.problems, *each.notes, *(each.rules.warnings if each.rules else ()))
+            new = (*each.problems, *each.warnings)
             _show(args, each, told=frozenset(told))
             told.update(it for it in new if isinstance(it, Fault))
     return 1 if problems or any(each.problems for each in found.values()) else 0
@@ -113,34 +117,44 @@ def _check(
 ) -> _Checked:
     """Check the rules, and all that needs settings without an error. `known` are problems."""
     from bot.cli import context
+    from bot.rules.model import RuleSet
 
     problems: list[str | Fault] = [*known, *_problems_of_places(settings)]
     rules: RuleSet | None = None
-    rule_warnings: tuple[Fault, ...] = ()
-    try:
-        rules = context.rules(args, settings, offline=not args.online, tested=True)
-    except RuleErrors as error:
-        problems += error.faults
-        rule_warnings = error.warnings
-    except ConfigError as error:
-        # Without a readable configuration it is unknown where its rules are.
-        problems += str(error).splitlines() if settings or args.paths else []
-    notes: list[str | Fault] = [*rule_warnings]
-    notes += missing_secrets(settings, rules) if settings is not None else []
-    notes += _webhook_channels(settings) if settings is not None else []
-    notes += _left_behind(settings) if settings is not None else []
+    read: RuleSet | RuleErrors = RuleSet()
+    warnings: list[str | Fault] = []
+    if settings or args.paths or context.named_rules(args):
+        try:
+            read = rules = context.rules(args, settings, offline=not args.online, tested=True)
+        except RuleErrors as error:
+            read = error
+            problems += error.faults
+        except ConfigError as error:
+            problems += str(error).splitlines()
+        warnings += read.warnings
+    else:
+        warnings.append("no rule files were checked: the configuration does not say where they are")
+    warnings += missing_secrets(settings, rules) if settings is not None else []
+    warnings += _webhook_channels(settings) if settings is not None else []
+    warnings += _left_behind(settings) if settings is not None else []
     checked: list[str] = []
-    if args.online and settings is not None and rules is not None:
-        found = _online(settings, rules)
+    if args.online and settings is not None:
+        found = _online(settings, rules or RuleSet())
         problems += found.problems
-        notes += found.warnings
+        warnings += found.warnings
         checked = found.checked
-    elif args.online:
-        notes.append(
+    if args.online and settings is None:
+        warnings.append(
             "Mouseflow and Slack were not asked, because of the errors above; correct them and run "
             "this again"
         )
-    return _Checked(settings, rules, problems, notes, checked)
+    elif args.online and rules is None:
+        warnings.append(
+            "the rules have errors: their filters, names, websites and channels were not checked "
+            "with Mouseflow and Slack; correct them and run this again"
+        )
+    disabled = [it if isinstance(it, str) else it.id for it in read.disabled]
+    return _Checked(settings, rules, problems, warnings, read.notes, disabled, checked)
 
 
 def _left_behind(settings: "Settings") -> list[str]:
@@ -268,15 +282,13 @@ def _online(settings: "Settings", rules: "RuleSet") -> "Findings":
 def _document(found: _Checked) -> dict[str, Any]:
     from bot.cli.polling_plan import interval_json
 
-    rules = found.rules
-    warnings: list[str | Fault] = [*(rules.warnings if rules else ()), *found.notes]
     return {
         "problems": [_json_of(problem) for problem in found.problems],
-        "warnings": [_json_of(warning) for warning in warnings],
-        "notes": [_json_of(note) for note in rules.notes] if rules else [],
+        "warnings": [_json_of(warning) for warning in found.warnings],
+        "notes": [_json_of(note) for note in found.notes],
         "checked": found.asked,
-        "polling": [interval_json(it) for it in _intervals(rules, found.settings)],
-        "disabled": [rule.id for rule in rules.disabled] if rules else [],
+        "polling": [interval_json(it) for it in _intervals(found.rules, found.settings)],
+        "disabled": found.disabled,
     }
 
 
@@ -290,15 +302,15 @@ def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset
     for problem in found.problems:
         if problem not in told:
             output.line(str(problem))
-    for warning in (*(rules.warnings if rules else ()), *found.notes):
+    for warning in found.warnings:
         if warning not in told:
             output.line(f"warning: {warning}")
     if found.problems and all(problem in told for problem in found.problems):
         output.line("not ok: it has errors that are listed above")
     for asked in found.asked:
         output.line(f"checked {asked}")
+    _show_notes(found.notes, settings)
     if rules is not None and not found.problems:
-        _show_notes(rules.notes, settings)
         if args.cost and settings is not None:
             for text in interval_lines(_intervals(rules, settings), settings.poll.recordings):
                 output.line(text)
@@ -308,8 +320,8 @@ def _show(args: Namespace, found: _Checked, told: "Set[str | Fault]" = frozenset
         counts += [counted(len(rules.budgets), "budget")] if rules.budgets else []
         counts += [counted(len(rules.reports), "weekly report")] if rules.reports else []
         output.line(f"ok: {listed(counts, 'and')} in {counted(len(files), 'file')}")
-        if rules.disabled:
-            output.line(f"disabled: {', '.join(rule.id for rule in rules.disabled)}")
+    if found.disabled:
+        output.line(f"disabled: {', '.join(found.disabled)}")
 
 
 def _intervals(rules: "RuleSet | None", settings: "Settings | None") -> "Sequence[IntervalCost]":
@@ -340,4 +352,13 @@ def _json_of(problem: "str | Fault") -> dict[str, Any]:
     if isinstance(problem, Fault):
         names = ("file", "line", "column", "path", "message", "lint")
         return {name: getattr(problem, name) for name in names}
-    return {"message": problem}
+    place = _PLACED.match(problem)
+    if place is None:
+        return {"message": problem}
+    file, line, column, path, message = place.groups()
+    where = {"file": file, "line": int(line), "column": int(column), "path": path or ""}
+    return where | {"message": message, "lint": None}
+
+
+_PLACED = re.compile(r"(.+?):(\d+):(\d+): (?:([\w.-]+): )?(.*)", re.DOTALL)
+"""`FILE:LINE:COLUMN: PATH: what is wrong`"""

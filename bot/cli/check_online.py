@@ -254,6 +254,7 @@ async def _slack(settings: "Settings", book: "RuleSet", found: Findings) -> None
             workspace, user, scopes = await poster.identity()
         except BotError as error:
             found.problems.append(f"slack.bot_token: {error}")
+            await _buttons(settings, None, found)
             return
         if scopes is not None and "chat:write" not in scopes:
             found.problems.append(

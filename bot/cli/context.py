@@ -2,11 +2,12 @@
 
 import gc
 import os
+import tomllib
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import BadCredentials, BotError, ConfigError, StoreError, Unreachable
 
@@ -151,7 +152,7 @@ def rules(
 
     # A command ends soon, and rule files become very many objects, none of them garbage.
     gc.disable()
-    paths = args.paths or (settings.rules.paths if settings else _default_rules(args))
+    paths = args.paths or (settings.rules.paths if settings else named_rules(args))
     may = allowed(settings, offline=offline) if settings else Allowed(delete=True, accounts=None)
     return load(paths, may, tested=tested)
 
@@ -170,9 +171,47 @@ def every_rule(args: Namespace, accounts: "Mapping[str, Settings]") -> "RuleSet"
     )
 
 
-def _default_rules(args: Namespace) -> list[Path]:
+def named_rules(args: Namespace) -> list[Path]:
+    """`rules.paths` of a configuration that may have errors; the default only if it exists."""
+    from bot.domain.accounts import ACCOUNTS
+
     path = config_path(args)
-    return [(path.parent if path else Path()) / "rules"]
+    file = written(path) if path else {}
+    folder = path.parent if path else Path()
+    tables = file.get(ACCOUNTS)
+    found: list[Path] = [Path(it) for it in _texts(os.environ.get("BOT_RULES__PATHS"))]
+    for table in (file, *(tables.values() if isinstance(tables, dict) else ())):
+        section = table.get("rules") if isinstance(table, dict) else None
+        if isinstance(section, dict) and not (found and table is file):
+            found += [folder / it for it in _texts(section.get("paths"))]
+    default = folder / "rules"
+    return found or ([default] if default.exists() else [])
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file or pipe; raises OSError."""
+    from bot.rules.files.disk import read_bytes
+
+    if path.is_file():
+        return read_bytes(path)
+    from bot.config.load import read_start  # a slow import, for a pipe
+
+    return read_start(path)
+
+
+def written(path: Path) -> dict[str, Any]:
+    """The configuration file as it is, unchecked; empty if it can't be read."""
+    try:
+        return tomllib.loads(start_of(path).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}  # `bot.config.load` says why, and a running daemon has read a valid one
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of a list, or of a text with commas."""
+    values = value.split(",") if isinstance(value, str) else value
+    each = values if isinstance(values, list) else []
+    return [it.strip() for it in each if isinstance(it, str) and it.strip()]
 
 
 def existing_place(settings: "Settings") -> "Place":

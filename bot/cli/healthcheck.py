@@ -8,14 +8,12 @@ import contextlib
 import os
 import sys
 import time
-import tomllib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from bot.cli.context import config_path, lock_file, secrets_dirs
+from bot.cli.context import config_path, lock_file, secrets_dirs, start_of, written
 from bot.domain.accounts import ACCOUNTS, folded, named_accounts, url_of_account
 from bot.domain.pulse import Sign
 from bot.errors import BotError
@@ -183,10 +181,10 @@ def store_urls_of(
         name.upper(): partial(str.strip, value) for name, value in environ.items() if value.strip()
     }
     folder = path.parent if path is not None else Path()
-    written = _written(path) if path is not None else {}
-    tables = written.get(ACCOUNTS)
+    file = written(path) if path is not None else {}
+    tables = file.get(ACCOUNTS)
     names = list(tables) if isinstance(tables, dict) else named_accounts(given)
-    common = _url(given, "BOT_STORE__URL") or _beside(folder, _of(written) or DEFAULT_URL)
+    common = _url(given, "BOT_STORE__URL") or _beside(folder, _of(file) or DEFAULT_URL)
     if not names:
         return {"": common}
     return {
@@ -202,24 +200,7 @@ def _url(given: "Mapping[str, Callable[[], str]]", name: str) -> str:
 
 
 def _text(file: Path) -> str:
-    return _start(file).decode().strip() if file.is_file() else ""
-
-
-def _start(path: Path) -> bytes:
-    from bot.rules.files.disk import read_bytes
-
-    if path.is_file():
-        return read_bytes(path)
-    from bot.config.load import read_start  # a slow import, for a pipe
-
-    return read_start(path)
-
-
-def _written(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_start(path).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # the running daemon has read a valid one
+    return start_of(file).decode().strip() if file.is_file() else ""
 
 
 def _of(table: object) -> str:

@@ -226,6 +226,80 @@ def test_check_looks_at_the_stores_url_beside_other_errors(
     for part in ("mouseflow.email: missing", "mouseflow.region", "emial", "store.url"):
         assert part in said
     assert "pw" not in said
+    assert said.count("store.url") == 1
+
+
+def test_check_reads_the_rules_that_a_configuration_with_errors_names(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("own", "shops", "set"):
+        (place / "etc" / folder).mkdir(parents=True)
+        (place / "etc" / folder / f"{folder}.yaml").write_text(BAD)
+    config = '[mouseflow]\nregion = "uk"\n[rules]\npaths = ["own"]\n'
+    (place / "etc/config.toml").write_text(config)
+    named = ("check", "--config", "etc/config.toml")
+    assert "etc/own/own.yaml:5:12: rules.one.when.frction" in told(capsys, *named, code=1)
+    (place / "etc/config.toml").write_text(
+        f'{config}[accounts.one.rules]\npaths = "shops"\n[accounts.two]\n'
+    )
+    said = told(capsys, *named, code=1)
+    assert "etc/own/own.yaml:5:12" in said
+    assert "etc/shops/shops.yaml:5:12" in said
+    monkeypatch.setenv("BOT_RULES__PATHS", "etc/set, nowhere")
+    said = told(capsys, *named, code=1)
+    assert "etc/set/set.yaml:5:12" in said
+    assert "nowhere:1:1: no such rule file or directory" in said
+    monkeypatch.delenv("BOT_RULES__PATHS")
+    (place / "etc/config.toml").write_text("[mouseflow\n")
+    assert told(capsys, *named, code=1).splitlines()[1:] == [
+        "warning: no rule files were checked: the configuration does not say where they are"
+    ]
+
+
+def test_check_lists_every_missing_path_beside_other_errors(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "bad.yaml").write_text(BAD)
+    said = told(capsys, "check", "bad.yaml", "gone.yaml", "lost", code=1).splitlines()
+    assert said[0].startswith("bad.yaml:5:12: rules.one.when.frction")
+    assert said[-2:] == [
+        "gone.yaml:1:1: no such rule file or directory",
+        "lost:1:1: no such rule file or directory",
+    ]
+
+
+def test_check_keeps_notes_and_disabled_rules_beside_errors(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = "watch: recordings, when: {device: phone}, except: {tags: [internal]}"
+    (place / "waits.yaml").write_text(
+        f"version: 1\nrules:\n  late: {{{waits}, do: {{star: true}}}}\n"
+        "  off: {watch: recordings, disabled: true, when: {pages: {min: 2}}, do: {star: true}}\n"
+    )
+    (place / "config.toml").write_text(
+        '[mouseflow]\nregion = "uk"\n[rules]\npaths = "waits.yaml"\n'
+    )
+    (place / "bad.yaml").write_text(BAD)
+    for command in (("check",), ("check", "waits.yaml", "bad.yaml")):
+        said = told(capsys, *command, code=1)
+        assert "note: waits.yaml:3:" in said
+        assert "disabled: off" in said
+        assert "ok:" not in said
+        document = json.loads(told(capsys, *command, "--json", code=1))
+        assert (len(document["notes"]), document["disabled"]) == (1, ["off"])
+
+
+def test_check_says_where_problems_of_the_configuration_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "rules").mkdir()
+    (place / "rules/posts.yaml").write_text(POSTS)
+    (place / "config.toml").write_text('[mouseflow]\nregion = "uk"\nemail = "o@example.com"\n')
+    (problem,) = json.loads(told(capsys, "check", "--json", code=1))["problems"]
+    assert problem == {
+        "file": "config.toml", "line": 2, "column": 1, "path": "mouseflow.region",
+        "message": "write one of eu or us", "lint": None,
+    }  # fmt: skip
 
 
 def test_check_says_what_this_configuration_forbids(

@@ -148,10 +148,17 @@ def test_a_tag_with_its_words_turned_is_the_one_that_was_meant(place: Place) -> 
     assert "no session has had the tag rage-click so far; did you mean click-rage?" in own + online
 
 
-def test_an_error_in_the_files_does_not_pass_for_an_answer(place: Place) -> None:
+def test_an_error_in_the_files_leaves_what_needs_no_rules_to_ask(place: Place) -> None:
     place.rules(RULES.replace("{pages: {min: 30}}", "{page: {min: 30}}"))
-    assert "Mouseflow and Slack were not asked" in place.check(1)[-1]
-    assert not place.checked
+    place.configure((place.sim.slack.token, "xoxb-another"))
+    wrong, token, note = place.check(1)
+    assert "unknown part of page" in wrong
+    assert token.startswith("slack.bot_token: ")
+    assert note == (
+        "warning: the rules have errors: their filters, names, websites and channels were not "
+        "checked with Mouseflow and Slack; correct them and run this again"
+    )
+    assert place.checked[1] == ("checked websites: myshop.com (Recording), other.com (Recording)")
 
 
 def test_refused_credentials_name_the_address_and_what_to_mend(place: Place) -> None:
@@ -216,6 +223,11 @@ def test_a_token_for_buttons_that_is_wrong_is_a_problem(place: Place) -> None:
     (said,) = place.check(1)
     assert said.startswith("slack.app_token: Slack rejected the request: invalid_auth")
     assert "connections:write" in said
+    place.configure(("[slack]\n", f"[slack]\n{wrong}\n"), (place.sim.slack.token, "xoxb-another"))
+    assert [line.partition(":")[0] for line in place.check(1)] == [
+        "slack.bot_token",
+        "slack.app_token",
+    ]
 
 
 def test_where_the_bot_cannot_see_who_may_press_is_a_warning(place: Place) -> None:

@@ -205,7 +205,7 @@ LONG = {"run", "demo", "simulate"}
 FAILING = {
     "api PUT /websites/myshop.com --write --body rate.json": "rate.json: cannot be read",
     "cancel 17 23": "17: no such waiting action",
-    "check typo.yaml": "typo.yaml: no such rule file",
+    "check typo.yaml": "typo.yaml:1:1: no such rule file",
     "healthcheck": "unhealthy: the daemon is not running",
     "init": "these files already exist, nothing was written: config.toml",
     "init --pack checkout --pack forms": "these files already exist, nothing was written",

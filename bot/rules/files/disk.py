@@ -66,8 +66,8 @@ def read_bytes(path: Path) -> bytes:
 def contents(paths: Sequence[str | Path]) -> Contents:
     """What the rule files under these paths hold, in order of their names.
 
-    Raises ConfigError for a path that does not exist or can't be read, and for no rule files: an
-    empty folder is probably a wrong mount or checkout, not a wish for no rules.
+    Raises ConfigError for no rule files: an empty folder is probably a wrong mount or checkout,
+    not a wish for no rules.
     """
     files: list[tuple[str, bytes]] = []
     faults: list[Fault] = []
@@ -87,13 +87,9 @@ def contents(paths: Sequence[str | Path]) -> Contents:
 
 def signature(paths: Sequence[str | Path]) -> Signature:
     """A value that changes when a file is written, added, removed or becomes readable."""
-    try:
-        found = _found(paths)
-    except ConfigError as error:
-        return (("", str(error)),)
     marks: list[tuple[str, str]] = []
     left = MOST_HASHED
-    for each in found:
+    for each in _found(paths):
         if isinstance(each, _Unread):
             marks.append((str(each.path), each.reason))
             continue
@@ -138,9 +134,11 @@ def _found(paths: Sequence[str | Path]) -> list[_Found]:
             is_folder = S_ISDIR(path.stat().st_mode)
             listed = list(path.iterdir()) if is_folder else []
         except FileNotFoundError:
-            raise ConfigError(f"{shown(path)}: no such rule file or directory") from None
+            found[path] = _Unread(path, "no such rule file or directory")
+            continue
         except OSError as error:
-            raise ConfigError(f"{shown(path)}: {_why_unread(error)}") from None
+            found[path] = _Unread(path, _why_unread(error))
+            continue
         each = _inside(path, listed) if is_folder else iter([_named(path)])
         found |= {(it.path if isinstance(it, _Unread) else it): it for it in each}
     return list(found.values())

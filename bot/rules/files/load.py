@@ -261,15 +261,18 @@ def read(
             faults += (result.fault for result in results if not result.passed)
     active = {fault for fault in warnings if not _silent(fault, found.silences)}
     shown = tuple(sorted(active, key=_order))
+    notes = tuple(note for note in found.notes if not _silent(note, found.silences))
+    disabled = tuple(rule for rule, _ in own if rule.disabled)
     if faults:
-        raise RuleErrors(_some(sorted(set(faults), key=_order)), shown)
+        told = _some(sorted(set(faults), key=_order))
+        raise RuleErrors(told, shown, notes, [rule.id for rule in disabled])
     return RuleSet(
         tuple(rule for rule, _ in own if not rule.disabled),
         shown,
         _digest(files),
         tuple(budget for budget in found.budgets if allowed.has(budget.accounts)),
-        tuple(note for note in found.notes if not _silent(note, found.silences)),
-        tuple(rule for rule, _ in own if rule.disabled),
+        notes,
+        disabled,
         tuple(report for report in found.reports if allowed.has(report.accounts)),
         {it.id: it.accounts for it, _ in found.rules if not allowed.has(it.accounts)},
     )
@@ -600,7 +603,7 @@ def read_samples(name: str, data: bytes) -> tuple[Sample, ...]:
 
 
 def load(paths: Sequence[str | Path], allowed: Allowed, *, tested: bool = False) -> RuleSet:
-    """The rule set of these paths; raises RuleErrors with every error, ConfigError for a path.
+    """The rule set of these paths; raises RuleErrors with every error, ConfigError for no files.
 
     `allowed` is what the configuration lets rules do. `tested`: the rules' own tests must pass.
     """

@@ -144,7 +144,7 @@ def test_what_may_not_be_read_is_an_error_with_its_path(as_nobody):
     set_modes(0o644, 0o755, 0o755)
     assert signature([folder]) != unreadable
     set_modes(0o644, 0o755, 0o700)
-    assert told(folder) == [f"{folder}: {why}"]
+    assert told(folder) == [f"{folder}:1:1: {why}"]
     assert signature([folder]) != unreadable
 
 
