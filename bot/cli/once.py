@@ -178,11 +178,11 @@ def _show_match(match: MatchView, did: "OnceResult") -> None:
     output.line(f"{match.rule} {_matched(match, did)}: {match.why}")
     for action, state, fault in match.steps:
         if not (did.dry_run_log and state == "done"):
-            output.line(
-                f"    {action}: {output.step_status(state)}" + (f" ({fault})" if fault else "")
-            )
+            words = output.step_status(state, dry=did.dry_run_log is not None)
+            output.line(f"    {action}: {words}" + (f" ({fault})" if fault else ""))
     if match.held_back:
-        output.line(f"    not done: {match.held_back}")
+        undone = "would not be done" if did.dry_run_log else "not done"
+        output.line(f"    {undone}: {match.held_back}")
 
 
 def _show_would(calls: Sequence[str], posts: Sequence[tuple[str, str]], start: str) -> None:
@@ -242,6 +242,8 @@ def _as_json(
     did: "OnceResult", found: list[MatchView], odd: "Sequence[Entry]", names: Mapping[str, str]
 ) -> dict[str, Any]:
     dry = did.dry_run_log is not None
+    words = {"pending": "waiting", "sending": "running", "folded": "digested"}
+    words |= {"done": "would-run"} if dry else {}
     return {
         "dry_run": dry,
         "polled": did.websites,
@@ -271,7 +273,7 @@ def _as_json(
                 "steps": [
                     {
                         "action": action,
-                        "state": "would-run" if dry and state == "done" else state,
+                        "state": words.get(state, state),
                         "fault": fault,
                     }
                     for action, state, fault in match.steps

@@ -240,21 +240,21 @@ def in_batches(batch: Callable[[], T]) -> Iterator[T]:
         time.sleep(_PAUSE)
 
 
-def step_status(status: StepStatus) -> str:
-    """The status of an action, as people read it."""
+def step_status(status: StepStatus, *, dry: bool = False) -> str:
+    """The status of an action, as people read it; `dry`: of one that was not performed."""
     match status:
         case StepStatus.PENDING:
-            return "waiting"
+            return "would wait" if dry else "waiting"
         case StepStatus.SENDING:
-            return "running"
+            return "would be running" if dry else "running"
         case StepStatus.DONE:
-            return "done"
+            return "would run" if dry else "done"
         case StepStatus.DEAD:
-            return "failed"
+            return "would fail" if dry else "failed"
         case StepStatus.FOLDED:
-            return "in a digest"
+            return "would go into a digest" if dry else "in a digest"
         case StepStatus.WITHHELD:
-            return "not sent"
+            return "would not be sent" if dry else "not sent"
         case _:
             assert_never(status)
 

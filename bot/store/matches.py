@@ -431,8 +431,13 @@ def _awaited(
 def matches_of(
     conn: Connection, *, website: str = "", subject_key: str = "", rule: str = "", limit: int = 100
 ) -> list[KeptMatch]:
-    """The newest matches first; every filter given must hold."""
-    query = select(matches).order_by(matches.c.matched.desc(), matches.c.id.desc()).limit(limit)
+    """The newest matches first; every filter given must hold. A digest is no match."""
+    query = (
+        select(matches)
+        .where(matches.c.kind != "digest")
+        .order_by(matches.c.matched.desc(), matches.c.id.desc())
+        .limit(limit)
+    )
     for column, wanted in (
         (matches.c.website, website),
         (matches.c.subject_key, subject_key),

@@ -155,9 +155,25 @@ def test_a_match_that_is_not_acted_on_says_why(place: Place) -> None:
         RULE.replace("do: {", "count: {at_least: 3, within: 5h, by: website}\n    do: {")
     )
     text, _ = place.run("once", "--dry-run")
-    assert "\n    not done: count: not enough yet\n" in text
+    assert "\n    would not be done: count: not enough yet\n" in text
     (match,) = json.loads(place.run("once", "--json")[0])["matches"]
     assert match["held_back"] == "count: not enough yet"
+
+
+def test_a_digest_is_no_match_and_a_dry_run_says_what_would_go_into_it(place: Place) -> None:
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace('"#ux"', '"#ux", digest: "09:00"')
+    )
+    text, _ = place.run("once", "--dry-run")
+    assert text.count("would match") == 1
+    assert "\n    slack: would go into a digest (for the scheduled digest)\n" in text
+    assert text.endswith("1 website, 1 match. 1 action would run. Nothing was changed (dry run).\n")
+    for dry, ran in ((["--dry-run"], "would-run"), ([], "done")):
+        (match,) = json.loads(place.run("once", "--json", *dry)[0])["matches"]
+        assert [(it["action"], it["state"]) for it in match["steps"]] == [
+            ("tag", ran),
+            ("slack", "digested"),
+        ]
 
 
 def test_a_page_of_two_websites_is_told_with_the_figures_of_each(tmp_path: Path) -> None:
