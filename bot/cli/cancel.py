@@ -46,12 +46,12 @@ def run(args: Namespace) -> int:
         done = {"cancelled": cancelled, "running": found.running, "left": found.restoring}
         output.document(done)
         return 0
-    print(f"cancelled {counted(cancelled, 'action')}" if cancelled else "nothing waits")
+    output.line(f"cancelled {counted(cancelled, 'action')}" if cancelled else "nothing waits")
     if found.running:
-        print(f"{counted(found.running, 'action')} running now, not cancelled")
+        output.line(f"{counted(found.running, 'action')} running now, not cancelled")
     if found.restoring:
         left = counted(found.restoring, "end", "ends")
-        print(f"{left} of shares still to come; to cancel one, give its number")
+        output.line(f"{left} of shares still to come; to cancel one, give its number")
     return 0
 
 

@@ -84,6 +84,7 @@ def run(args: Namespace) -> int:
 
 async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
     from bot import daemon
+    from bot.cli import output
     from bot.config.settings import allowed
     from bot.rules.files.load import load
     from mouseflow.simulator.server import Simulator
@@ -102,9 +103,11 @@ async def _demo(args: Namespace, rules: Path, folder: Path) -> None:
         await _watch(settings.store.url, stop, args.seconds)
         if args.keep and not stop.is_set():
             await _report(simulator, settings, rule_set, folder, time.monotonic() - began)
-            print(f"\nStill running until Ctrl-C. Status page: {' '.join(urls)}")
-            print(f"Store and log: {folder}")
-            print(f"Account: {simulator.mouseflow_url}  Slack: {simulator.slack_url}", flush=True)
+            output.line()
+            output.line(f"Still running until Ctrl-C. Status page: {' '.join(urls)}")
+            output.line(f"Store and log: {folder}")
+            output.line(f"Account: {simulator.mouseflow_url}  Slack: {simulator.slack_url}")
+            sys.stdout.flush()
             await stop.wait()
         stop.set()
         await work
@@ -147,10 +150,16 @@ def demo_settings(
 
 
 def _introduce(rules: Path, count: int, seconds: float) -> None:
-    print("mouseflow-bot watches a Mouseflow account by rules: it tags, stars and posts")
-    print("to Slack. This demo uses a simulated shop, so nothing real is changed.")
+    from bot.cli import output
+
+    output.line(
+        "mouseflow-bot watches a Mouseflow account by rules: it tags, stars and posts to Slack."
+    )
+    output.line("This demo uses a simulated shop, so nothing real is changed.")
     name = "the rule packs" if rules == example_rules() else str(rules)
-    print(f"It runs for {seconds:.0f} seconds with {count} rules of {name}:\n", flush=True)
+    output.line(f"It runs for {seconds:.0f} seconds with {count} rules of {name}:")
+    output.line()
+    sys.stdout.flush()
 
 
 # Live view.
@@ -443,10 +452,11 @@ def _show_posts(posts: Sequence[tuple[str, str]]) -> None:
         firsts = [next(text for text in texts if text.startswith(title)) for title in titles]
         chosen = [*firsts, *(text for text in texts if text not in firsts)][:MESSAGES]
         for text in chosen:
-            output.line("    ┌" + "─" * (WIDTH - 6))
+            edge = "─" * (min(WIDTH, output.width()) - 6)
+            output.line(f"    ┌{edge}")
             for line in text.splitlines():
                 output.line(line, "    │ ")
-            output.line("    └" + "─" * (WIDTH - 6))
+            output.line(f"    └{edge}")
         if len(texts) > len(chosen):
             output.line(f"    and {len(texts) - len(chosen)} more")
         output.line()

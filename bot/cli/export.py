@@ -52,7 +52,7 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Write all rows; returns the exit code."""
     from bot import logs
-    from bot.cli import context
+    from bot.cli import context, output
     from mouseflow.errors import IgnoredFilter, IncompleteList
 
     args.since = args.since or datetime.now(UTC) - 7 * _DAY
@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
     except (IncompleteList, IgnoredFilter) as error:
         raise BotError(f"{error}; nothing more was written") from None
     if args.output:
-        print(f"wrote {written} rows to {args.output}", file=sys.stderr)
+        output.error(f"wrote {written} rows to {args.output}")
     return 0
 
 

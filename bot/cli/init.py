@@ -44,6 +44,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the files, or none of them."""
+    from bot.cli import output
+
     config = args.directory / CONFIG
     if args.pack and _bot_runs(config):
         raise ConfigError(
@@ -57,18 +59,21 @@ def run(args: Namespace) -> int:
         raise ConfigError(f"these files already exist, nothing was written: {', '.join(refused)}")
     for path, text in texts.items():
         if path in existing:
-            print(f"kept  {path}")
+            output.line(f"kept  {path}")
         else:
             _write(path, text)
-            print(f"wrote {path}")
+            output.line(f"wrote {path}")
     if config in existing:
-        print("\nnext: edit websites, channels and figures in the new rules, then")
+        output.line()
+        output.line("next: edit websites, channels and figures in the new rules, then")
         print("\n".join(f"  {line}" for line in next_steps(config)[2:-1]))
         return 0
-    print(f"\nnext: set the region and e-mail in {config}, then")
+    output.line()
+    output.line(f"next: set the region and e-mail in {config}, then")
     print("\n".join(f"  {line}" for line in next_steps(config)))
     simulated = quote(str(config.with_name("simulator.toml")))
-    print(f"without an account: mouseflow-bot simulate > {simulated}, and in a second terminal")
+    trial = f"mouseflow-bot simulate > {simulated}"
+    output.line(f"without an account: {trial}, and in a second terminal")
     print(f"  BOT_CONFIG={simulated} mouseflow-bot run")
     return 0
 

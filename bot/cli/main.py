@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import sys
+import textwrap
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Sequence
 from contextvars import copy_context
@@ -201,10 +202,9 @@ def _drop_output() -> None:
 
 
 def _print_error(text: str) -> None:
-    from bot.cli.output import named
-    from bot.logs import presentable
+    from bot.cli import output
 
-    print(presentable(named(text)), file=sys.stderr)
+    output.error(text)
 
 
 def _report_internal_error(arguments: list[str]) -> None:
@@ -242,6 +242,35 @@ def command(name: str) -> Command:
     return cast(Command, importlib.import_module(f"bot.cli.{name.replace('-', '_')}"))
 
 
+class _Help(argparse.HelpFormatter):
+    """Wraps paragraphs at words, and examples so that they can be pasted."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for each in re.split(r"\n(?=[ \n])|(?<=\n)\n|(?<=:)\n", text):
+            lines += self._example(each, width) if each[:1] == " " else self._paragraph(each, width)
+        return "\n".join(lines)
+
+    def _paragraph(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width) or [""]
+
+    def _example(self, line: str, width: int) -> list[str]:
+        """The command, ended by a backslash where it goes on; its comment first."""
+        command, mark, comment = line.rstrip().partition("  #")
+        if len(line) <= width:
+            return [line]
+        if mark:
+            return [*self._example(f"  #{comment}", width), *self._example(command.rstrip(), width)]
+        columns = re.match(r" *\S.*?  +", line)
+        hanging = " " * columns.end() if columns else "      "
+        more = "" if columns or line.startswith("  #") else " \\"
+        wrapper = textwrap.TextWrapper(
+            width - len(more), subsequent_indent=hanging, break_long_words=False,
+            break_on_hyphens=False,
+        )  # fmt: skip
+        return f"{more}\n".join(wrapper.wrap(line)).split("\n")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that suggests the closest command or option for a misspelt one."""
 
@@ -254,7 +283,8 @@ class Parser(argparse.ArgumentParser):
         ):
             message = f"there is no command {wrong[1]}{suggest(wrong[1], COMMANDS)}"
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        _print_error(f"{self.prog}: {message}; see {self.prog} --help")
+        self.exit(USAGE)
 
     def reject(self, command: str, unknown: Sequence[str]) -> NoReturn:
         """Exit with 2: the command has no such options or arguments."""
@@ -275,7 +305,7 @@ def parser(argv: Sequence[str]) -> Parser:
         prog="mouseflow-bot",
         description="Watches a Mouseflow account by rules: tags, stars, shares, posts to Slack.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     whole.add_argument("--version", action="version", version=f"mouseflow-bot {__version__}")
@@ -298,7 +328,7 @@ def _add_command(commands: "argparse._SubParsersAction[Parser]", name: str, summ
         help=summary,
         description=(module.__doc__ or summary).strip(),
         epilog="example:\n" + "\n".join(f"  {line}" for line in module.EXAMPLE.splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     # The option may also be before the command; the command's default must not overwrite it.

@@ -27,7 +27,9 @@ def run(args: Namespace) -> int:
         output.document({"source": moved.source, "target": moved.target, "rows": dict(moved.rows)})
         return 0
     rows = {table: count for table, count in moved.rows.items() if count}
-    print(f"moved {sum(rows.values()):,} rows of {len(rows)} tables to {moved.target}")
-    print(f"set store.url to the new address and start the bot; {moved.source} stays as it was")
-    print("don't start a bot on the old store any more: it would do everything again")
+    output.line(f"moved {sum(rows.values()):,} rows of {len(rows)} tables to {moved.target}")
+    output.line(
+        f"set store.url to the new address and start the bot; {moved.source} stays as it was"
+    )
+    output.line("don't start a bot on the old store any more: it would do everything again")
     return 0

@@ -6,6 +6,7 @@ has one line for each.
 
 import html
 import json
+import os
 import re
 import shutil
 import sys
@@ -13,16 +14,16 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, assert_never
 
 from bot.domain.accounts import commands_of
 from bot.domain.step import StepStatus
-from bot.logs import neutral, scrubber
+from bot.logs import neutral, presentable, scrubber
 from bot.messages.text import instant
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     before = len(indent) + sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = _width() - before if sys.stdout.isatty() else widths[-1]
+    room = width() - before if sys.stdout.isatty() else widths[-1]
     for row in cells:
         if room < min(widths[-1], NARROWEST):
             _print(indent + "  ".join(filter(None, row)), indent + "    ")
@@ -86,8 +87,38 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
             _print((indent + "  ".join([*padded, row[-1]])).rstrip(), " " * before)
 
 
-def _width() -> int:
-    return shutil.get_terminal_size().columns
+def width(stream: TextIO | None = None) -> int:
+    """Columns of the stream's terminal (default: of standard output)."""
+    columns = shutil.get_terminal_size((0, 0)).columns  # COLUMNS, else standard output's terminal
+    with suppress(OSError, ValueError):
+        columns = columns or os.get_terminal_size((stream or sys.stdout).fileno()).columns
+    return columns or 80
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Wraps at words; a URL stays whole on a line of its own, so that a click opens it."""
+
+    def _handle_long_word(
+        self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
+    ) -> None:
+        if "://" not in reversed_chunks[-1]:
+            super()._handle_long_word(reversed_chunks, cur_line, cur_len, width)
+        elif not cur_line:
+            cur_line.append(reversed_chunks.pop())
+
+
+def wrapped(text: str, hanging: str, stream: TextIO) -> list[str]:
+    """The text in lines that fit the stream's terminal, all but the first after `hanging`."""
+    wrapper = _Wrapper(width(stream), subsequent_indent=hanging, break_on_hyphens=False)
+    return wrapper.wrap(text) or [""]
+
+
+def error(text: str) -> None:
+    """Print the text, which may have several lines, on standard error."""
+    for each in presentable(named(text)).split("\n"):
+        indent = " " * (len(each) - len(each.lstrip(" ")))
+        lines = wrapped(each, indent, sys.stderr) if sys.stderr.isatty() else [each]
+        print("\n".join(lines), file=sys.stderr)
 
 
 def _print(text: str, hanging: str) -> None:
@@ -97,11 +128,8 @@ def _print(text: str, hanging: str) -> None:
         return
     from rich.console import Console
 
-    lines = textwrap.wrap(
-        text, _width(), subsequent_indent=hanging, break_on_hyphens=False, drop_whitespace=True
-    )  # fmt: skip
-    console = Console(highlight=False, width=_width())
-    for each in lines or [""]:
+    console = Console(highlight=False, width=width())
+    for each in wrapped(text, hanging, sys.stdout):
         console.print(_coloured(each), soft_wrap=True)
 
 

@@ -184,14 +184,13 @@ def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iter
 
 
 def _report_interrupted(folder: "Folder") -> None:
-    import sys
 
     from bot.cli import output
 
     progress = folder.load()
     done = len(progress.done) if progress else 0
     text = f"interrupted, {done} website days done; `mouseflow-bot replay --resume` continues"
-    print(output.named(text), file=sys.stderr)
+    output.error(text)
 
 
 def _show(args: Namespace, progress: "Progress") -> None:

@@ -27,8 +27,8 @@ def run(args: Namespace) -> int:
     if args.json:
         output.document({"store": store, "kept": str(kept) if kept else None})
         return 0
-    print(f"restored {store} from {args.file}")
+    output.line(f"restored {store} from {args.file}")
     if kept is not None:
-        print(f"the store before is {kept}; delete it when you don't need it any more")
-    print("start the bot: it looks up its later posts in Slack before it repeats any of them")
+        output.line(f"the store before is {kept}; delete it when you don't need it any more")
+    output.line("start the bot: it looks up its later posts in Slack before it repeats any of them")
     return 0

@@ -61,16 +61,16 @@ def run(args: Namespace) -> int:
         output.document(done)
         return 0
     if requeued or resumed or refused:
-        print(f"requeued {counted(requeued, 'dead letter')}")
+        output.line(f"requeued {counted(requeued, 'dead letter')}")
         output.show(groups, now)
     else:
-        print(f"no dead letters{' of these rules' if rules else ''}")
+        output.line(f"no dead letters{' of these rules' if rules else ''}")
     for reason, count in refused.items():
         output.line(f"not requeued: {counted(count, 'dead letter')}, {reason}")
     if groups and current is None:
-        print("the rule files have errors: requeued as they were; see `mouseflow-bot check`")
+        output.line("the rule files have errors: requeued as they were; see `mouseflow-bot check`")
     for rule in resumed:
-        print(f"{rule} runs again")
+        output.line(f"{rule} runs again")
     return 0
 
 

@@ -56,6 +56,19 @@ def shown(made: Report, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+def test_the_report_fits_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = shown(report(posts=[("#ux", "TROUBLE\n" + "on the shop " * 20)]), capsys)
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 60
+    (top,) = [number for number, line in enumerate(lines) if line.startswith("    ┌")]
+    assert lines[top + 1] == "    │ TROUBLE"
+
+
 EXPECTED = """\
 What the bot did
 ────────────────

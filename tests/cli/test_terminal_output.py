@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.cli.main import COMMANDS, main
-from bot.cli.output import ago, moment
+from bot.cli.output import ago, line, moment
+from bot.cli.simulate import EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -47,7 +48,7 @@ def in_terminal(*arguments, cwd, columns=80, program=("-m", "bot"), **more):
     with contextlib.suppress(OSError), os.fdopen(mine, "rb", buffering=0) as screen:
         while piece := screen.read(65536):
             shown += piece
-    assert process.wait(60) in (0, 1)
+    assert process.wait(60) in (0, 1, 2)
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -71,6 +72,54 @@ def test_lines_wrap_at_words_and_fit_the_terminal(place, columns):
     words = " ".join(shown.split())
     assert "unknown field; did you mean friction?" in words
     assert "[friction-scale]" in words
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_help_of_every_command_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ((), *((name,) for name in COMMANDS)):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        shown = capsys.readouterr().out
+        wide = [it for it in shown.splitlines() if len(it) > columns and "://" not in it]
+        assert wide == [], command
+        assert f"usage: {' '.join(('mouseflow-bot', *command))}" in shown
+
+
+def test_an_example_that_wraps_can_still_be_pasted(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(["simulate", "--help"])
+    example = capsys.readouterr().out.partition("example:\n")[2]
+    pasted = example.replace("\\\n", "").splitlines()
+    commands = [" ".join(it.split()) for it in pasted if not it.lstrip().startswith("#")]
+    assert commands == [line.partition("  #")[0].rstrip() for line in EXAMPLE.splitlines()]
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["explain", "a-rule", "r1", "--config", "nowhere/there/is/one/config.toml"],
+         "`mouseflow-bot init` creates one"),
+        (["check", "--nothing-like-this"], "there is no option --nothing-like-this; see"),
+    ],
+)  # fmt: skip
+def test_errors_fit_the_terminal(columns, arguments, said, tmp_path):
+    shown = ESCAPES.sub("", in_terminal(*arguments, cwd=tmp_path, columns=columns))
+    assert max(map(len, shown.splitlines())) <= columns
+    assert said in " ".join(shown.split())
+
+
+def test_an_address_stays_whole_in_every_width(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    address = "https://app.mouseflow.com/websites/w1/recordings/baa8d784e852e66328b38db2/play"
+    line(f"[Watch recording] {address} and more", "    │ ")
+    line("x" * 100, "    │ ")
+    shown = ESCAPES.sub("", capsys.readouterr().out).splitlines()
+    assert shown[:3] == ["    │ [Watch recording]", f"    │ {address}", "    │ and more"]
+    assert max(map(len, shown[3:])) <= 60
 
 
 def test_a_pipe_gets_whole_lines_without_colour(place):
