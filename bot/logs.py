@@ -4,13 +4,17 @@ The only module that configures structlog. JSON lines for programs, text on a te
 events are listed in `docs/reference/operations.md`.
 """
 
+import json
 import logging
+import os
 import re
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from typing import Any, TextIO
 
 from bot.messages.text import prints_nothing
@@ -166,10 +170,20 @@ def _neutral_value(value: Any, lines: bool = False) -> Any:
     return value
 
 
+class _Stderr:
+    """Standard error as it is at each line: a sign of work on the terminal replaces it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure(style: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send every record to `stream` (standard error); `style` is auto, json or text."""
-    stream = stream or sys.stderr
-    as_json = style == "json" or (style == "auto" and not stream.isatty())
+    terminal = (stream or sys.stderr).isatty()
+    as_json = style == "json" or (style == "auto" and not terminal)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -188,13 +202,13 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    target = logging.StreamHandler(stream)
+    target = logging.StreamHandler(stream or _Stderr())
     target.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 ProcessorFormatter.remove_processors_meta,
-                *(_json() if as_json else _text(stream)),
+                *(_json() if as_json else _text(terminal=terminal)),
             ],
         )
     )
@@ -233,10 +247,42 @@ def _json() -> list[Processor]:
     ]
 
 
-def _text(stream: TextIO) -> list[Processor]:
+def _text(*, terminal: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         _redacted,
         _neutralised,
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24, sort_keys=False),
+        partial(_line, terminal=terminal, coloured=terminal and not os.environ.get("NO_COLOR")),
     ]
+
+
+_FIRST = ("account", "website", "rule", "recording")
+_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{12,}\b")
+_COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "31"}
+
+
+def _line(
+    _: object, __: str, event: MutableMapping[str, Any], *, terminal: bool, coloured: bool
+) -> str:
+    """`14:00:05  deliver.done  rule=cart recording=baa8d784 seconds=0.2`, for people.
+
+    The time is local, on a terminal without the date; ids are cut to what commands accept.
+    """
+    at = datetime.fromisoformat(event.pop("timestamp")).astimezone()
+    level, name = event.pop("level"), event.pop("event")
+    event.pop("logger", None)
+    trace = event.pop("exception", "")
+    label = "" if level == "info" else f"{level}: "
+    keys = [*(key for key in _FIRST if key in event), *(key for key in event if key not in _FIRST)]
+    values = " ".join(f"{key}={_short(event[key])}" for key in keys)
+    if coloured:
+        name = f"\x1b[1m{name}\x1b[0m"
+        label = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m" if label else ""
+    clock = f"{at:%H:%M:%S}" if terminal else f"{at:%Y-%m-%d %H:%M:%S}"
+    return "  ".join(filter(None, (clock, f"{label}{name}", values))) + (trace and f"\n{trace}")
+
+
+def _short(value: Any) -> str:
+    plain = isinstance(value, str) and value and not re.search(r'[\s="]', value)
+    text = value if plain else json.dumps(value, ensure_ascii=False, default=str)
+    return _ID.sub(r"\1", text)

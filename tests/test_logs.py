@@ -5,7 +5,9 @@ import json
 import logging
 import re
 import sys
+import time
 import warnings
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,42 @@ def test_chatty_libraries_are_quiet_and_their_warnings_come_through(lines: io.St
     assert "1.2.3.4" not in lines.getvalue()
     assert "Running" not in lines.getvalue()
     assert "skipped" in lines.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+RECORDING = "baa8d784e852e66328b38db24018548d"
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_gets_short_lines_in_local_time(
+    own_logging: None, monkeypatch: pytest.MonkeyPatch, no_color: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    logs.configure("auto", "info", stream := Terminal())
+    log = structlog.get_logger("bot.test")
+    log.info(
+        "deliver.done", seconds=0.25, step=f"k/{RECORDING}/tag-1", recording=RECORDING,
+        rule="cart", reason="two words",
+    )  # fmt: skip
+    log.warning("poll.failed", why=None)
+    shown = stream.getvalue()
+    monkeypatch.undo()
+    time.tzset()
+    assert ("\x1b[" in shown) is (not no_color)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d  deliver\.done  rule=cart recording=baa8d784 seconds=0\.25 "
+        r'step=k/baa8d784/tag-1 reason="two words"',
+        lines[0],
+    )
+    assert datetime.now(timezone(timedelta(hours=2))).strftime("%H:") == lines[0][:3]
+    assert lines[1][8:] == "  warning: poll.failed  why=null"
 
 
 def test_json_lines_begin_with_when_how_bad_and_what(own_logging: None) -> None:

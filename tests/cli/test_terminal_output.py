@@ -243,6 +243,19 @@ def test_a_long_command_shows_that_it_works_and_leaves_nothing_of_it_behind(tmp_
     assert (piped.stdout, piped.stderr) == ("the answer\n", "")
 
 
+def test_a_log_line_does_not_break_into_the_sign_of_work(tmp_path):
+    program = tmp_path / "busy.py"
+    program.write_text(
+        "import structlog\nfrom bot import logs\nfrom bot.cli import output\n"
+        "logs.configure()\n"
+        "with output.busy('polling', after=0):\n"
+        "    structlog.get_logger().info('poll.decided', website='myshop.com')\n"
+    )
+    shown = ESCAPES.sub("", in_terminal(program=[str(program)], cwd=tmp_path))
+    (line,) = [it for it in shown.split("\n") if "poll.decided" in it]
+    assert re.fullmatch(r"(.*\r)?\d\d:\d\d:\d\d  poll.decided  website=myshop.com *", line)
+
+
 @pytest.mark.parametrize("command", ["schema", "completion bash", "check"])
 def test_a_full_disk_is_no_internal_error(command, tmp_path):
     with Path("/dev/full").open("w") as full:
