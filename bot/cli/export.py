@@ -74,6 +74,7 @@ async def _export(args: Namespace, settings: "Settings") -> int:
     from zoneinfo import ZoneInfo
 
     from bot.cli.history_context import account, progress
+    from bot.messages.links import recording_url
     from mouseflow.lists import ListsOver
 
     zone = ZoneInfo(settings.mouseflow.time_zone)
@@ -95,7 +96,10 @@ async def _export(args: Namespace, settings: "Settings") -> int:
                 rows = 0
                 end = day if args.what == "recordings" else last
                 async for row in _rows(lists, args.what, site, day, end + _DAY):
-                    target.write(row)
+                    if "playback_url" in row:  # the API's is a path
+                        url = recording_url(settings.mouseflow.app_url, site.id, row["id"])
+                        row["playback_url"] = url
+                    target.write(row, site)
                     rows += 1
                 target.part_done(rows)
                 advance(rows, target.rows * len(parts) // (number + 1))
@@ -126,7 +130,7 @@ async def _rows(
     """The rows of one website in those days; `until` is not included."""
     from mouseflow import to_dict, websites
 
-    head = {"website": site.name or site.id}
+    head = {"website": site.id}
     match what:
         case "recordings":
             friction = await lists.friction_bands(site, since=since, until=until)
@@ -208,13 +212,18 @@ class _Target:
             self._part.replace(self.file)
             self._notes.unlink(missing_ok=True)
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row; the first one decides the columns of a CSV file."""
+    def write(self, raw: Mapping[str, Any], site: "Website") -> None:
+        """Write one row of that website; the first one decides the columns of a CSV file."""
         import msgspec
 
+        from bot.cli.output import as_plain
+
+        row = as_plain(raw, {site.id: site.name or site.id})
         if self._kind == "jsonl":
             self._out.write(msgspec.json.encode(row) + b"\n")
             return
+        if place := row.pop("website", None):
+            row = {"website": place["name"], "website_id": place["id"]} | row
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         if not self._columns:
@@ -258,6 +267,4 @@ def _cell(value: Any) -> Any:
     """A value for CSV: lists are joined, and no text is taken for a formula by a spreadsheet."""
     if isinstance(value, list | tuple):
         value = ";".join(map(str, value))
-    if isinstance(value, datetime):
-        return value.isoformat()
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

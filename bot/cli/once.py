@@ -257,7 +257,6 @@ def _as_json(
         "odd_recordings": [
             {
                 "website": entry.website,
-                "site": names.get(entry.website, entry.website),
                 "recording": entry.subject,
                 "reason": entry.text,
             }

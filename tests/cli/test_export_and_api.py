@@ -77,7 +77,15 @@ def test_recordings_are_exported_with_friction_bands(bot: Run, sim: Simulator) -
     (odd,) = [row for row in rows if row["entry_page"] == "/=cmd"]
     assert odd["tags"] == "'=1+1"  # a spreadsheet would run it
     lines = bot("export", "recordings", "--since", "2d", "--format", "jsonl")[0].splitlines()
-    assert {json.loads(line)["id"] for line in lines} >= {row["id"] for row in rows}
+    exported = [json.loads(line) for line in lines]
+    assert {row["id"] for row in exported} >= {row["id"] for row in rows}
+    assert {"id": MYSHOP, "name": "myshop.com"} in [row["website"] for row in exported]
+    assert {row["website_id"] for row in rows} == {MYSHOP}
+    for row in (*rows, *(row for row in exported if row["website"]["id"] == MYSHOP)):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row["created"])
+        assert row["playback_url"] == (
+            f"https://app.mouseflow.com/websites/{MYSHOP}/recordings/{row['id']}/play"
+        )
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_every_command_with_json_has_a_section():
         if "--json" in parser([name]).commands.choices[name].option_names()
     }
     assert set(SECTIONS) == with_json
+    told = PAGE.partition("\n`run`, ")[2].partition("In the tables")[0]
+    without = {"run", *(word for word in re.findall(r"`([\w-]+)", told) if word in COMMANDS)}
+    assert without == set(COMMANDS) - with_json
 
 
 @pytest.mark.parametrize("call", CALLS)
