@@ -65,7 +65,7 @@ def field(text: str) -> tuple[str, str]:
 def run(args: Namespace) -> int:
     """Send the request and print the answer; returns the exit code."""
     from bot import logs
-    from bot.cli import context
+    from bot.cli import context, output
 
     if args.method != "GET" and not args.write:
         args.usage_error(f"{args.method} changes the account: add --write if you mean it")
@@ -76,7 +76,9 @@ def run(args: Namespace) -> int:
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     body = _body(args.body)
-    answer, short = asyncio.run(_send(args, settings, body))
+    verb = "reading" if args.method == "GET" else "writing"
+    with output.busy(f"{verb} {args.path}"):
+        answer, short = asyncio.run(_send(args, settings, body))
     print(_json(answer))
     if short:
         raise BotError(f"the list is not whole: {short} rows are missing")

@@ -30,7 +30,8 @@ def run(args: Namespace) -> int:
     context.existing_place(configured)
     _check_target(file)
     try:
-        backup(configured.store.url, file)
+        with output.busy("copying the store"):
+            backup(configured.store.url, file)
     except StoreError as error:
         raise StoreError(f"backup to {file} failed: {error}") from error
     size = file.stat().st_size

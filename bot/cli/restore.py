@@ -23,7 +23,8 @@ def run(args: Namespace) -> int:
 
     configured = context.settings(args, offline=True)
     place = place_of(configured.store.url)
-    kept, store = place.restore(args.file), place.name
+    with output.busy("restoring the store"):
+        kept, store = place.restore(args.file), place.name
     if args.json:
         output.document({"store": store, "kept": str(kept) if kept else None})
         return 0

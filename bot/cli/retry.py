@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
     named = [what for what in args.what if not _NUMBER.fullmatch(what)]
     now, settings = datetime.now(UTC), context.settings(args, offline=True)
     files = _rules(args, settings)  # before the store is opened: many files take a while
-    with context.existing_store(settings) as store:
+    with output.busy("requeueing dead letters"), context.existing_store(settings) as store:
         rules = store.do(lambda conn: known(conn, ids, named))
         groups = store.do(lambda conn: dead_groups(conn, ids=ids, rules=rules))
         resumed = store.do(lambda conn: resume(conn, rules, now))

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bot.cli.main import main
+from bot.store import open_store
 from mouseflow.simulator.scenarios import MYSHOP, session
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
@@ -249,6 +251,30 @@ def test_all_of_a_list_comes_or_the_exit_code_says_no(bot: Run, sim: Simulator) 
     out, err = bot(*command, code=1)
     assert len(json.loads(out)["recordings"]) == 60
     assert "rows are missing" in err
+
+
+def test_commands_that_may_take_long_show_that_they_work(
+    bot: Run, sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def busy(what: str) -> Iterator[None]:
+        shown.append(what)
+        yield
+
+    monkeypatch.setattr("bot.cli.output.busy", busy)
+    open_store("sqlite:///data/bot.db").close()
+    bot("api", "GET", f"/websites/{MYSHOP}/recordings", "--all")
+    bot("retry")
+    bot("backup", "copy.db")
+    bot("restore", "copy.db")
+    assert shown == [
+        f"reading /websites/{MYSHOP}/recordings",
+        "requeueing dead letters",
+        "copying the store",
+        "restoring the store",
+    ]
 
 
 def test_writes_by_hand_need_to_be_meant(bot: Run, sim: Simulator, tmp_path: Path) -> None:
