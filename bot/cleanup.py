@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from bot.errors import StoreError
+from bot.messages.ops import instant
 from bot.polling.ops_messages import announce
 from bot.store import Connection, Store
 from bot.store.recordings import missing_websites, website_names
@@ -64,9 +65,9 @@ def _lose(conn: Connection, website: str, read: datetime, now: datetime, ops: st
     """Forget a website that could not be read for longer than `keep`, and tell people."""
     name = (missing_websites(conn) | website_names(conn)).get(website, website)
     forget_website(conn, website)
-    log.warning("store.website_forgotten", website=name, last_read=read.isoformat())
+    log.warning("store.website_forgotten", website=name, last_read=instant(read))
     lines = (
-        f"Its recordings were last read on {read:%Y-%m-%d}, longer ago than store.keep. "
+        f"Its recordings were last read on {instant(read)}, longer ago than store.keep. "
         "The bot deletes what it stored about them.",
         "If the website can be read again, the bot treats it like a new one.",
     )

@@ -372,8 +372,8 @@ class Daemon:
         self._start = start
         self._kept: datetime | None = None
         self._ports = clients.acting
-        ops, zone = ops_of(settings), ZoneInfo(settings.mouseflow.time_zone)
-        self._health = Health(ops, zone, store, clients.acting, polled=self._polled, clock=utc)
+        ops = ops_of(settings)
+        self._health = Health(ops, store, clients.acting, polled=self._polled, clock=utc)
         self._delivery = Delivery(
             store,
             clients.acting,

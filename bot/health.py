@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -15,7 +14,7 @@ from bot.delivery.attempt import error_text
 from bot.delivery.troubles import Ops
 from bot.domain.pulse import STORE_PATIENCE, Pulse
 from bot.errors import StoreError, TryLater
-from bot.messages.ops import store_fails, store_works
+from bot.messages.ops import instant, store_fails, store_works
 from bot.polling.ops_messages import announce, post_directly
 from bot.polling.outages import long_failing
 from bot.ports import Ports
@@ -34,13 +33,12 @@ BEAT = timedelta(seconds=5)
 class Health:
     """What moves, since when the store fails, and who has been told.
 
-    `ops` is how people are told, in times of `zone`; `polled` is when polls moved last.
+    `ops` is how people are told; `polled` is when polls moved last.
     """
 
     def __init__(
         self,
         ops: Ops,
-        zone: ZoneInfo,
         store: Store,
         ports: Ports,
         *,
@@ -48,7 +46,6 @@ class Health:
         clock: Callable[[], datetime],
     ) -> None:
         self._ops = ops
-        self._zone = zone
         self._store = store
         self._ports = ports
         self._polled = polled
@@ -90,14 +87,14 @@ class Health:
         restored = self._store.restored
         if restored is None:
             return
-        since = restored.since.astimezone(self._zone)
-        log.warning("store.restored", store=self._store.place, last_written=since.isoformat())
+        since = instant(restored.since)
+        log.warning("store.restored", store=self._store.place, last_written=since)
         if restored.new:
             title = "The store was missing, so the bot made a new one"
             first = "What the bot knew is lost. If there is a backup, stop the bot and restore it."
         else:
             title = "The store was restored from an older copy"
-            first = f"It was last written on {since:%Y-%m-%d at %H:%M}. It lacks what came later."
+            first = f"It was last written on {since}. It lacks what came later."
         lines = (
             first,
             "Posts that may be out already are looked up in Slack before they are repeated. Where "

@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from bot.domain.subjects import Kind, Site
-from bot.messages.ops import resumed, turned
+from bot.messages.ops import instant, resumed, turned
 from bot.polling import recordings
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
 from bot.polling.ops_messages import amend, announce
@@ -323,12 +323,12 @@ class Notices:
             watched.reported.discard("page views")
         elif "page views" not in watched.reported:
             watched.reported.add("page views")
-            log.error("poll.page_views_wrong", website=site.name, since=since.isoformat())
+            log.error("poll.page_views_wrong", website=site.name, since=instant(since))
             await self.tell_ops(
                 f"Page views in lists of {site.name} are wrong",
                 "A list of recordings differs from a recording's detail. The bot reads details "
                 "until both agree again.",
-                f"Since {since:%d %b %Y %H:%M} UTC rules about pages may have missed sessions or "
+                f"Since {instant(since)} rules about pages may have missed sessions or "
                 "matched wrong ones: mouseflow-bot replay lists them.",
                 site=site,
             )

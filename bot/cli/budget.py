@@ -37,8 +37,6 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Show them; 1 for a budget that the daemon does not know."""
-    from zoneinfo import ZoneInfo
-
     from bot.cli import context, output
     from bot.cli.main import known_name
 
@@ -53,9 +51,8 @@ def run(args: Namespace) -> int:
     if args.json:
         output.document({"data": [as_json(each) for each in views]})
         return 0
-    zone = ZoneInfo(configured.mouseflow.time_zone)
     for each in views:
-        show(each, datetime.now(UTC), zone)
+        show(each, datetime.now(UTC))
     if not views:
         output.line("no budgets configured (key `budgets` in a rule file), or none checked yet")
     return 0
@@ -109,25 +106,28 @@ def headline(name: str, mark: "BudgetMark") -> str:
     return f"{name}  {bar(share(mark))}  {figure}, {mark.first} to {mark.end}"
 
 
-def outlook(mark: "BudgetMark", zone: Any) -> str:
+def outlook(mark: "BudgetMark") -> str:
     """The forecast: when it is used up at the current rate."""
+    from bot.cli import output
+
     if mark.ends is None:
         return f"at the current rate it lasts: about {mark.expected:,.0f} by the end of the period"
     if mark.ends <= mark.at:
         return "it is used up"
-    local = mark.ends.astimezone(zone)
-    return f"at the current rate it is used up on {local:%A} {local.day} {local:%b %H:%M}"
+    return f"at the current rate it is used up at {output.moment(mark.ends)}"
 
 
-def site_line(site: "SiteLine", mark: "BudgetMark", zone: Any) -> str:
+def site_line(site: "SiteLine", mark: "BudgetMark") -> str:
     """A website of the budget: its status, who set it, and whether the bot leaves it alone."""
+    from bot.cli import output
+
     rate = "" if site.rate is None else f" at {site.rate} %"
     read_only = ", read-only" if site.read_only else ""
     owner = f", set by {site.owner}" if site.owner else ""
     aside = ""
     if site.left_alone is not None:
-        since = f"{site.left_alone.astimezone(zone):%d %b %H:%M}"
-        aside = f"; changed by someone else on {since}, the bot leaves it alone until {mark.end}"
+        since = output.moment(site.left_alone)
+        aside = f"; changed by someone else at {since}, the bot leaves it alone until {mark.end}"
     return f"{site.name}: {site.status or 'unknown status'}{rate}{read_only}{owner}{aside}"
 
 
@@ -143,15 +143,15 @@ def next_period(mark: "BudgetMark") -> str:
     return f"the bot undoes its changes, except on {', '.join(others)}"
 
 
-def show(view: BudgetView, now: datetime, zone: Any) -> None:
+def show(view: BudgetView, now: datetime) -> None:
     """Print one budget."""
     from bot.cli import output
 
     mark = view.mark
     output.line(headline(view.id, mark))
-    output.line(f"  {outlook(mark, zone)}; checked {output.ago(mark.at, now)}")
+    output.line(f"  {outlook(mark)}; checked {output.ago(mark.at, now)}")
     for site in mark.websites:
-        output.line(f"  {site_line(site, mark, zone)}")
+        output.line(f"  {site_line(site, mark)}")
     output.line("  steps")
     for step in mark.steps:
         acted = f"acted {output.ago(step.acted, now)}" if step.acted else _next(mark, step.at)
@@ -174,7 +174,7 @@ def _next(mark: "BudgetMark", at: float) -> str:
     return f"in {left:,.0f} recordings" if left > 0 else "due"
 
 
-def summary(found: "Sequence[BudgetView]", zone: Any) -> None:
+def summary(found: "Sequence[BudgetView]") -> None:
     """Print all budgets as `status` shows them."""
     from bot.cli import output
 
@@ -183,6 +183,6 @@ def summary(found: "Sequence[BudgetView]", zone: Any) -> None:
         output.line(counted(len(found), "budget"))
     for view in found:
         output.line(f"  {headline(view.id, view.mark)}")
-        output.line(f"    {outlook(view.mark, zone)}")
+        output.line(f"    {outlook(view.mark)}")
         for site in view.mark.websites:
-            output.line(f"    {site_line(site, view.mark, zone)}")
+            output.line(f"    {site_line(site, view.mark)}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from bot.cli.init import example_rules
 from bot.cli.main import positive
 from bot.errors import StoreError
-from bot.messages.text import counted
+from bot.messages.text import counted, instant
 
 if TYPE_CHECKING:
     from bot.cli.status import Status
@@ -220,7 +220,7 @@ async def _follow(
 
 def event(entry: "Entry", names: Mapping[str, str]) -> str:
     """An entry of the audit log as one short line; `names` has websites by id."""
-    at, subject = f"{entry.at:%H:%M:%S}", short(entry.subject, names)
+    at, subject = instant(entry.at)[11:], short(entry.subject, names)
     if entry.kind == "match":
         return f"{at}  {entry.rule} matched {subject}: {entry.text}"
     action = entry.step.rpartition("/")[2].rpartition("-")[0]

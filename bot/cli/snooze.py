@@ -113,7 +113,7 @@ def run(args: Namespace) -> int:
         output.document({**({"rule": rules[0]} if rule else {"rules": rules}), **about})
         return 0
     who = on_behalf(by, because)
-    print(f"{_named(args, rules)}: posts are muted until {until:%Y-%m-%d %H:%M}Z{who}")
+    print(f"{_named(args, rules)}: posts are muted until {output.moment(until)}{who}")
     if longer:
         print(f"{counted(longer, 'rule')} snoozed for longer: unchanged")
     return 0

@@ -174,7 +174,6 @@ class _Look:
     plan: PollingPlan
     budgets: "Sequence[BudgetView]"
     names: "Mapping[str, str]"
-    zone: str
     replicas: "Sequence[Replica]"
 
     def as_json(self) -> dict[str, Any]:
@@ -190,14 +189,12 @@ class _Look:
 
     def show(self) -> None:
         """All of it, for people."""
-        from zoneinfo import ZoneInfo
-
         from bot.cli import budget
 
         show_replicas(self.replicas, self.names, self.status.now)
         show(self.status)
         show_plan(self.plan)
-        budget.summary(self.budgets, ZoneInfo(self.zone))
+        budget.summary(self.budgets)
 
 
 def _look(args: Namespace, configured: "Settings") -> _Look:
@@ -228,7 +225,6 @@ def _look(args: Namespace, configured: "Settings") -> _Look:
             store.do(lambda conn: gather_plan(conn, rules, configured, status.now)),
             store.do(budget.gather),
             store.do(website_names),
-            configured.mouseflow.time_zone,
             replicas,
         )
 

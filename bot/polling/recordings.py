@@ -20,6 +20,7 @@ from bot.domain.alert_state import GAP
 from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
 from bot.errors import BadCredentials, BotError, GiveUp, TryLater
+from bot.messages.text import instant
 from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
 from bot.polling.filter_checks import FILTERS, Filter, SecondTry, check_filter
 from bot.polling.late_marks import ALL, SWEEP, due, marked
@@ -742,7 +743,7 @@ def _costs(live: LiveSessions, site: Site, now: datetime) -> list[Note]:
     since = live.counted_since
     if since is None or now - since < COST_EVERY or not live.costs:
         return []
-    text = f"calls for rules since {since:%H:%M} UTC, each with all the rules that needed it"
+    text = f"calls for rules since {instant(since)}, each with all the rules that needed it"
     return [Note(kind=COST, website=site.id, text=text, details=dict(live.costs))]
 
 

@@ -20,6 +20,7 @@ from bot.domain.limits import (
     digest_waits,
 )
 from bot.domain.step import Rank
+from bot.messages.text import instant
 from bot.store.audit import record
 from bot.store.digests import (
     DueStep,
@@ -150,5 +151,5 @@ def _put_off(
     later = update(steps).where(steps.c.id == row.id)
     conn.execute(later.values(due=ms(until), fault=str(reason), **anew))
     what = "the digest" if row.action in DIGESTS.values() else "the post"
-    said = f"{what} waits until {until:%Y-%m-%d %H:%M} UTC: {reason}"
+    said = f"{what} waits until {instant(until)}: {reason}"
     record(conn, now, [note(row, "step.put_off", said)])

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, se
 from bot.domain.alert_state import REMINDED, RESOLVED
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
-from bot.messages.text import clean, on_behalf
+from bot.messages.text import clean, instant, on_behalf
 from bot.store.audit import Note, history, record
 from bot.store.recordings import (
     forget_watermark,
@@ -403,7 +403,7 @@ def snooze(
     _save(conn, rule, snoozed_until=ms(until), snoozed_at=ms(began), **about)
     if now and until < now[0]:
         _bring_forward(conn, rule, now[0], until)
-    said = f"posts are held back until {until:%Y-%m-%d %H:%M %Z}{on_behalf(by, because)}"
+    said = f"posts are held back until {instant(until)}{on_behalf(by, because)}"
     details = {name: it for name, it in (("by", by), ("because", because)) if it}
     record(conn, at, [Note(kind="rule.snoozed", rule=rule, text=said, details=details)])
 
@@ -452,7 +452,7 @@ def note_ended_snoozes(conn: Connection, now: datetime) -> None:
     for rule, until, since in conn.execute(_OVER, {"now": ms(now)}).all():
         conn.execute(update(_table).where(_table.c.rule == rule).values(snoozed_at=None))
         held = withheld(conn, rule, moment(since), Reason.SNOOZED)
-        said = f"expired at {moment(until):%Y-%m-%d %H:%M %Z}; posts held back: {held}"
+        said = f"expired at {instant(moment(until))}; posts held back: {held}"
         record(conn, now, [Note(kind="rule.snooze_ended", rule=rule, text=said)])
 
 

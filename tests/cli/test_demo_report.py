@@ -241,5 +241,5 @@ def test_while_it_runs_a_website_is_told_by_its_name_and_a_recording_by_the_star
         )
 
     website, recording = "d0a9f2b4-6c1e-4f7a-9b35-1e8c70d2a6f1", "74ad0b064347e9eb0776d8195eb5d7ac"
-    assert line(website) == "20:25:12  mine matched blog.myshop.com: the reason"
-    assert line(recording) == "20:25:12  mine matched 74ad0b06…: the reason"
+    assert line(website) == "20:25:12Z  mine matched blog.myshop.com: the reason"
+    assert line(recording) == "20:25:12Z  mine matched 74ad0b06…: the reason"

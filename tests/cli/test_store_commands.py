@@ -257,7 +257,7 @@ def test_a_website_that_someone_else_changed_is_said_to_be_left_alone(
         store.do(lambda conn: set_budget_mark(conn, "credits", mark))
     assert main([command]) == 0
     told = capsys.readouterr().out
-    assert "zoo.com: Recording at 100 %; changed by someone else on " in told
+    assert "zoo.com: Recording at 100 %; changed by someone else at " in told
     assert "the bot leaves it alone until 2026-04-01" in told
     assert "the bot undoes its changes" not in told
 
@@ -569,7 +569,7 @@ def test_a_snooze_says_by_whom_it_is_and_why_wherever_it_is_shown(
     assert (line["snoozed_by"], line["snoozed_because"]) == ("Kim", "release [31m night")
     assert main(["history", "--kind", "rule.snoozed", "--json"]) == 0
     [entry] = json.loads(capsys.readouterr().out)["data"]
-    assert entry["text"].endswith("UTC by Kim: release [31m night")
+    assert entry["text"].endswith("Z by Kim: release [31m night")
     assert entry["details"] == {"by": "Kim", "because": "release [31m night"}
     assert main(["snooze", "checkout", "--end", "--by", "Ann"]) == 0
     assert main(["history", "--kind", "rule.snooze_ended"]) == 0

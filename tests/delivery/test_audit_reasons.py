@@ -13,6 +13,7 @@ from bot.delivery import Delivery
 from bot.domain.limits import Hours, Posting, Reason
 from bot.domain.subjects import RecordingSubject, Site
 from bot.errors import BadCredentials, GiveUp, TryLater
+from bot.messages.text import instant
 from bot.polling.record_matches import READ_ONLY, Found, Routing, record_poll
 from bot.ports import Ports
 from bot.rules.files.load import read
@@ -131,7 +132,7 @@ async def test_a_digest_put_off_has_one_row_with_its_reason_and_its_new_time(ben
     reason = Reason.SNOOZED if by == "a snooze" else Reason.OUTSIDE_HOURS
     notes = bench.store.do(lambda conn: history(conn, kind="step.put_off"))
     assert [(n.rule, n.subject, n.text) for n in notes] == [
-        ("rule", "r1", f"the digest waits until {until:%Y-%m-%d %H:%M} UTC: {reason}")
+        ("rule", "r1", f"the digest waits until {instant(until)}: {reason}")
     ]
     assert notes[0].step == "digest/rule/w1/r1/slack-1/digest-1"
 
@@ -142,7 +143,7 @@ async def test_a_snooze_that_ends_by_itself_has_one_row_with_what_it_held_back(b
     await bench.drain_for(3 * HOUR, MINUTE)
     notes = bench.store.do(lambda conn: history(conn, kind="rule.snooze_ended"))
     assert [(n.rule, n.text, n.at) for n in notes] == [
-        ("rule", "expired at 2026-03-02 13:00 UTC; posts held back: 2", NOW + HOUR)
+        ("rule", "expired at 2026-03-02 13:00:00Z; posts held back: 2", NOW + HOUR)
     ]
 
 

@@ -1,7 +1,7 @@
 """The heartbeat's silence is an alarm: for what it stops, and what the log says then."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
@@ -46,7 +46,7 @@ def health_of(tmp_path, settings):
 
         def health(clock, polled=None, store=store, slack=True):
             ops = ops_of(settings(slack))
-            return Health(ops, UTC, store, None, polled=polled or clock, clock=clock)
+            return Health(ops, store, None, polled=polled or clock, clock=clock)
 
         yield health, store
 

@@ -109,7 +109,7 @@ async def test_a_few_posts_wait_and_go_out_as_they_are_even_if_old_by_then():
         night.match("r1", friction=5)
         assert await night.deliver() == []
         assert world.store.do(lambda conn: history(conn, kind="step.put_off"))[0].text == (
-            "the post waits until 2026-03-11 06:00 UTC: quiet time"
+            "the post waits until 2026-03-11 06:00:00Z: quiet time"
         )
         assert await night.deliver(hours=9, minutes=59) == []
         [text] = await night.deliver(minutes=1)

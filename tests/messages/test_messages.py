@@ -1,6 +1,8 @@
 """The bot's own messages: what they say, and what they keep to themselves."""
 
+import ast
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses, Posted
 from mouseflow.models import PageView
 
+ROOT = Path(__file__).parents[2]
 APP = Addresses(share_url="https://share.example/{token}", zone="Europe/Copenhagen")
 TASK = SAMPLES["recordings"]
 PLAY = "https://app.mouseflow.com/websites/w1/recordings/r1/play"
@@ -405,3 +408,38 @@ def test_the_end_of_an_alert_keeps_its_reasons_where_there_are_no_figures():
     answered = replace(post, post=Posted("p1", "C1", "1.0", kept(began)))
     said = plain(compose.resolved(answered, APP, timedelta(hours=1)))
     assert "Hour 9, over 8." in said
+
+
+OWN_FORMS = {
+    "cli/backup.py": "a file's name",
+    "cli/simulate.py": "a file's name",
+    "budgets/decide.py": "local days, for people who read a budget's posts",
+    "budgets/texts.py": "local days, for people who read a budget's posts",
+    "fields/field.py": "values of fields, as rules write them",
+    "logs.py": "the reader's own clock",
+    "messages/message.py": "times that Slack shows in each reader's zone",
+    "messages/ops.py": "times that Slack shows in each reader's zone",
+    "messages/text.py": "the one function",
+    "messages/weekly.py": "days of a week",
+    "web/charts.py": "days of a chart",
+    "web/pages.py": "times that the browser shows in its zone",
+    "web/routes.py": "times of day to choose from",
+}
+KEY = "%Y%m%dT%H%M%S"
+
+
+def test_instants_are_printed_by_one_function():
+    by_hand = []
+    for path in sorted((ROOT / "bot").rglob("*.py")):
+        name = str(path.relative_to(ROOT / "bot"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            spec = ast.unparse(node.format_spec) if _has_format(node) else ""
+            if re.search("%[HMbdY]", spec) and KEY not in spec and name not in OWN_FORMS:
+                by_hand.append(f"{name}:{node.lineno}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+                by_hand += [f"{name}:{node.lineno}"] * ("isoformat" in ast.unparse(node))
+    assert by_hand == []
+
+
+def _has_format(node):
+    return isinstance(node, ast.FormattedValue) and node.format_spec is not None
