@@ -141,10 +141,14 @@ def _known() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Create the file, readable for all: it holds no secret, and a container is another user."""
+    """Create the file, readable for all whatever the umask: it holds no secret, and a container is another user."""
     try:
+        new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o644, exist_ok=False)
+        path.touch(exist_ok=False)
+        for folder in new:
+            folder.chmod(0o755)
+        path.chmod(0o644)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None

@@ -66,6 +66,22 @@ def test_init_writes_files_that_check_and_test_find_good(
     assert stat.S_IMODE((place / "config.toml").stat().st_mode) == 0o644
 
 
+def test_what_init_writes_is_readable_for_the_containers_user_whatever_the_umask(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "mine").mkdir(0o700)
+    before = os.umask(0o077)
+    try:
+        told(capsys, "init", "mine/new")
+    finally:
+        os.umask(before)
+    modes = {it: stat.S_IMODE(it.stat().st_mode) for it in (place / "mine/new").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o644}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+    assert stat.S_IMODE((place / "mine/new").stat().st_mode) == 0o755
+    assert stat.S_IMODE((place / "mine").stat().st_mode) == 0o700
+
+
 def test_the_first_rule_file_is_what_its_schema_says(place: Path) -> None:
     from ruamel.yaml import YAML
 
