@@ -141,7 +141,10 @@ def _known() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Create the file, readable for all whatever the umask: it holds no secret, and a container is another user."""
+    """Create the file, readable for all whatever the umask.
+
+    It holds no secret, and a container is another user.
+    """
     try:
         new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)

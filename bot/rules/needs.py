@@ -428,9 +428,10 @@ def lines(made: Plan) -> list[str]:
     found += [f"  a query for {it} visitors" for it in made.visitor_types]
     found += [f"  a search for {it}" for it in made.searches]
     if made.detailed:
+        rules = some(made.detailed)
         found += [
-            f"and the page views of recordings that still depend on them in {some(made.detailed)}:",
-            "  one list for many where the API gives them there, else a detail for each",
+            f"then page views, for recordings that {rules} can't decide without them:",
+            "  one call for many recordings if lists have page views, else one call each",
         ]
     waiting = [rule for rule in made.rules if rule not in made.early]
     if waiting:

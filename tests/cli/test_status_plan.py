@@ -108,8 +108,8 @@ def test_websites_with_the_same_plan_share_its_lines(place, capsys):
     two = """\
     at most 2 calls when something is new: the list
       a query for friction of at least 2.5
-    and the page views of recordings that still depend on them in angry:
-      one list for many where the API gives them there, else a detail for each
+    then page views, for recordings that angry can't decide without them:
+      one call for many recordings if lists have page views, else one call each
 """
     assert two in plan
     assert "nobody-watches" not in plan

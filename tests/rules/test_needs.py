@@ -241,8 +241,8 @@ def test_a_plan_says_what_a_poll_asks_and_what_it_costs():
         "at most 3 calls when something is new: the list",
         "  a query for friction of at least 2.5",
         "  a query for returning visitors",
-        "and the page views of recordings that still depend on them in left:",
-        "  one list for many where the API gives them there, else a detail for each",
+        "then page views, for recordings that left can't decide without them:",
+        "  one call for many recordings if lists have page views, else one call each",
         "waiting until a session is settled: left",
     ]
     assert plan([], site).calls == 0
