@@ -9,6 +9,7 @@ from bot.cli.context import api_error
 from bot.cli.main import suggest
 from bot.domain.subjects import Site
 from bot.errors import BotError
+from bot.messages.text import lasting
 
 if TYPE_CHECKING:
     from bot.account import Account
@@ -24,6 +25,9 @@ MOST_ASKED = 20
 
 SHOWN = 10
 """Most names of websites on one line."""
+
+CLOCK_OFF = timedelta(minutes=1)
+"""A clock that is further off is a problem: the answer itself may take some seconds."""
 
 SITES_READ, ROWS_READ = 5, 20
 """The websites and recordings that are read to learn the account's time zone."""
@@ -46,16 +50,19 @@ async def findings(settings: "Settings", book: "RuleSet") -> Findings:
 
 
 async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
-    from bot.account import Account, open_client
+    from bot.account import Account, open_client, translated
+    from bot.delivery.slack import clock_ahead
     from mouseflow import websites
     from mouseflow.transport import base_url
 
     async with open_client(settings.mouseflow, tries=1) as client:
         account = Account(client)
         try:
-            rows = await account.send(websites.list())
+            with translated():
+                answer = await client.with_raw(websites.list())
         except BotError as error:
             return Findings([api_error(error, settings)])
+        rows = answer.value
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         flow = settings.mouseflow
         checked = [
@@ -64,15 +71,25 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
         ]
         filters, working = await _ignored_filters(account, book.rules, sites)
         zone, known = await _time_zone(account, flow.time_zone, sites)
+        off = clock_ahead(answer.headers)
+        clock = [_clock(off)] if off is not None and abs(off) > CLOCK_OFF else []
+        if off is not None and not clock:
+            checked.append("clock: within a minute of Mouseflow's")
         checked += [f"{name} filter: works on {_some(on)}" for name, on in working.items()]
         checked += [f"time zone: {known}"] if known else []
         problems = [
+            *clock,
             *unknown_websites(book.rules, sites),
             *read_only_websites(book.rules, sites),
             *filters,
             *zone,
         ]
         return Findings(problems, await _unused_names(account, book.rules, sites), checked)
+
+
+def _clock(ahead: timedelta) -> str:
+    side = "behind" if ahead > timedelta() else "ahead of"
+    return f"clock: this machine's is {lasting(abs(ahead))} {side} Mouseflow's; set it, as by NTP"
 
 
 def _described(row: "Website") -> str:

@@ -80,14 +80,14 @@ _LIFETIME = timedelta(days=36500)
 """No clock is that far off: such a date is none."""
 
 
-def _ahead(headers: Mapping[str, Any], known: timedelta) -> timedelta:
-    """How far Slack's clock is ahead by this answer's `Date`; `known` if it has none."""
+def clock_ahead(headers: Mapping[str, Any]) -> timedelta | None:
+    """How far the other side's clock is ahead by this answer's `Date`; None if it has none."""
     written = next((str(value) for name, value in headers.items() if name.lower() == "date"), "")
     try:
         ahead = parsedate_to_datetime(written) - datetime.now(UTC)
     except (TypeError, ValueError, OverflowError):
-        return known
-    return ahead if abs(ahead) < _LIFETIME else known
+        return None
+    return ahead if abs(ahead) < _LIFETIME else None
 
 
 class SlackPoster:
@@ -298,7 +298,8 @@ class SlackPoster:
                 scope = refused.needed or "channels:history or channels:read"
                 raise CannotLook(_UNREADABLE[code].format(scope=scope)) from refused
             raise
-        self._ahead = _ahead(answer.headers, self._ahead)
+        ahead = clock_ahead(answer.headers)
+        self._ahead = self._ahead if ahead is None else ahead
         return _object(answer.data)
 
     async def _id(self, channel: str) -> str:

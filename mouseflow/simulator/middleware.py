@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from typing import Literal, assert_never
 
 from starlette.responses import HTMLResponse, Response
@@ -176,6 +177,9 @@ class Middleware:
             return
         if fault is not None and fault.kind == "half":
             messages = _halved(messages)
+        if self._side == "mouseflow":
+            stamp = formatdate(self._clock.now().timestamp(), usegmt=True).encode()
+            messages[0] = {**messages[0], "headers": [*messages[0]["headers"], (b"date", stamp)]}
         for message in messages:
             await send(message)
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def test_what_is_right_is_ok(place: Place) -> None:
     assert place.checked == [
         f"checked Mouseflow: {place.sim.mouseflow_url} as {place.sim.email}",
         "checked websites: myshop.com (Recording), other.com (Recording)",
+        "checked clock: within a minute of Mouseflow's",
         "checked friction filter: works on myshop.com",
         "checked time zone: Europe/Copenhagen, as recordings of myshop.com show (+01:00)",
         "checked Slack: workspace Simulator as mouseflow-bot; scopes: "
@@ -93,6 +95,19 @@ def test_what_is_right_is_ok(place: Place) -> None:
         "checked channels: #mouseflow, #ux: the bot can post and look up posts",
         "checked buttons: none, since slack.app_token is not set",
     ]
+
+
+@pytest.mark.parametrize(("off", "said"), [(2, "2 h ahead of"), (-2, "2 h behind")])
+def test_a_wrong_clock_is_a_problem(
+    place: Place, monkeypatch: pytest.MonkeyPatch, off: int, said: str
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(tz) + timedelta(hours=off)
+
+    monkeypatch.setattr("bot.delivery.slack.datetime", Wrong)
+    assert place.check(1)[0] == f"clock: this machine's is {said} Mouseflow's; set it, as by NTP"
 
 
 def test_what_an_incoming_webhook_can_not_do_is_said(place: Place) -> None:
