@@ -72,7 +72,8 @@ def since(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError("write 2h, 7d, or a time such as 2026-11-24T12:00") from None
+        advice = "write 2h, 7d, or a time such as 2026-11-24T12:00"
+        raise ArgumentTypeError(f"{text}: {advice}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -121,7 +121,8 @@ def _run(arguments: list[str]) -> int:
     if odd := next((each for each in arguments if _is_odd(each)), None):
         raise ConfigError(f"the argument {odd!a} is not valid UTF-8")
     if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:2], "--help"]
+        about = [it for it in arguments[1:2] if it != "help" and not it.startswith("-")]
+        arguments = [*about, "--help"]
     try:
         whole = parser(arguments)
         if "_ARGCOMPLETE" in os.environ:
@@ -129,6 +130,9 @@ def _run(arguments: list[str]) -> int:
         if not arguments:
             whole.print_help(sys.stderr)
             return USAGE
+        first = arguments[0].partition("=")[0]
+        if first.startswith("--") and first not in whole.option_names():
+            whole.reject("", arguments)
         args, unknown = whole.parse_known_args(arguments)
         if unknown:
             whole.reject(args.command, unknown)
@@ -287,8 +291,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE)
 
     def reject(self, command: str, unknown: Sequence[str]) -> NoReturn:
-        """Exit with 2: the command has no such options or arguments."""
-        own = self.commands.choices[command] if self.commands else self
+        """Exit with 2: the command (empty: the program) has no such options or arguments."""
+        own = self.commands.choices[command] if self.commands and command else self
         word = unknown[0]
         if not word.startswith("-"):
             own.error(f"unexpected argument {word}")

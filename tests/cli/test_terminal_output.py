@@ -157,6 +157,8 @@ def test_an_encoding_that_lacks_a_symbol_gets_another(place, encoding):
         (["chekc"], "there is no command chekc; did you mean check?"),
         (["check", "--onlin"], "there is no option --onlin; did you mean --online?"),
         (["healthcheck", "now"], "unexpected argument now"),
+        (["--versoin"], "there is no option --versoin; did you mean --version?"),
+        (["history", "--since", "yesterday"], "--since: yesterday: write 2h, 7d, or a time"),
         ([], "usage: mouseflow-bot"),
     ],
 )
@@ -169,6 +171,15 @@ def test_what_is_misspelt_is_named_with_what_was_meant(arguments, said, capsys):
     assert code == 2
     assert said in error
     assert len(arguments) < 2 or f"usage: mouseflow-bot {arguments[0]}" in error
+    assert "required: COMMAND" not in error
+
+
+def test_help_of_help_is_the_help(capsys):
+    for arguments in (["help", "help"], ["help"], ["--help"], ["help", "--help"]):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == 0
+        assert "see it work, no account needed" in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_of_a_command_can_be_asked_for_in_words(capsys):
