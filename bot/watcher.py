@@ -25,7 +25,7 @@ from bot.domain.subjects import Kind, Site
 from bot.errors import BadCredentials, BotError, GiveUp, StoreTaken, TryLater
 from bot.fields.catalogue import KINDS
 from bot.messages.ops import instant
-from bot.messages.text import told_apart
+from bot.messages.text import lasting, told_apart
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices, some
 from bot.polling import recordings
@@ -278,6 +278,7 @@ class Watcher:
             removed=sorted(before - after),
             disabled=sorted(rule.id for rule in rules.disabled),
             wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
+            settled_after=lasting(self.context.settle),
         )
 
     async def _watch_with(self, rules: RuleSet) -> None:

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bot.store.audit import Entry
 
 EXAMPLE = "mouseflow-bot once --dry-run\nmouseflow-bot once --json"
-_MOST, _MOST_ODD = 10_000, 5
+_MOST, _MOST_ODD, _MOST_WAITING = 10_000, 5, 5
 FIRST_POLL_HINT = (
     "The first poll starts from now (poll.start), so it does not see older recordings. To look "
     "back, set BOT_POLL__START=24h or run `mouseflow-bot replay --since 24h`."
@@ -46,6 +46,25 @@ class MatchView:
     steps: "tuple[tuple[str, StepStatus, str], ...]"
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A rule that decides live sessions only once they are settled, the first one at `settles`."""
+
+    rule: str
+    sessions: int
+    settles: datetime | None
+
+    def words(self, settle: timedelta) -> str:
+        from bot.cli.output import moment
+        from bot.messages.text import counted, lasting
+
+        return (
+            f"rule {self.rule} waits until sessions have ended ({lasting(settle)} without "
+            f"activity): {counted(self.sessions, 'live session')}, the first at "
+            f"{moment(self.settles)}"
+        )
+
+
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
@@ -59,7 +78,7 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import output
     from bot.cli.context import auth_errors, settings
-    from bot.cli.status import ODD, odd_recordings
+    from bot.cli.status import ODD, odd_recordings, waiting_rules
 
     configured = settings(args)
     logs.configure(configured.log.format, configured.log.level)
@@ -71,9 +90,12 @@ def run(args: Namespace) -> int:
     odd = list["Entry"]()
     first = not configured.poll.start and not place_of(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
+    waiting, settle = list[_Waiting](), configured.poll.settle
 
-    def tell(store: "Store", _: "OnceResult") -> None:
+    def tell(store: "Store", did: "OnceResult") -> None:
         names.update(store.do(website_names))
+        waits = store.do(lambda conn: waiting_rules(conn, did.start.rules, settle))
+        waiting.extend(_Waiting(rule, *of) for rule, of in waits.items())
         found.extend(store.do(lambda conn: matches(conn, began, names)))
         for kind in ODD:
             odd.extend(store.do(partial(odd_recordings, kind=kind, since=began)))
@@ -86,9 +108,11 @@ def run(args: Namespace) -> int:
     ):
         did = asyncio.run(daemon.once(configured, dry_run=args.dry_run, tell=tell))
     if args.json:
-        output.document(_as_json(did, found, odd, names), names)
+        output.document(_as_json(did, found, odd, names) | {"waiting": waiting}, names)
     else:
         _show(did, found, names, configured.mouseflow.app_url)
+        for each in waiting[:_MOST_WAITING]:
+            output.line(each.words(settle))
         _show_odd(odd, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)

@@ -271,7 +271,7 @@ def gather(
     counts = match_counts(conn, day)
     ids = None if active is None else {rule.id for rule in active.rules}
     disabled = [rule.id for rule in active.disabled] if active else []
-    waits, useful = _waits(conn, active, settle), precision(conn)
+    waits, useful = waiting_rules(conn, active, settle), precision(conn)
     rules = [
         RuleLine(
             rule=rule,
@@ -336,7 +336,7 @@ def odd_recordings(conn: "Connection", kind: str, since: datetime) -> "Sequence[
     return history(conn, kind=kind, since=since, limit=100_000)
 
 
-def _waits(
+def waiting_rules(
     conn: "Connection", active: "RuleSet | None", settle: timedelta
 ) -> "dict[str, tuple[int, datetime | None]]":
     """For each rule that waits until sessions are settled: how many do, and when the first is."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,21 @@ def test_a_digest_is_no_match_and_a_dry_run_says_what_would_go_into_it(place: Pl
             ("tag", ran),
             ("slack", "digested"),
         ]
+
+
+def test_once_says_which_rules_wait_until_sessions_have_ended(place: Place) -> None:
+    place.simulator.add("myshop.com", "checkout-friction", start=-60)
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE.replace("    do: {", "    except: {tags: [internal]}\n    do: {").replace("2.5", "4.9")
+    )
+    text, _ = place.run("once", "--dry-run")
+    assert re.search(
+        r"\nrule trouble waits until sessions have ended \(35 min without activity\): "
+        r"1 live session, the first at \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ\n",
+        text,
+    ), text
+    (waiting,) = json.loads(place.run("once", "--json")[0])["waiting"]
+    assert (waiting["rule"], waiting["sessions"]) == ("trouble", 1)
 
 
 def test_a_page_of_two_websites_is_told_with_the_figures_of_each(tmp_path: Path) -> None:
