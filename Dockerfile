@@ -22,7 +22,7 @@ COPY requirements-build.txt requirements-notify.txt requirements-postgres.txt ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
     && pip --python /opt/mouseflow-bot install --require-hashes --only-binary :all: \
         -r "$REQUIREMENTS"
-COPY pyproject.toml README.md LICENSE mouseflow_bot.py ./
+COPY pyproject.toml hatch_build.py README.md LICENSE mouseflow_bot.py ./
 COPY rules ./rules
 COPY mouseflow ./mouseflow
 COPY bot ./bot

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -72,6 +73,16 @@ def test_the_wheel_holds_the_packages_and_the_example_rules(wheel):
     assert shipped == {each.name for each in (ROOT / "rules").iterdir()}
     assert (wheel / "bot" / "py.typed").exists()
     assert (wheel / "mouseflow" / "py.typed").exists()
+
+
+def test_the_version_is_that_of_the_changelog_and_its_description_needs_no_checkout(wheel):
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (newest, *_) = re.findall(r"^## (\S+)", changelog, re.MULTILINE)
+    (info,) = wheel.glob("*.dist-info")
+    metadata = (info / "METADATA").read_text(encoding="utf-8")
+    assert f"\nVersion: {newest}\n" in metadata
+    assert "make demo" in metadata
+    assert re.findall(r"\]\((?!https?://)", metadata) == []
 
 
 def test_the_example_rules_of_the_wheel_are_found_in_an_empty_folder(wheel, tmp_path):
