@@ -2,9 +2,8 @@
 
 python tests/docs/pictures.py
 
-`message.json` and `quarter-*.json` (of `bench/quarter.py`) are payloads that the bot posted, as
-those of `tests/messages/payloads` are; `demo.txt` is an excerpt of what `mouseflow-bot demo`
-printed.
+`quarter-*.json` (of `bench/quarter.py`) are payloads that the bot posted, as those of
+`tests/messages/payloads` are; `demo.txt` is an excerpt of what `mouseflow-bot demo` printed.
 """
 
 import io
@@ -137,9 +136,7 @@ def terminal(text: str, title: str) -> str:
 
 def drawn() -> dict[str, str]:
     """Each picture by its file's name."""
-    payload = json.loads((IMAGES / "message.json").read_text(encoding="utf-8"))
     return {
-        "message.svg": message(payload),
         **{
             f"message-{name}.svg": message(
                 json.loads((PAYLOADS / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,12 +1,20 @@
 """Every link inside the project leads somewhere, and the site has every page."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from markdown_pages import PAGES, ROOT, anchors, blocks, links
+from msgspec.structs import replace
 from pictures import IMAGES, drawn
 from ruamel.yaml import YAML
+
+from bot.cli.init import example_rules
+from bot.messages import compose
+from bot.messages.template_check import SAMPLES
+from bot.ports import Addresses
+from bot.rules.files.load import ALLOWED, load
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -46,6 +54,21 @@ def test_every_decision_is_listed() -> None:
 def test_the_pictures_show_what_the_bot_prints() -> None:
     for name, picture in drawn().items():
         assert (IMAGES / name).read_text(encoding="utf-8") == picture
+
+
+def test_the_demo_in_the_readme_is_one_of_these_rules_and_words() -> None:
+    shown = (IMAGES / "demo.txt").read_text(encoding="utf-8")
+    rules = {it.id: it for it in load([example_rules()], ALLOWED).rules}
+    assert set(re.findall(r"with (\d+) rules|of (\d+) rules", shown)) == {
+        (str(len(rules)), ""), ("", str(len(rules))),
+    }  # fmt: skip
+    matched = dict(re.findall(r"^\d\d:\d\d:\d\dZ  (\S+) matched \S+: (.*)$", shown, re.MULTILINE))
+    assert len(matched) > 8
+    assert set(matched) <= set(rules)
+    (posted,) = re.findall(r"· Rule (\S+)", shown)
+    task = replace(SAMPLES["recordings"], why=tuple(matched[posted].split("; ")))
+    reasons = compose.match(task, Addresses()).why[0]
+    assert f"│ {''.join(part.text for part in reasons)}\n" in shown
 
 
 def test_new_pages_have_a_title_and_short_lines() -> None:
