@@ -276,8 +276,8 @@ def missing_details(
     """The recordings that wait for their detail, and those that are given up now.
 
     `others`: the details of other recordings can be read. `rules` are the names of the rules in
-    force. When the first detail can be read
-    again, all are due, and each is tried once more: it may have failed a moment before.
+    force. When the first detail can be read again, all are due, and each is tried once more: it
+    may have failed a moment before.
     """
     waiting = {
         key: replace(it, since=now) if result.details_read and all_failed(it, live) else it
