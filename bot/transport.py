@@ -76,7 +76,8 @@ class _Resolver(AbstractResolver):
         found: Future[list[ResolveResult]] = Future()
 
         def look_up() -> None:
-            found.set_running_or_notify_cancel()
+            if not found.set_running_or_notify_cancel():
+                return
             try:
                 found.set_result(_addresses(host, port, family))
             except Exception as error:

@@ -72,8 +72,8 @@ async def marked(
             ids = [row.id for row in ended]
             known = await store.read(partial(decided_marks, website=website, ids=ids))
         for row in ended:
-            before, after = known.get(row.id), marks(row, own_tags)
-            if before not in (None, "", after):
+            before = known.get(row.id)  # empty: not known
+            if before and before != (after := marks(row, own_tags)):
                 found[row.id] = row, marked_anew(before, after)
         return []
 

@@ -277,7 +277,7 @@ async def poll(
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     asking = counting_from(rules, before, since, context.settle)
     waiting_rules = _waiting_rules(rules, suspended, before, since, asking, context.settle)
-    late_ones = _late(rules, waiting_rules, before, live, ended, late.evaluations, asked)
+    late_ones = _late(rules, waiting_rules, asking, before, live, ended, late.evaluations, asked)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
@@ -320,10 +320,12 @@ def _not_concerned(
 
     They are for these sessions like rules that have `matched`, which are among them.
     """
+    earlier = {it.rules for it in live.without_detail.values() if it.rules is not None}
+    newer = {names: rules.not_among(names) for names in earlier if names is not rules.names}
     return {
-        key: matched.get(key, frozenset()) | rules.not_among(it.rules)
+        key: matched.get(key, frozenset()) | newer[it.rules]
         for key, it in live.without_detail.items()
-        if it.rules is not None and it.rules is not rules.names
+        if it.rules in newer
     }
 
 
@@ -440,7 +442,7 @@ async def _late_marks(
     anew = {row.id: names for row, names in rows if row.id not in picked}
     some = [Candidate(row, settled=True) for row, _ in rows if row.id in anew]
     if not some:
-        return *nothing, noted, live
+        return *nothing, replace(noted, old={}) if ALL in asked else noted, live
     ids = list(anew)
     began = min((aware(it.row.created) for it in some if it.row.created), default=since)
     days = of_days(*days_to_ask(now, min(since, began)))
@@ -591,6 +593,7 @@ def _waiting_rules(
 def _late(
     rules: SiteRules,
     waiting: Mapping[str, datetime],
+    asking: Mapping[str, datetime],
     before: Watermark | None,
     live: LiveSessions,
     ended: Iterable[Evaluation],
@@ -611,14 +614,19 @@ def _late(
             continue
         names = {rule.id, *rule.was}
         older = {key: at for name in names for key, at in late.get(name, {}).items()}
-        older |= ended_at if names & known.keys() else open_ | ended_at
+        undecided = ended_at if names & known.keys() else open_ | ended_at
+        older |= {key: at for key, at in undecided.items() if at >= asking.get(rule.id, at)}
         about = asked.get(rule.id, frozenset())
         older |= {key: at for key, at in marked_at.items() if key in about}
         older = {key: at for key, at in older.items() if at < since}
         if older:
-            newest = sorted(older.items(), key=lambda it: it[1])[-MOST_LATE:]
-            found[rule.id] = dict(newest)
+            found[rule.id] = most_recent(older)
     return found
+
+
+def most_recent(late: Mapping[str, datetime]) -> dict[str, datetime]:
+    """As many of these recordings as are remembered for a rule, each with its last activity."""
+    return dict(sorted(late.items(), key=lambda it: it[1])[-MOST_LATE:])
 
 
 def _times(evaluations: Iterable[Evaluation]) -> dict[str, datetime]:

@@ -8,6 +8,7 @@ sides and works out what is new.
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal
@@ -152,6 +153,7 @@ def own(tag: str) -> str:
     return f"#{digest(tag)}"
 
 
+@lru_cache(4096)
 def digest(*texts: str) -> str:
     """A short text that stands for these."""
     return blake2b(repr(texts).encode(errors="replace"), digest_size=5).hexdigest()
@@ -162,6 +164,8 @@ def marked_anew(before: str, after: str) -> frozenset[str]:
 
     If all tags are the same, none has been set, though a tag may be the bot's own by now.
     """
+    if "=" not in before and before != "-":  # of an earlier version: nobody knows what differs
+        return frozenset()
     old, new = (dict(it.split("=") for it in text.split() if "=" in it) for text in (before, after))
     names = {name for name in old | new if old.get(name) != new.get(name)}
     if old.get(_ALL_TAGS, old.get(TAGS)) == new.get(_ALL_TAGS, new.get(TAGS)):

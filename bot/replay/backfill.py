@@ -25,6 +25,7 @@ from bot.polling.recordings import (
     PollContext,
     counting_from,
     detail_is_read,
+    most_recent,
     read_mark,
     recent,
     undecided_since,
@@ -166,11 +167,10 @@ async def backfill(
         begin = undecided_since(at.rules, suspended, mark, since, asking, context.settle)
         for rule in begin.keys() - waiting.keys():
             waiting[rule] = begin[rule]
-            late[rule] = {
-                key: row.last_activity
-                for key, row in live.items()
-                if row.last_activity and row.last_activity < begin[rule]
-            }
+            times = {key: row.last_activity for key, row in live.items() if row.last_activity}
+            late[rule] = most_recent({
+                key: at for key, at in times.items() if asking[rule] <= at < begin[rule]
+            })  # fmt: skip
         await _remember(site, context, after(since, until, waiting), now)
     latest = max((day.latest for day in days if day.latest), default=back_to)
     than = min(now, max(latest, back_to)) - DAY  # the clock may be ahead

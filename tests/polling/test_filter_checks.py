@@ -658,3 +658,37 @@ async def test_a_filter_refused_after_downtime_brings_a_rule_nothing_from_before
         assert await watcher.poll_recordings(shop.site)
     assert shop.matched("first") == of("first", [ended, missed])
     assert shop.matched("newer") == of("newer", [missed])
+
+
+async def test_a_rule_that_comes_while_details_and_its_filter_fail_decides_nothing_older(account):
+    """A session that had ended waits for its detail, for rules that were there."""
+    shop = account(
+        """
+carted:
+  watch: recordings
+  when: {saw_page: /cart}
+  do: {tag: carted}
+""",
+        expand=False,
+    )
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session(TWO_PAGES), start=0)
+    shop.sim.add("myshop.com", session(TWO_PAGES, visitor=BACK), start=1)
+    shop.sim.fail("status", status=500, times=10_000, path="/recordings/")
+    shop.wait(minutes=40)
+    await polls(shop, 4)
+    shop.sender = Failing(shop.sender, "visitortype", GiveUp("no"))
+    newer = """
+newer:
+  watch: recordings
+  when: {visitor_type: first}
+  do: {tag: newer}
+"""
+    shop.rules = (*shop.rules, *rules(newer).rules)
+    await polls(shop, 3)
+    shop.sim.faults.clear()
+    await polls(shop, 15)
+    shop.sender.error = None
+    await polls(shop, 45)
+    assert ("carted", who) in shop.matched()
+    assert ("newer", who) not in shop.matched()

@@ -10,7 +10,7 @@ from test_filter_checks import Failing
 from bot.errors import GiveUp, Gone
 from bot.polling.site_rules import SiteRules
 from mouseflow.models import RecordingPage
-from mouseflow.recordings import edit_variables, star, tag
+from mouseflow.recordings import edit_variables, star, tag, unstar
 from mouseflow.simulator.scenarios import session
 from mouseflow.simulator.sessions import Visitor
 
@@ -296,6 +296,26 @@ async def test_a_filter_that_fails_meanwhile_brings_no_rule_what_ended_before_it
     shop.sender = working
     await polled(shop, 70)
     assert shop.matched() == {("starred", who), ("starred-first", who), ("first", later)}
+    shop.close()
+
+
+async def test_a_mark_taken_back_while_its_detail_is_away_is_news_when_it_is_set_again(tmp_path):
+    shop = Account(tmp_path, CARTED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    shop.sim.fail("status", status=500, path=f"/recordings/{who}", times=1000)
+    shop.rules = (*shop.rules, *rules(STARRED).rules)
+    await polled(shop, 10)
+    shop.sim.faults.clear()
+    await shop.sender.send(unstar(shop.site.id, who))
+    await polled(shop, 130)
+    assert shop.matched() == set()
+    await shop.sender.send(star(shop.site.id, who))
+    await polled(shop, 70)
+    assert shop.matched() == {("carted", who), ("starred", who)}
     shop.close()
 
 
