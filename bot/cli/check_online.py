@@ -62,7 +62,7 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
                 answer = await client.with_raw(websites.list())
         except BotError as error:
             return Findings([api_error(error, settings)])
-        rows = answer.value
+        rows, off = answer.value, clock_ahead(answer.headers)
         sites = [Site(row.id, row.name or row.id, read_only=bool(row.read_only)) for row in rows]
         flow = settings.mouseflow
         checked = [
@@ -71,7 +71,6 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
         ]
         filters, working = await _ignored_filters(account, book.rules, sites)
         zone, known = await _time_zone(account, flow.time_zone, sites)
-        off = clock_ahead(answer.headers)
         clock = [_clock(off)] if off is not None and abs(off) > CLOCK_OFF else []
         if off is not None and not clock:
             checked.append("clock: within a minute of Mouseflow's")
@@ -89,7 +88,8 @@ async def _mouseflow(settings: "Settings", book: "RuleSet") -> Findings:
 
 def _clock(ahead: timedelta) -> str:
     side = "behind" if ahead > timedelta() else "ahead of"
-    return f"clock: this machine's is {lasting(abs(ahead))} {side} Mouseflow's; set it, as by NTP"
+    off = lasting(timedelta(minutes=round(abs(ahead) / timedelta(minutes=1))))
+    return f"clock: this machine's is {off} {side} Mouseflow's; set it, as by NTP"
 
 
 def _described(row: "Website") -> str:

@@ -208,10 +208,10 @@ def written(path: Path) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """The texts of a list, or of a text with commas."""
+    """The texts of a list, or of a text with commas, that can be paths."""
     values = value.split(",") if isinstance(value, str) else value
     each = values if isinstance(values, list) else []
-    return [it.strip() for it in each if isinstance(it, str) and it.strip()]
+    return [it.strip() for it in each if isinstance(it, str) and it.strip() and "\0" not in it]
 
 
 def existing_place(settings: "Settings") -> "Place":

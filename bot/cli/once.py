@@ -113,6 +113,10 @@ def run(args: Namespace) -> int:
         _show(did, found, names, configured.mouseflow.app_url)
         for each in waiting[:_MOST_WAITING]:
             output.line(each.words(settle))
+        from bot.messages.text import counted
+
+        if (more := len(waiting) - _MOST_WAITING) > 0:
+            output.line(f"and {counted(more, 'more rule')} wait{'s' if more == 1 else ''}")
         _show_odd(odd, names)
         if first and not found:
             output.line(FIRST_POLL_HINT)

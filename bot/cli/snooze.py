@@ -113,9 +113,9 @@ def run(args: Namespace) -> int:
         output.document({**({"rule": rules[0]} if rule else {"rules": rules}), **about})
         return 0
     who = on_behalf(by, because)
-    print(f"{_named(args, rules)}: posts are muted until {output.moment(until)}{who}")
+    output.line(f"{_named(args, rules)}: posts are muted until {output.moment(until)}{who}")
     if longer:
-        print(f"{counted(longer, 'rule')} snoozed for longer: unchanged")
+        output.line(f"{counted(longer, 'rule')} snoozed for longer: unchanged")
     return 0
 
 
@@ -141,9 +141,9 @@ def _show_end(args: Namespace, rules: Sequence[str], held: Mapping[str, int]) ->
         about = {"rules": sorted(held)} if args.all else {"rule": rules[0]}
         output.document({**about, "ended": bool(held), "held_back": total})
     elif not held:
-        print(f"{'all rules' if args.all else rules[0]}: not snoozed")
+        output.line(f"{'all rules' if args.all else rules[0]}: not snoozed")
     else:
         which = "a digest of each rule" if args.all else "one digest"
         digest = f", {which} lists them" if total else ""
         held_back = f"{counted(total, 'post')} held back{digest}"
-        print(f"{_named(args, sorted(held))}: snooze ended; {held_back}")
+        output.line(f"{_named(args, sorted(held))}: snooze ended; {held_back}")

@@ -310,7 +310,8 @@ class Field:
     query that a path lacks. `of_whole_session` and `names_item` are for the
     warning about a page's friction. `group_as` is the field's name in `once_per` and `count`,
     `count_as` another one in `count` alone.
-    `thresholds` are those that `tune` tries.
+    `thresholds` are those that `tune` tries. `locates`: it says where in a country the visitor is;
+    no built-in message tells that.
 
     For the status page: `describes`: its place (from 1) among the few values that describe
     a session; 0 if it is none of them.
@@ -369,6 +370,7 @@ class Field:
     group_as: str = ""
     count_as: str = ""
     thresholds: tuple[float, ...] = ()
+    locates: bool = False
 
     describes: int = 0
 

@@ -702,6 +702,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         examples=("Bavaria",),
         personal=False,
         at="recording.region",
+        locates=True,
         known=lambda subject: bool(subject.recording.region) or has_detail(subject),
         missing_from_expanded_lists=True,  # (L949)
         sample="Berlin",
@@ -714,6 +715,7 @@ RECORDING_FIELDS: tuple[Field, ...] = (
         examples=("Berlin",),
         personal=False,
         at="recording.city",
+        locates=True,
         sample="Berlin",
         group_as="city",
     ),

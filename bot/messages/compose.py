@@ -16,7 +16,8 @@ from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
 from bot.domain.subjects import RecordingSubject, Subject
-from bot.fields.catalogue import SUBJECTS, WEBSITE, text_fields
+from bot.fields.catalogue import SUBJECTS, WEBSITE, fields, text_fields
+from bot.fields.field import TextKind
 from bot.fields.normal import path
 from bot.messages import links
 from bot.messages.figures import (
@@ -161,16 +162,15 @@ def _many(task: Task, many: Many, addresses: Addresses) -> Message:
     )
 
 
-_PLACES = ("region", "city")
-"""What built-in messages never tell of visitors."""
-
-
 def _group(many: Many) -> tuple[str, ...]:
     """`Same country: DK.`; nothing where the website is what they have in common."""
     if many.by == WEBSITE:
         return ()
-    value = many.group.upper() if many.by == "country" else many.group
-    told = f": {cut(clean(value), PLACE)}" if value and many.by not in _PLACES else ""
+    about = next((it for it in fields("recordings") if it.name == many.by), None)
+    value = "" if about is not None and about.locates else clean(many.group)
+    if about is not None and about.text is TextKind.COUNTRY:
+        value = value.upper()
+    told = f": {cut(value, PLACE)}" if value else ""
     return (f"Same {many.by.replace('_', ' ')}{told}.",)
 
 

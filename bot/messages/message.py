@@ -165,7 +165,9 @@ def joined(first: Message, second: Message) -> Message:
     if more_severe(first, second):
         lead, other = second, first
     why = cut(text_of(other.why[0]), WHY) if other.why else ""
-    why = f": {why[:1].lower()}{why[1:]}" if why else ""
+    word = why.partition(" ")[0]
+    a_name = word[1:] != word[1:].lower() or len(word) == 1  # JavaScript, DE
+    why = f": {why if a_name else why[:1].lower() + why[1:]}" if why else ""
     said = (Part(f"{other.icon} Also "), Part(other.headline, bold=True), *line_of(why))
     return replace(
         lead,

@@ -91,9 +91,9 @@ def test_every_command_has_help_with_an_example(
         main([name, "--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    assert f"example:\n  mouseflow-bot {name}" in shown
+    assert f"  mouseflow-bot {name}" in shown.partition("example:\n")[2]
     assert "--config FILE" in shown
-    assert (command(name).__doc__ or "").splitlines()[0] in shown
+    assert (command(name).__doc__ or "").splitlines()[0] in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

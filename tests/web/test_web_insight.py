@@ -10,7 +10,6 @@ from web_world import NOW, WebWorld
 
 from bot.actions import IRREVERSIBLE
 from bot.budgets.state import BudgetMark, SiteLine, StepLine, set_budget_mark
-from bot.cli.history import KINDS
 from bot.domain.budget import Ownership
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
@@ -19,7 +18,7 @@ from bot.polling.evaluate import Candidate, Evaluation
 from bot.polling.record_matches import Found, Routing, matches_in, record_poll
 from bot.rules.explain import insight, nearest
 from bot.rules.files.load import read
-from bot.store.audit import Note, record
+from bot.store.audit import KINDS, Note, record
 from bot.store.budgets import own
 from bot.store.matches import PollOutcome
 from bot.store.outbox import claim, complete

@@ -383,7 +383,7 @@ class Judge:
                     return
 
     def weekly(self) -> Iterator[tuple[str, str]]:
-        """A report of each website comes exactly once, at its time or when the bot is back."""
+        """A report of the websites comes exactly once, at its time or when the bot is back."""
         due = self.due()
         ran = [
             max(due, span.start) for span in self.told.well
@@ -391,7 +391,7 @@ class Judge:
         ]  # fmt: skip
         reports = [each for each in self.told.said if each.channel == "#weekly"]
         for shop in self.told.shops:
-            ours = [each for each in reports if first(each).endswith(f" · {shop.name}")]
+            ours = [each for each in reports if shop.name in each.text]
             if len(ours) > 1:
                 yield "false", f"{line(ours[1])}: the second report of a week"
             if ran and not ours:
@@ -399,7 +399,7 @@ class Judge:
             for each in ours:
                 if not ran or not due <= each.at <= ran[0] + 900:
                     yield "false", f"{line(each)}: it was due at {clock(due)}"
-                yield from self.reported(shop, each, due)
+                yield from self.reported(each, due)
 
     def due(self) -> float:
         """When the report comes first."""
@@ -410,11 +410,11 @@ class Judge:
             at = datetime.combine(at.date() + timedelta(days=1), at.time(), zone)
         return at.timestamp()
 
-    def reported(self, shop: Shop, report: Said, due: float) -> Iterator[tuple[str, str]]:
+    def reported(self, report: Said, due: float) -> Iterator[tuple[str, str]]:
         """It has the number of matches, and how much of the budget is used."""
         fired = sum(
-            it.channel.startswith("#r") and it.at < due - 60 and first(it).endswith(shop.name)
-            and "Resolved" not in first(it)
+            it.channel.startswith("#r") and it.at < due - 60 and "Resolved" not in first(it)
+            and first(it).endswith(tuple(shop.name for shop in self.told.shops))
             for it in self.told.said
         )  # fmt: skip
         found = re.search("([0-9]+) match", first(report))
