@@ -175,10 +175,20 @@ def check(seen, name):
         sideways = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         assert not page.evaluate(sideways), (name, width)
         if scheme == "light":
-            for _ in range(page.evaluate(LISTEN) + 4 * page.locator("input[type=date]").count()):
-                page.keyboard.press("Tab")
-            assert page.evaluate(MISSED) == [[], []], (name, width)
+            assert missed_by_keyboard(page) == [[], []], (name, width)
     assert seen.wrong == [], name
+
+
+def missed_by_keyboard(page):
+    """What Tab doesn't reach in order, and what has no ring; tried again if the page is redrawn."""
+    missed = [[], []]
+    for _ in range(4):
+        for _ in range(page.evaluate(LISTEN) + 4 * page.locator("input[type=date]").count()):
+            page.keyboard.press("Tab")
+        missed = page.evaluate(MISSED)
+        if missed == [[], []]:
+            break
+    return missed
 
 
 @pytest.mark.parametrize("name", NAMES)
