@@ -177,7 +177,7 @@ def _take_back_waiting(
             else:
                 wanted = not each.steps or not names.isdisjoint(each.steps)
             if _was_changed(context, website, each, held):
-                wanted = False  # by somebody, who is told of at the next poll
+                wanted = False  # by somebody; the next poll reports it
             if not wanted and take_back_step(conn, each.key, context.now, NOT_CALLED_FOR):
                 _no_longer_pending(context, website, each)
 

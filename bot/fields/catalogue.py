@@ -183,7 +183,7 @@ def group_value(subject: Subject, name: str) -> str | None:
 
 
 def group_told(subject: Subject, name: str) -> str:
-    """The same as people and programs are told of it; empty for a personal value."""
+    """The group's value for messages and webhooks; empty where it is personal."""
     if name == WEBSITE:
         return subject.website.name or subject.website.id
     return "" if GROUPS[name].personal else group_value(subject, name) or ""

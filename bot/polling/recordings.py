@@ -276,7 +276,8 @@ async def poll(
     suspended = result.knowledge.filters.suspended
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     asking = counting_from(rules, before, since, context.settle)
-    waiting_rules = _waiting_rules(rules, suspended, before, since, asking, context.settle)
+    waiting_rules = undecided_since(rules, suspended, before, since, asking, context.settle)
+    waiting_rules |= _still_waiting(rules, before)
     late_ones = _late(rules, waiting_rules, asking, before, live, ended, late.evaluations, asked)
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
@@ -571,23 +572,15 @@ def undecided_since(
     return found
 
 
-def _waiting_rules(
-    rules: SiteRules,
-    suspended: Iterable[Filter],
-    before: Watermark | None,
-    since: datetime,
-    asking: Mapping[str, datetime],
-    settle: timedelta,
-) -> dict[str, datetime]:
-    """The rules that must catch up, each with the time since when."""
+def _still_waiting(rules: SiteRules, before: Watermark | None) -> dict[str, datetime]:
+    """The rules that had to catch up before this poll, each with the time since when."""
     known = before.waiting if before else {}
-    waiting = {
+    return {
         rule.id: known[name]
         for rule in rules.final.rules
         for name in (rule.id, *rule.was)
         if name in known
     }
-    return undecided_since(rules, suspended, before, since, asking, settle) | waiting
 
 
 def _late(

@@ -155,7 +155,7 @@ def own(tag: str) -> str:
 
 @lru_cache(4096)
 def digest(*texts: str) -> str:
-    """A short text that stands for these."""
+    """A short hash of these texts."""
     return blake2b(repr(texts).encode(errors="replace"), digest_size=5).hexdigest()
 
 
