@@ -313,6 +313,16 @@ class NotedMarks(Struct, frozen=True):
     old: dict[str, tuple[str, ...]] = {}
 
 
+class EndedUnder(Struct, frozen=True):
+    """Recordings that wait for their detail, and the names of the rules in force at their end.
+
+    Only these rules decide them.
+    """
+
+    rules: tuple[str, ...]
+    recordings: tuple[str, ...]
+
+
 class Watermark(Struct, frozen=True, kw_only=True):
     """How far a website has been read.
 
@@ -326,7 +336,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     detail, and rows that came late. `marks` tells which late marks are old. `asking` has the rules
     that need a filter, each with the time from which sessions count for it; None if that is not
     known. `proved` is when each filter was last proved to work. `without_detail` counts the
-    recordings that wait for their detail.
+    recordings that wait for their detail; `ended_under` has those that have ended.
     """
 
     since: datetime
@@ -341,6 +351,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     asking: dict[str, datetime] | None = None
     proved: dict[str, datetime] = {}
     without_detail: int = 0
+    ended_under: tuple[EndedUnder, ...] = ()
 
     def is_ahead(self, now: datetime) -> bool:
         """Whether it was written by a clock that was ahead of the present one."""

@@ -1,7 +1,7 @@
 """What the bot keeps of a website's live sessions between polls, and which to evaluate next."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bot.domain.subjects import Band
 from bot.errors import BotError
 from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Result, Scope
-from bot.polling.list_reader import ListReading, Pace, sweep_is_due
+from bot.polling.list_reader import EndedUnder, ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
 from bot.polling.server_facts import VisitorType
 from bot.polling.session import (
@@ -109,6 +109,15 @@ class LiveSessions(Struct, frozen=True):
     costs: Mapping[str, int] = field(default_factory=dict)
     counted_since: datetime | None = None
     marks_read: Mapping[SessionFilters, datetime] = field(default_factory=dict)
+
+    def waiting_again(self, ended: Iterable[EndedUnder], now: datetime) -> "LiveSessions":
+        """The same where another process polled before: it waited for details of these."""
+        without_detail = {
+            key: MissingDetail(now, now, now, frozenset(group.rules))
+            for group in ended
+            for key in group.recordings
+        }
+        return replace(self, without_detail=self.without_detail or without_detail)
 
     def forget_facts(self) -> "LiveSessions":
         """The same for other rules, which ask for other facts of the live sessions.
@@ -299,6 +308,15 @@ def missing_details(
         else:
             waiting[key] = missing
     return waiting, frozenset(given_up)
+
+
+def ended_under(waiting: Mapping[str, MissingDetail]) -> tuple[EndedUnder, ...]:
+    """Those that have ended, by the rules that decide them."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for key, missing in waiting.items():
+        if missing.rules is not None:
+            groups.setdefault(missing.rules, []).append(key)
+    return tuple(EndedUnder(tuple(sorted(names)), tuple(keys)) for names, keys in groups.items())
 
 
 def all_failed(missing: MissingDetail, live: LiveSessions) -> bool:

@@ -37,10 +37,12 @@ from bot.polling.list_reader import (
 from bot.polling.live_sessions import (
     LAG,
     LiveSessions,
+    MissingDetail,
     add_costs,
     after_poll,
     candidates,
     details_away,
+    ended_under,
     ending_depth,
     missing_details,
     places,
@@ -231,6 +233,7 @@ async def poll(
         live = LiveSessions()
     line = (began or now) - context.start
     since = before.since if before else line
+    live = live.waiting_again(before.ended_under if before else (), now)
     if before and before.was_behind(began and line):
         before, since = msgspec.structs.replace(before, polled=line), max(since, line)
     window = poll_window(now, _back_to(before, live, since), context.zone)
@@ -282,7 +285,7 @@ async def poll(
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
-        seen, result, frozenset(waiting), vanished, before, waiting_rules, late_ones,
+        seen, result, waiting, vanished, before, waiting_rules, late_ones,
         noted, asking, rules.own_tags, site, now,
     )  # fmt: skip
     live = after_poll(live, seen, result, waiting, vanished, now)
@@ -667,7 +670,7 @@ async def _vanished(seen: ListReading, site: Site, store: Store) -> frozenset[st
 def _outcome(
     seen: ListReading,
     result: Result,
-    waiting: frozenset[str],
+    waiting: Mapping[str, MissingDetail],
     vanished: frozenset[str],
     before: Watermark | None,
     waiting_rules: Mapping[str, datetime],
@@ -680,7 +683,7 @@ def _outcome(
 ) -> PollOutcome:
     """What the store keeps of the poll beside its matches."""
     gone = {each.candidate.row.id for each in result.evaluations if each.gone}
-    undecided = waiting | gone
+    undecided = waiting.keys() | gone
     final = {
         each.candidate.row.id: each.candidate.settled and each.candidate.row.id not in undecided
         for each in result.evaluations
@@ -703,6 +706,7 @@ def _outcome(
         asking=asking,
         proved=result.knowledge.filters.last_proved(before.proved if before else {}),
         without_detail=len(waiting),
+        ended_under=ended_under(waiting),
     )
     return PollOutcome(
         source=SOURCE,
