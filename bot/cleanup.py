@@ -12,12 +12,18 @@ from bot.messages.ops import instant
 from bot.polling.ops_messages import announce
 from bot.store import Connection, Store
 from bot.store.recordings import missing_websites, website_names
-from bot.store.retention import forget, forget_website, limit
+from bot.store.retention import forget, forget_website, last_poll, limit
 
 log = structlog.get_logger(__name__)
 
 CLEANUP = timedelta(hours=1)
 """How often data older than `[store] keep` is deleted."""
+
+KEPT = timedelta(days=35)
+"""How long to keep the history of figures at most, unless a rule compares with an older past."""
+
+AHEAD, CORRECTION = timedelta(days=7), timedelta(days=1)
+"""A clock that went on by so much between two cleanups may be wrong: so long nothing is deleted."""
 
 BETWEEN_PIECES = 0.05
 """Seconds between two pieces of the cleanup, for the work that waits."""
@@ -27,23 +33,32 @@ async def clean_up(
     store: Store,
     keep: timedelta,
     *,
-    compared: Callable[[], timedelta],
+    figures: Callable[[], timedelta],
     ops: str | None,
     clock: Callable[[], datetime],
 ) -> None:
     """Delete old data every hour, without end; a fault is logged once and tried again.
 
-    `compared` is for how long reports are kept because a rule compares with them. `ops` is the
-    channel that learns of websites which are forgotten.
+    `figures` is for how long the history of figures is kept because rules compare with it. `ops`
+    is the channel that learns of websites which are forgotten.
     """
+    last: datetime | None = None
     started, failed = clock(), False
+    pause_until, steady = 0.0, asyncio.get_running_loop().time
     while True:
         try:
-            limited = await store.run(partial(limit, keep=keep, now=clock(), started=started))
-            for website, read in limited.lost.items():
-                await store.run(partial(_lose, website=website, read=read, now=clock(), ops=ops))
-            await _forget(store, limited.before, clock() - compared())
-            store.delete_copies(clock() - keep)
+            now = clock()
+            before: datetime = last or await store.read(partial(last_poll, now=now))
+            last = now
+            if now - before > AHEAD:
+                pause_until = steady() + CORRECTION.total_seconds()
+                log.warning("store.cleanup_waits", before=instant(before), now=instant(now))
+            if steady() >= pause_until:
+                limited = await store.run(partial(limit, keep=keep, now=now, started=started))
+                for website, read in limited.lost.items():
+                    await store.run(partial(_lose, website=website, read=read, now=now, ops=ops))
+                await _forget(store, limited.before, now - max(figures(), min(keep, KEPT)))
+                store.delete_copies(now - keep)
             failed = False
         except StoreError as error:
             if not failed:
@@ -54,8 +69,8 @@ async def clean_up(
         await asyncio.sleep(CLEANUP.total_seconds())
 
 
-async def _forget(store: Store, before: datetime, compared_since: datetime) -> None:
-    old = partial(forget, before=before, compared_since=compared_since)
+async def _forget(store: Store, before: datetime, figures_since: datetime) -> None:
+    old = partial(forget, before=before, figures_since=figures_since)
     for piece in (old, store.shrink):
         while await store.run(piece):  # noqa: ASYNC110 - a pause for other work
             await asyncio.sleep(BETWEEN_PIECES)

@@ -695,7 +695,7 @@ class Daemon:
         await clean_up(
             self._store,
             self._settings.store.keep,
-            compared=lambda: compared_for(self._watcher.rules.rules),
+            figures=lambda: compared_for(self._watcher.rules.rules),
             ops=self._settings.slack.ops,
             clock=utc,
         )

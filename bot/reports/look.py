@@ -14,21 +14,16 @@ from bot.domain.subjects import Site
 WEEKS_BACK = 6
 """How far back to look for the weeks that make the usual, where some have no figure."""
 
-KEPT = timedelta(days=35)
-"""How long to keep figures at least; longer if a rule compares with an older past."""
-
 
 class Look(Struct, frozen=True):
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
-    may be for a condition to have held in it, `history` how long figures are kept. `holidays`
-    are days with which nothing is compared, in `quiet` times posts wait, `recorded` is what the
-    website recorded of its visitors."""
+    may be for a condition to have held in it. `holidays` are days with which nothing is compared,
+    in `quiet` times posts wait, `recorded` is what the website recorded of its visitors."""
 
     site: Site
     now: datetime
     zone: ZoneInfo
     gap: timedelta = GAP
-    history: timedelta = KEPT
     holidays: tuple[Days, ...] = ()
     quiet: Calendar = ALWAYS_LOUD
     recorded: RecordedShare = NOTHING_SEEN

@@ -22,21 +22,18 @@ from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, 
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (
     backfill_averages,
-    compared_for,
     keep_figures,
     too_early,
     unrecorded,
     with_usual,
 )
-from bot.reports.look import KEPT, WEEKS_BACK, Look
+from bot.reports.look import WEEKS_BACK, Look
 from bot.reports.past_days import backfill_counts
 from bot.rules.model import Rule, applies, waits_for
 from bot.rules.needs import changes_asked, usuals_asked
 from bot.store import Connection
 from bot.store.alert_states import (
-    forget_figures,
     forget_level,
-    grain,
     levels,
     recorded_share,
     save_level,
@@ -85,8 +82,7 @@ async def poll(
     if not watching:
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
-    kept = max(KEPT, compared_for(rules))
-    look = Look(site, now, context.zone, context.gap, kept, context.holidays, context.quiet)
+    look = Look(site, now, context.zone, context.gap, context.holidays, context.quiet)
     if any(usuals_asked(rule) or changes_asked(rule) for rule in watching):
         share = await context.store.run(partial(recorded_share, website=site.id))
         look = replace(look, recorded=share)
@@ -264,7 +260,6 @@ def record_levels(
     for kind in {rule.watch for each in figures for rule in each.rules}:
         subjects = {one.key for each in figures for one in each.subjects}
         keep_looked(conn, kind, look.site.id, subjects, look.now)
-    forget_figures(conn, grain(look.now) - look.history)
     told = _hold(conn, look, *held, routing) if held else False
     return replace(recorded, announced=told or recorded.announced)
 

@@ -21,7 +21,6 @@ Figures = Mapping[str, float]
 GRAIN = timedelta(minutes=15)
 """One figure is kept per interval of this length, the first one seen in it."""
 
-AT_ONCE = 2_000
 """How many old figures one transaction deletes, so that other work does not wait long."""
 
 
@@ -234,17 +233,6 @@ def figures_between(
 def grain(at: datetime) -> datetime:
     """The start of the interval that a figure seen at this moment belongs to."""
     return moment(ms(at) - ms(at) % (GRAIN // timedelta(milliseconds=1)))
-
-
-_OLD = (
-    "DELETE FROM figures WHERE (kind, website, subject, name, at) IN"
-    " (SELECT kind, website, subject, name, at FROM figures WHERE at < :limit LIMIT :some)"
-)
-
-
-def forget_figures(conn: Connection, before: datetime) -> int:
-    """Delete some of the older figures; returns how many."""
-    return execute(conn, _OLD, {"limit": ms(before), "some": AT_ONCE}).rowcount
 
 
 _SHARES = "SELECT at, value FROM figures WHERE kind = 'recorded' AND website = :website"

@@ -47,20 +47,25 @@ def limit(conn: Connection, keep: timedelta, now: datetime, started: datetime) -
     return Limit(min([now, *(read[website] for website in read.keys() - lost)]) - keep, lost)
 
 
+def last_poll(conn: Connection, now: datetime) -> datetime:
+    """When anything was last polled, by the clock of then; `now` if nothing was."""
+    return max((at for _, at in all_watermarks(conn).values()), default=now)
+
+
 def forget_website(conn: Connection, website: str) -> None:
     """Forget how far a website was read: if it comes back, it is like a new one."""
     forget_watermark(conn, "recordings", website)
 
 
-def forget(conn: Connection, before: datetime, compared_since: datetime | None = None) -> int:
+def forget(conn: Connection, before: datetime, figures_since: datetime | None = None) -> int:
     """Delete some of what is older; call it again while it returns more than 0.
 
-    `compared_since` is the time of the oldest figures that some rule compares with.
-    Matches with open steps stay; dead letters are deleted with their match. The budgets'
-    ledger, steps and ownership stay: they are a row a day.
+    `figures_since` is the same for the history of figures. Matches with open steps stay; dead
+    letters are deleted with their match. The budgets' ledger, steps and ownership stay: they are
+    a row a day.
     """
     limit = ms(before)
-    compared = min(limit, ms(compared_since or before))
+    figures_limit = ms(figures_since or before)
     for table, old in (
         (audit, audit.c.at < limit),
         (matches, (matches.c.matched < limit) & _OPEN),
@@ -68,7 +73,7 @@ def forget(conn: Connection, before: datetime, compared_since: datetime | None =
         (once, once.c.until < limit),
         (tallies, tallies.c.at < limit),
         (presses, presses.c.at < limit),
-        (figures, figures.c.at < compared),
+        (figures, figures.c.at < figures_limit),
         (levels, levels.c.at < limit),
     ):
         if deleted := _delete(conn, table, old):

@@ -5,13 +5,15 @@ The simulated account lives on true time, the daemon on a wall clock that steps.
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from virtual_world import START, VirtualLoop, World
 
-from bot.store.audit import history
+from bot.cleanup import clean_up
+from bot.store.audit import Note, history, record
+from bot.store.recordings import set_watermark
 
 RULES = """
 version: 1
@@ -87,6 +89,39 @@ def test_a_clock_that_steps_and_is_put_right_loses_nothing(virtually, wrong):
             who += await visits(it, 1)
             await asyncio.sleep(3600)
         assert it.matched() == expected(who)
+
+    virtually(work)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_is_far_ahead_for_hours_deletes_nothing(virtually, restarted):
+    async def work(it: Stepped) -> None:
+        store, far, keep = it.world.store, timedelta(days=200), timedelta(days=90)
+        store.do(lambda conn: set_watermark(conn, "recordings", "one", "{}", START))
+        store.do(lambda conn: record(conn, START, [Note(kind="poll")]))
+
+        def kept() -> int:
+            return len(store.do(lambda conn: history(conn, kind="poll")))
+
+        if restarted:
+            it.step(far)
+        cleanup = asyncio.create_task(
+            clean_up(store, keep, figures=lambda: keep, ops=None, clock=lambda: datetime.now(UTC))
+        )
+        await asyncio.sleep(600)
+        if not restarted:
+            it.step(far)
+        await asyncio.sleep(8 * 3600)
+        assert kept() == 1
+        it.step(-far)
+        await asyncio.sleep(30 * 3600)
+        assert kept() == 1
+        it.step(far)
+        await asyncio.sleep(23 * 3600)
+        assert kept() == 1
+        await asyncio.sleep(3 * 3600)
+        assert kept() == 0  # for a day: so it is right
+        cleanup.cancel()
 
     virtually(work)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from store_samples import NOW, match, poll, seen, url
 
 from bot.store import open_store
+from bot.store.alert_states import add_figures
 from bot.store.audit import Note, history, record
 from bot.store.matches import commit_poll
 from bot.store.recordings import watermark
@@ -59,6 +60,20 @@ def test_a_website_that_was_forgotten_comes_back_as_a_new_one(store):
     store.do(lambda conn: forget_website(conn, "gone"))
     assert store.do(lambda conn: watermark(conn, "recordings", "gone")) is None
     assert limited(store, NOW - 2 * DAY).lost == {}
+
+
+def test_the_history_of_figures_goes_at_its_own_time(store):
+    def write(conn):
+        record(conn, NOW - 40 * DAY, [Note(kind="poll")])
+        for days in (40, 30):
+            add_figures(conn, "pages", "one", "/", {"views": 1.0}, NOW - days * DAY)
+
+    store.do(write)
+    while store.do(lambda conn: forget(conn, NOW - KEEP, NOW - 35 * DAY)):
+        pass
+    count = "SELECT count(*) FROM figures"
+    assert store.do(lambda conn: conn.exec_driver_sql(count).scalar_one()) == 1
+    assert store.do(lambda conn: history(conn, kind="poll"))
 
 
 def fill(store):
