@@ -48,7 +48,7 @@ async def clean_up(
     while True:
         try:
             now = clock()
-            before: datetime = last or await store.read(partial(last_poll, now=now))
+            before = last if last is not None else await store.read(partial(last_poll, now=now))
             last = now
             if now - before > AHEAD:
                 pause_until = steady() + CORRECTION.total_seconds()

@@ -116,6 +116,8 @@ def waiting_rules(conn: Connection) -> dict[str, frozenset[str]]:
 # The states are literals: with parameters SQLite does not use the partial indexes.
 _OPEN_STEPS = text(
     "SELECT (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending' AND due <= :now)"
+    " + (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'pending'"
+    " AND due > :now AND due <= :soon AND attempts > 0)"
     " + (SELECT count(*) FROM steps WHERE lane = :lane AND state = 'sending'),"
     " EXISTS (SELECT 1 FROM steps WHERE lane = :lane AND state = 'pending' AND due <= :soon)"
     " OR EXISTS (SELECT 1 FROM steps WHERE lane = :lane AND state = 'sending')"

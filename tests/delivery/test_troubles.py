@@ -221,6 +221,15 @@ async def test_a_receiver_that_is_gone_for_eight_days_leaves_a_bounded_queue(ben
     assert lane.cause is Cause.RECEIVER_DOWN
 
 
+async def test_what_waits_for_its_next_attempt_counts(bench):
+    bench.world.fail("*", *[TryLater("503")] * FOREVER)
+    bench.add(*(match(f"h{n}", Hook(name="x"), at=bench.clock()) for n in range(3)))
+    for _ in range(60):
+        await bench.drain_for(MINUTE, MINUTE)
+        (lane,) = bench.store.do(lambda conn: failing_lanes(conn, bench.clock()))
+        assert lane.waiting == 3
+
+
 async def test_what_expires_for_hours_is_logged_once_an_hour(bench):
     bench.world.fail("*", *[Unreachable("the connection to host failed")] * FOREVER)
     delivery = bench.delivery(Timing())
