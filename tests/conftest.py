@@ -103,11 +103,7 @@ def postgres_url(worker_database: str) -> str:
     return worker_database
 
 
-ON_BOTH = (
-    "tests/store/", "tests/delivery/test_delivery.py", "tests/delivery/test_store_in_trouble.py",
-    "tests/delivery/test_cancel.py", "tests/delivery/test_buttons.py",
-    "tests/delivery/test_renamed_rules.py", "tests/delivery/test_delivery_turns.py",
-)  # fmt: skip
+ON_BOTH = ("tests/store/", "tests/delivery/")
 """What runs on SQLite and on PostgreSQL; others would add nothing about the database."""
 
 

@@ -327,15 +327,15 @@ CONFIG = """
 region = "eu"
 email = "ops@example.com"
 [store]
-url = "sqlite:///bot.db"
+url = "{url}"
 """
 
 
 async def test_the_command_says_which_rules_are_gone_and_works_in_batches(
-    world, tmp_path, monkeypatch, capsys
+    world, store_url, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.toml").write_text(CONFIG)
+    (tmp_path / "config.toml").write_text(CONFIG.format(url=store_url))
     (tmp_path / "rules").mkdir()
     rules = tmp_path / "rules/r.yaml"
     await world.use('{slack: {channel: "#right", text: old}}')
