@@ -63,7 +63,8 @@ class Candidate(Struct, frozen=True):
     asked when the session last grew: if it is still the same, a detail has nothing new but tags.
     `stale`: the row was read some time ago; people may have starred, watched or named it since.
     `views`: the page views of an earlier detail, if the session has not grown since. `unlisted`:
-    the list was read that deep and lacks it, so filters leave it out, too, whatever they ask.
+    it may be gone, since the list was read that deep and lacks it, or the count fell and it was
+    not among the rows; then filters leave it out, whatever they ask.
     """
 
     row: Recording

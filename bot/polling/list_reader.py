@@ -336,7 +336,8 @@ class Watermark(Struct, frozen=True, kw_only=True):
     detail, and rows that came late. `marks` tells which late marks are old. `asking` has the rules
     that need a filter, each with the time from which sessions count for it; None if that is not
     known. `proved` is when each filter was last proved to work. `without_detail` counts the
-    recordings that wait for their detail; `ended_under` has those that have ended.
+    recordings that wait for their detail; `ended_under` has those that have ended. `shrunk`: known
+    recordings are gone, and it is not known which.
     """
 
     since: datetime
@@ -352,6 +353,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
     proved: dict[str, datetime] = {}
     without_detail: int = 0
     ended_under: tuple[EndedUnder, ...] = ()
+    shrunk: bool = False
 
     def is_ahead(self, now: datetime) -> bool:
         """Whether it was written by a clock that was ahead of the present one."""
@@ -453,7 +455,8 @@ class ListReading(Struct, frozen=True):
     """What one poll read, and what was known of it before.
 
     `difference` is the server's count minus what is known of the window, this answer included;
-    `accepted` is how much of it can't be closed, as found before.
+    `accepted` is how much of it can't be closed, as found before. `shrank`: known recordings had
+    vanished before this poll, since the whole list was read last.
     """
 
     window: PollWindow
@@ -462,6 +465,12 @@ class ListReading(Struct, frozen=True):
     since: datetime
     difference: int
     accepted: int | None = None
+    shrank: bool = False
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether some known recordings are gone, and it is not known which."""
+        return not self.listing.whole and (self.shrank or self.missing < 0)
 
     @property
     def missing(self) -> int:
@@ -563,7 +572,7 @@ async def read_list(
             if row.id in live or known.fingerprints.get(row.id) != fingerprint(row)
         ]
 
-    accepted = mark.accepted if mark else None
+    accepted, shrank = (mark.accepted, mark.shrunk) if mark else (None, False)
     listing = await read(mouseflow, website, window.filters, limit, expand=expand)
     # Counting a busy window again costs more than the rest of a poll that finds nothing.
     counted = pace.known_in(window)
@@ -572,7 +581,7 @@ async def read_list(
         known = await known_of(listing.rows)
     while True:
         difference = _difference(listing, known, window)
-        found = ListReading(window, listing, known, since, difference, accepted)
+        found = ListReading(window, listing, known, since, difference, accepted, shrank)
         if _enough(found, mark, pace, at_hand, now):
             return found
         until = since if accepted is None else None
@@ -596,7 +605,7 @@ def _enough(
         return True
     if mark is None or mark.accepted is None:
         return reaches(listing.rows, listing.order, found.since)
-    if found.missing > 0 or (found.missing < 0 and sweep_is_due(pace, now)):
+    if found.missing > 0 or (found.shrunk and sweep_is_due(pace, now)):
         return False
     if mark.compare_is_due(now):
         return False

@@ -183,7 +183,7 @@ def candidates(
         if key in found:
             continue
         row = listed.get(key) or unpacked(session.row)
-        unlisted = key not in there and seen.listing.covers(row)
+        unlisted = key not in there and (seen.shrunk or seen.listing.covers(row))
         missing = live.without_detail.get(key)
         if missing and not live.outage and not missing.is_due(now):
             continue

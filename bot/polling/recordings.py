@@ -707,6 +707,7 @@ def _outcome(
         proved=result.knowledge.filters.last_proved(before.proved if before else {}),
         without_detail=len(waiting),
         ended_under=ended_under(waiting),
+        shrunk=seen.shrunk,
     )
     return PollOutcome(
         source=SOURCE,

@@ -394,6 +394,26 @@ def deletes_before_its_filter(
     return waiting
 
 
+@pytest.mark.parametrize("minutes", [1, 8])
+async def test_a_recording_that_is_deleted_deep_in_the_list_is_no_first_visit(account, minutes):
+    shop = account("new: {watch: recordings, when: {visitor_type: first}, do: {tag: new}}\n",
+                   quirks=BY_ACTIVITY)  # fmt: skip
+    await shop.poll()
+    first, who = (
+        shop.sim.add("myshop.com", session([("/", 30)], visitor=each), start=0)
+        for each in (Visitor(), REGULAR)
+    )
+    await pass_time(shop, 15, visitors=2)
+    shop.sim.delete(first)
+    await pass_time(shop, 1, visitors=2)  # the whole list is read, and soon not again
+    shop.live = shop.live.forget_facts()
+    await pass_time(shop, 20 - minutes, visitors=2)
+    shop.sim.delete(who)
+    await pass_time(shop, minutes + 10, visitors=2)
+    assert len(shop.matched()) > 20
+    assert ("new", who) not in shop.matched()
+
+
 @pytest.mark.parametrize("deleted", [True, False])
 async def test_a_recording_that_is_deleted_during_the_poll_is_no_first_visit(account, deleted):
     shop = account(SENT_AND_NEW, quirks=BY_ACTIVITY)
