@@ -22,9 +22,11 @@ from bot.polling.record_matches import Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
     Move,
+    for_condition,
     found_by,
     is_time_to_remind,
     move_to,
+    with_end_of_another,
 )
 from bot.reports.history import NOT_RECORDED
 from bot.reports.look import Look
@@ -223,15 +225,19 @@ def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: 
     condition = condition_id(rule)
     known = kept or KeptLevel(Level(), condition=condition)
     holds = counted.too_few
+    changed, before = for_condition(known, condition)
+    if changed and holds is None and known.level.lives:
+        return Move(rule, look.site.id, website.key, known, save=False)
     ended = None if holds is None else not holds
     after, event = advance(
-        known.level, holds, ended, look.now, gap=look.gap, paused=bool(held),
-        remind=is_time_to_remind(conn, rule, website, known.level, look),
+        before, holds, ended, look.now, gap=look.gap, paused=bool(held),
+        remind=is_time_to_remind(conn, rule, website, before, look),
     )  # fmt: skip
     why = (_in_words(rule, counted),)
-    found = found_by(conn, rule, website, known.level, event, why, look) if event else None
+    found = found_by(conn, rule, website, before, event, why, look) if event else None
     state = KeptLevel(after, website if after.lives else None, condition)
-    return move_to(rule, website.key, kept, state, event, found, look, held=held)
+    move = move_to(rule, website.key, kept, state, event, found, look, held=held)
+    return with_end_of_another(conn, move, website, known, look) if changed else move
 
 
 def _in_words(rule: Rule, counted: Counted) -> str:

@@ -100,8 +100,7 @@ def _moved(
     paused = bool(held)
     known = kept or KeptLevel(Level())
     condition = condition_id(rule)
-    changed = known.condition not in ("", condition)
-    before = _for_another_condition(known.level) if changed else known.level
+    changed, before = for_condition(known, condition)
     earlier = figures.earlier.get(subject.key)
     counter, subject = _counted(rule, subject, before.counter, earlier, look.now)
     effect = _effect(rule, subject, known)
@@ -130,12 +129,10 @@ def _moved(
             "fired",
             replace(after, counter=counter.told() if counter else None),
         )
-    # While an alert about a new condition must wait, the end of the one before is told.
-    ends = paused and fires and changed and known.level.fired and known.level.told
-    tells = None if ends else event
-    found = _found(conn, rule, subject, known, changed, tells, past, look)
+    found = _found(conn, rule, subject, known, event, past, look)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
-    move = move_to(rule, subject.key, kept, state, tells, found, look, held=held)
+    move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
+    move = with_end_of_another(conn, move, subject, known, look) if changed else move
     untold = replace(state, level=replace(after, told=after.told and not fires))
     return replace(move, untold=untold, undone=_undone(rule, known, before))
 
@@ -192,9 +189,25 @@ def move_to(
     )
 
 
-def _for_another_condition(before: Level) -> Level:
+def for_condition(known: KeptLevel, condition: str) -> tuple[bool, Level]:
+    """Whether the state is about another condition than this one, and the state to go on from."""
+    before = known.level
+    if known.condition in ("", condition):
+        return False, before
     counter = before.counter and before.counter.told()
-    return Level(episode=before.episode, counter=counter)
+    return True, Level(episode=before.episode, counter=counter)
+
+
+def with_end_of_another(
+    conn: Connection, move: Move, subject: Subject, known: KeptLevel, look: Look
+) -> Move:
+    """The move, which tells the end of the alert about the condition of before, unless an alert
+    about the new one is told instead. Where that must wait, the end is told."""
+    told = move.found is not None and not move.found.held
+    if told or not known.level.told:
+        return move
+    found = resolved_by(conn, move.rule, subject, known.level, look.now, OTHER_CONDITION)
+    return replace(move, found=found or move.found)
 
 
 def _ended(
@@ -311,13 +324,10 @@ def _found(
     rule: Rule,
     subject: Subject,
     known: KeptLevel,
-    changed: bool,
     event: Event | None,
     past: Stored,
     look: Look,
 ) -> Found | None:
-    if event != "fired" and changed and known.level.fired and known.level.told:
-        return resolved_by(conn, rule, subject, known.level, look.now, OTHER_CONDITION)
     if event is None:
         return None
     if event != "resolved":

@@ -329,6 +329,12 @@ async def test_another_condition_counts_anew(shop):
     shop.text = NOBODY.replace("/checkout*", "/thanks")
     await shop.watcher.use_rules(rules(shop.text))
     assert await shop.pass_time(110) == []
+    assert await shop.pass_time(60) == ["slack"]  # another condition is another alert
+    shop.text = NOBODY
+    await shop.watcher.use_rules(rules(shop.text))
+    shop.visit()
+    assert await shop.pass_time(20) == ["resolved"]
+    assert shop.why() == "ended after 30 min; the rule's condition was changed"
 
 
 async def test_a_renamed_rule_goes_on_counting(shop):
