@@ -219,6 +219,8 @@ def record_poll(
                 paused.add(each.rule.id)
                 tripped.append((each.rule.id, why))
                 _tell(conn, each, why, outcome.at, routing)
+            if reason is None and each.actions is None:
+                _mark_once(conn, each)
             actions = () if reason else each.rule.do if each.actions is None else each.actions
             allowed = tuple(action for action in actions if _may(action, each.subject))
             matches.append(_match(each, allowed, many, outcome.at, routing))
@@ -283,16 +285,21 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, _Counted]:
         counted = _counted(conn, each, rule.count)
         if counted.many is None:
             return Reason.BELOW_COUNT, _ALONE
-    if rule.once_per is None:
-        return None, counted
-    group = _group(each.subject, rule.once_per.field)
-    if group is None:
+    group = rule.once_per and _group(each.subject, rule.once_per.field)
+    if rule.once_per is None or group is None:
         return None, counted
     window = rule.once_per.window
     if any(once_near(conn, it, group, each.happened, window) for it in (rule.id, *rule.was)):
         return Reason.ONCE_PER, _ALONE
-    once_mark(conn, rule.id, group, each.happened, window)
     return None, counted
+
+
+def _mark_once(conn: Connection, each: Found) -> None:
+    """Remember for `once_per` that the rule acts: what its safety keeps from acting is no match."""
+    once = each.rule.once_per
+    group = once and _group(each.subject, once.field)
+    if once is not None and group is not None:
+        once_mark(conn, each.rule.id, group, each.happened, once.window)
 
 
 def site_group(site: Site) -> Group:

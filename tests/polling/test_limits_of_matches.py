@@ -239,3 +239,14 @@ async def test_a_count_goes_by_when_things_happened(ruled):
 async def test_in_any_order_a_count_needs_its_number_for_each_match(ruled, order):
     await ruled.use("when: {pages: {min: 1}}, count: {at_least: 5, within: 10m, by: website}")
     assert 1 <= sum(await acts(ruled, *order)) <= 6
+
+
+async def test_what_the_safety_kept_from_acting_is_no_match_for_once_per(ruled):
+    limits = "once_per: {visitor: 1d}, safety: {at_most: 1 per hour}"
+    await ruled.use(f"when: {{pages: {{min: 1}}}}, {limits}")
+    assert ruled.match("anna")
+    assert not ruled.match("bert")
+    assert ruled.paused
+    ruled.wait(hours=2)
+    await ruled.use(f"when: {{pages: {{min: 2}}}}, {limits}")
+    assert ruled.match("bert")
