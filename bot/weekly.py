@@ -5,9 +5,10 @@ from the store; that costs five calls for each website.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
+from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
@@ -100,7 +101,8 @@ async def post_reports(
             continue
         try:
             trend = await _trend(each, context)
-            found = await context.store.read(partial(_week, ruleset=rules, due=each, trend=trend))
+            work = partial(_week, ruleset=rules, due=each, trend=trend, zone=context.zone)
+            found = await context.store.read(work)
         except StoreError:
             raise
         except Exception as error:  # one website's unexpected data must not stop the others
@@ -260,12 +262,16 @@ def _median(lasted: Sequence[timedelta]) -> timedelta | None:
     return sorted(lasted)[len(lasted) // 2] if lasted else None
 
 
-def _week(conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None) -> Gathered:
+def _week(
+    conn: Connection, ruleset: RuleSet, due: Due, trend: Trend | None, zone: ZoneInfo
+) -> Gathered:
     """What the store knows of the website's week."""
-    rules = ruleset.rules
-    since, site = due.at - WEEK, due.site.id
+    rules, site = ruleset.rules, due.site.id
+    # The same time on the clock, also across a change of the clocks: as the last report ended.
+    local = due.at.astimezone(zone)
+    since, earlier = ((local - weeks * WEEK).astimezone(UTC) for weeks in (1, 2))
     now = matches_of(conn, site, since, due.at)
-    before = matches_of(conn, site, since - WEEK, since)
+    before = matches_of(conn, site, earlier, since)
     last = last_matches(conn, [rule.id for rule in rules])
     useful = precision(conn)
     alerts = alerts_of(conn, site, since, due.at)

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from msgspec.structs import replace
-from posting_world import SITE, posting
+from posting_world import SITE, ZONE, posting
 from structlog.testing import capture_logs
 from weekly_world import RULES, Weeks
 
@@ -178,6 +179,20 @@ async def test_sessions_that_a_rule_about_too_few_has_counted_are_no_matches():
         await world.tick(MONDAY - 7 * DAY)
         text = (await world.tick(MONDAY))[-1]
     assert text.startswith("📊 Week 11: 6 matches")
+
+
+@pytest.mark.parametrize("sunday", [(3, 29), (10, 25)])
+async def test_each_match_is_in_one_report_also_across_a_change_of_the_clocks(sunday):
+    after = datetime(2026, *sunday, 9, tzinfo=ZoneInfo(ZONE)) + DAY
+    last, due = (each.astimezone(UTC) for each in (after - 7 * DAY, after))
+    half = timedelta(minutes=30)
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await world.tick(last - 7 * DAY)
+        world.matches("search-dead-end", last - half, "/search")
+        assert ": 1 match" in (await world.tick(last))[-1]
+        world.matches("search-dead-end", last + half, "/search")
+        assert ": 1 match, as many as" in (await world.tick(due))[-1]
 
 
 async def test_pages_are_those_of_the_reported_week_by_the_minute():
