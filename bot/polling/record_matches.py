@@ -285,8 +285,7 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, _Counted]:
         counted = _counted(conn, each, rule.count)
         if counted.many is None:
             return Reason.BELOW_COUNT, _ALONE
-    group = rule.once_per and _group(each.subject, rule.once_per.field)
-    if rule.once_per is None or group is None:
+    if rule.once_per is None or (group := _group(each.subject, rule.once_per.field)) is None:
         return None, counted
     window = rule.once_per.window
     if any(once_near(conn, it, group, each.happened, window) for it in (rule.id, *rule.was)):
@@ -297,8 +296,7 @@ def _held(conn: Connection, each: Found) -> tuple[Reason | None, _Counted]:
 def _mark_once(conn: Connection, each: Found) -> None:
     """Remember for `once_per` that the rule acts: what its safety keeps from acting is no match."""
     once = each.rule.once_per
-    group = once and _group(each.subject, once.field)
-    if once is not None and group is not None:
+    if once is not None and (group := _group(each.subject, once.field)) is not None:
         once_mark(conn, each.rule.id, group, each.happened, once.window)
 
 
