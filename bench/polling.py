@@ -33,11 +33,12 @@ from msgspec import structs
 
 from bench.report import bars, write
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling import evaluate
+from bot.polling.context import PollContext
+from bot.polling.list_answers import ListAnswers
 from bot.polling.list_filters import askable, is_answered
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext, poll
+from bot.polling.recordings import poll
 from bot.polling.server_facts import IMPOSSIBLE_FRICTION, PollFacts, Question
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
@@ -127,14 +128,14 @@ Way = Literal["ours", "details", "filtered lists"]
 @contextmanager
 def forced(way: Way) -> Iterator[None]:
     """Asks no filter for tags and pages, or always."""
-    told, price = evaluate._Evaluator._told_by_filters, PollFacts.calls_for
+    told, price = ListAnswers._told_by_filters, PollFacts.calls_for
 
     async def nothing(_self, _subjects, _wanted):
         return {}
 
     match way:
         case "details":
-            evaluate._Evaluator._told_by_filters = nothing
+            ListAnswers._told_by_filters = nothing
         case "filtered lists":
             PollFacts.calls_for = lambda _self, _question: 0
         case "ours":
@@ -142,7 +143,7 @@ def forced(way: Way) -> Iterator[None]:
     try:
         yield
     finally:
-        evaluate._Evaluator._told_by_filters, PollFacts.calls_for = told, price
+        ListAnswers._told_by_filters, PollFacts.calls_for = told, price
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def client(account: list[str]) -> Any:
 async def replay(given: dict[str, Any], noted: list[list[str]]) -> dict[str, Any]:
     """Judge the span; `noted` gets every request."""
     from bot.domain.subjects import Site
-    from bot.polling.evaluate import CountingClient
+    from bot.polling.candidates import CountingClient
     from bot.polling.record_matches import Routing
     from bot.replay.evaluate_days import History
     from bot.replay.run import Progress

@@ -67,10 +67,10 @@ from bot.health import Health
 from bot.messages.ops import Notice
 from bot.messages.text import without_answer
 from bot.other_bots import OtherBots
+from bot.polling.context import PollContext
 from bot.polling.ops_messages import amend, announce
 from bot.polling.outages import SITES, account_fails
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
 from bot.reload import Reload, set_within
 from bot.reports.history import compared_for

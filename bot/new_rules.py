@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from bot.budgets.changed_by_others import follow_files
 from bot.delivery.rebuild import current_rules, post_limits, rebuild_some
+from bot.polling.context import PollContext
 from bot.polling.record_matches import posting
-from bot.polling.recordings import PollContext
 from bot.polling.server_facts import remember_tags
 from bot.reports.poll import end_disabled
 from bot.rules.model import Rule, RuleSet

@@ -12,9 +12,9 @@ import structlog
 from bot.domain.subjects import Kind, Site
 from bot.messages.ops import instant, resumed, turned
 from bot.polling import recordings
+from bot.polling.context import PollContext
 from bot.polling.filter_checks import FILTERS, TRY_AGAIN, WORDS, failure
 from bot.polling.ops_messages import amend, announce
-from bot.polling.recordings import PollContext
 from bot.polling.session import AccountOffset
 from bot.reports.fetch import IGNORED
 from bot.store import Connection

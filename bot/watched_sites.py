@@ -23,9 +23,9 @@ from bot.domain.subjects import Site, reread
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing
-from bot.polling.recordings import stop_reading
 from bot.polling.server_facts import own_tags
 from bot.polling.site_rules import SiteRules, Traits, traits_of
+from bot.polling.watermark import stop_reading
 from bot.replay.backfill import Attempts
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import uncovered, website_gone

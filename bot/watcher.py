@@ -29,14 +29,15 @@ from bot.messages.text import lasting, told_apart
 from bot.new_rules import Accepted, accept, follow_edits, rebuild, rename_late
 from bot.notices import Notices, some
 from bot.polling import recordings
+from bot.polling.context import PollContext
 from bot.polling.filter_checks import FILTERS, WORDS
 from bot.polling.list_reader import of_days, read
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.outages import SITES, Troubles
 from bot.polling.record_matches import NOTHING, Caught, Recorded
-from bot.polling.recordings import PollContext, stop_reading
 from bot.polling.server_facts import earlier_tags
 from bot.polling.session import ZONE_ROWS, AccountOffset, account_offset, days_to_ask, is_due
+from bot.polling.watermark import SOURCE, stop_reading
 from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
@@ -401,7 +402,7 @@ class Watcher:
     async def _poll_recordings(self, before: WatchedSite) -> Recorded:
         if before.first is None:
             text, held = await self.context.store.read(
-                lambda conn: (watermark(conn, recordings.SOURCE, before.site.id), on_hold(conn))
+                lambda conn: (watermark(conn, SOURCE, before.site.id), on_hold(conn))
             )
             before.first = text is None
             told = {

@@ -21,9 +21,9 @@ from bot.errors import BotError, StoreError, internal_error
 from bot.messages import ops as messages
 from bot.messages.ops import Notice
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, together
+from bot.polling.context import PollContext
 from bot.polling.list_reader import narrowed, of_days
 from bot.polling.ops_messages import announce
-from bot.polling.recordings import PollContext
 from bot.polling.server_facts import friction_is_ignored
 from bot.rules.model import Report, RuleSet, applies, names_site
 from bot.store import Connection

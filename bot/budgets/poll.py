@@ -45,8 +45,8 @@ from bot.domain.budget import (
 from bot.domain.forecast import Traffic
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, Gone, TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.ports import Mouseflow
 from bot.reports.sources import LONG_AGO
 from bot.rules.model import Budget

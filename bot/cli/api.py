@@ -16,7 +16,7 @@ from bot.errors import BotError, ConfigError
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.polling.evaluate import CountingClient
+    from bot.polling.candidates import CountingClient
     from mouseflow import Request
 
 EXAMPLE = (

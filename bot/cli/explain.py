@@ -271,9 +271,8 @@ def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembe
 def _watch(conn: "Connection", rule: "Rule", site: "Site") -> "Remembered":
     import msgspec
 
-    from bot.polling.list_reader import Watermark
-    from bot.polling.recordings import SOURCE
     from bot.polling.server_facts import earlier_tags
+    from bot.polling.watermark import SOURCE, Watermark
     from bot.replay.explain_one import Remembered
     from bot.store.recordings import watermark
     from bot.store.rules import rule_states

@@ -16,7 +16,7 @@ from bot.cli.context import auth_errors
 
 if TYPE_CHECKING:
     from bot.config import Settings
-    from bot.polling.evaluate import CountingClient
+    from bot.polling.candidates import CountingClient
 
 PROGRESS_EVERY = 5.0
 """Seconds between two lines of progress without a terminal."""
@@ -51,7 +51,7 @@ async def account(settings: "Settings") -> AsyncIterator["CountingClient"]:
     """
     from bot.account import Account
     from bot.clients import open_clients
-    from bot.polling.evaluate import CountingClient
+    from bot.polling.candidates import CountingClient
     from mouseflow import Priority
 
     if daemon_runs(settings.store.url):

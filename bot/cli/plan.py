@@ -188,8 +188,7 @@ def _known(
 ) -> Running:
     import msgspec
 
-    from bot.polling.list_reader import Watermark
-    from bot.polling.recordings import SOURCE
+    from bot.polling.watermark import SOURCE, Watermark
     from bot.store.dead_letters import steps_of
     from bot.store.matches import matches_of
     from bot.store.recordings import watermark

@@ -238,7 +238,7 @@ def gather(
     Without `active` rules every rule that has ever run counts as active.
     """
     from bot.polling import outages
-    from bot.polling.recordings import SOURCE, STOPPED, without_detail
+    from bot.polling.watermark import SOURCE, STOPPED, without_detail
     from bot.store.budgets import LEFT
     from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, waiting_steps
     from bot.store.lanes import lane_states

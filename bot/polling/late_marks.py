@@ -5,21 +5,43 @@ once an hour and compared with the marks that each recording had when it was dec
 the API can filter by (stars, watched marks, a site's own tags) are asked for every five minutes.
 """
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from msgspec.structs import replace
+
 from bot.errors import GiveUp, TryLater
-from bot.polling.filter_checks import concerns_all
-from bot.polling.list_reader import LEAST, ROW_CAP, deeper, of_days, reaches, read
-from bot.polling.server_facts import TRACKER_TAGS
-from bot.polling.session import days_to_ask, is_due, last_activity, marked_anew, marks, settled
+from bot.polling.candidates import Candidate, Result, Scope
+from bot.polling.context import PollContext
+from bot.polling.evaluate import evaluate
+from bot.polling.filter_checks import SecondTry, concerns_all
+from bot.polling.list_reader import (
+    LEAST,
+    ROW_CAP,
+    ListReading,
+    deeper,
+    of_days,
+    reaches,
+    read,
+)
+from bot.polling.live_sessions import LiveSessions
+from bot.polling.server_facts import PollFacts
+from bot.polling.session import (
+    aware,
+    days_to_ask,
+    is_due,
+    last_activity,
+    marked_anew,
+    marks,
+    settled,
+)
+from bot.polling.watermark import NotedMarks, Watermark
 from bot.ports import Mouseflow
-from bot.rules.model import Rule
-from bot.rules.needs import likely
 from bot.store.database import Store
-from bot.store.recordings import decided_marks, marks_decided_since
+from bot.store.recordings import decided_marks, marks_decided_since, matched_rules
 from mouseflow.filters import SessionFilters
 from mouseflow.models import Recording
 
@@ -32,15 +54,7 @@ ASK = timedelta(minutes=5)
 ALL = SessionFilters()
 
 
-def question(rule: Rule) -> SessionFilters | None:
-    """The filter that returns the sessions with a mark that the rule requires; None: none does."""
-    about = likely(rule)
-    tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
-    asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
-    return None if asked == ALL else asked
-
-
-def due(
+def _due(
     questions: Iterable[SessionFilters], read_at: Mapping[SessionFilters, datetime], now: datetime
 ) -> frozenset[SessionFilters]:
     """Which questions to ask now; `ALL` reads all rows, which answers every question."""
@@ -49,7 +63,7 @@ def due(
     return frozenset(it for it in questions if is_due(read_at.get(it), ASK, now))
 
 
-async def marked(
+async def _marked(
     mouseflow: Mouseflow,
     store: Store,
     website: str,
@@ -91,7 +105,7 @@ async def marked(
     window = of_days(*days_to_ask(now, since))
     decided = partial(marks_decided_since, website=website, since=since)
     for each in asked:
-        filters = replace(each, fromdate=window.fromdate, todate=window.todate)
+        filters = dataclasses.replace(each, fromdate=window.fromdate, todate=window.todate)
         try:
             if each == ALL:
                 # 10,000 rows take 20 MB. What they are compared with is read before, so that
@@ -108,3 +122,95 @@ async def marked(
 def _has_ended(row: Recording, since: datetime, settle: timedelta, now: datetime) -> bool:
     at = last_activity(row, now)
     return at is not None and at >= since and settled(row, now, settle)
+
+
+async def evaluate_marked(
+    scope: Scope,
+    context: PollContext,
+    live: LiveSessions,
+    before: Watermark | None,
+    done: Result,
+    seen: ListReading,
+) -> tuple[Result, Mapping[str, Set[str]], NotedMarks, LiveSessions]:
+    """Evaluate the decided recordings that people have marked since, by the rules that read that.
+
+    For each rule, the recordings that it was asked about come along. The first poll of all has
+    decided nothing before. What was marked before a rule came is no news for it, so when one comes,
+    all marks are noted and only the others act on them.
+    """
+    nothing, now = (Result((), done.knowledge, {}), dict[str, Set[str]]()), scope.now
+    noted = before.marks if before else NotedMarks()
+    if not context.marks:
+        return *nothing, noted, live
+    rules, questions = scope.rules.of_marked, scope.rules.mark_questions
+    ours, known = scope.rules.marked_by_id, noted.rules
+    noted = replace(noted, rules=ours)
+    if not ours:
+        return *nothing, noted, live
+    asked = _due(questions, live.marks_read, now)
+    if known is not None and known != ours:
+        rules = scope.rules.marked_among(known)
+        if len(rules.marked) < len(ours):
+            asked = frozenset({ALL})
+    if not asked:
+        return *nothing, noted, live
+    answered = (*asked, *(questions if ALL in asked else ()))
+    live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
+    if before is None:
+        return *nothing, noted, live
+    since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
+    rows = await _marked(
+        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now,
+        rules.own_tags,
+    )  # fmt: skip
+    picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
+    anew = {row.id: names for row, names in rows if row.id not in picked}
+    some = [Candidate(row, settled=True) for row, _ in rows if row.id in anew]
+    if not some:
+        return *nothing, replace(noted, old={}) if ALL in asked else noted, live
+    ids = list(anew)
+    began = min((aware(it.row.created) for it in some if it.row.created), default=since)
+    days = of_days(*days_to_ask(now, min(since, began)))
+    filtered = any(rules.asking.values())
+    names = frozenset(rule.id for rule in rules.final.rules)
+    matched = await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids))
+    old = {key: frozenset(noted.old.get(key, ())) for key in ids}
+    total = (await read(scope.mouseflow, scope.site.id, days, 1)).count if filtered else 0
+    scope = replace(
+        scope,
+        rules=rules,
+        facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
+        window=days,
+        matched={
+            key: matched.get(key, frozenset()) | those | rules.not_reading(anew[key])
+            for key, those in old.items()
+        },
+        places={},
+        total=total,
+        back=frozenset(ids),  # listed just now, whatever their details say
+    )
+    late = await evaluate(some, done.knowledge, scope)
+    rest = {} if ALL in asked else {key: it for key, it in noted.old.items() if key not in old}
+    for key in (each.candidate.row.id for each in late.evaluations if each.open):
+        if those := old[key] | (ours.keys() - names):
+            rest[key] = tuple(sorted(those))
+    concerned = {name: {key for key in ids if name not in scope.matched[key]} for name in names}
+    return late, concerned, replace(noted, old=rest), live
+
+
+def with_late(result: Result, late: Result) -> Result:
+    """Both, without the late marks whose detail is away: the next question finds them again.
+
+    Their sessions are decided: they must not wait like live ones, or rules that came since would
+    decide them, too.
+    """
+    return replace(
+        result,
+        evaluations=(*result.evaluations, *(each for each in late.evaluations if not each.open)),
+        knowledge=late.knowledge,
+        costs=Counter(result.costs) + Counter(late.costs),
+        details=result.details + late.details,
+        outage=result.outage or late.outage,
+        failure=result.failure or late.failure,
+        details_read=result.details_read or late.details_read,
+    )

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import Band
 from bot.errors import BotError
-from bot.polling.evaluate import Candidate, Evaluation, Knowledge, Result, Scope
-from bot.polling.list_reader import EndedUnder, ListReading, Pace, sweep_is_due
+from bot.polling.candidates import Candidate, Evaluation, Knowledge, Result, Scope
+from bot.polling.list_reader import ListReading, Pace, sweep_is_due
 from bot.polling.page_views import Expansion
 from bot.polling.server_facts import VisitorType
 from bot.polling.session import (
@@ -23,6 +23,7 @@ from bot.polling.session import (
     settled,
     unpacked,
 )
+from bot.polling.watermark import EndedUnder
 from bot.rules.unread import unread
 from mouseflow.filters import SessionFilters
 from mouseflow.models import PageView, Recording

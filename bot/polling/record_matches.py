@@ -23,7 +23,7 @@ from bot.fields.catalogue import WEBSITE, group_told, group_value
 from bot.messages.ops import instant
 from bot.messages.pages import glimpse, page_of_trouble, spread_with
 from bot.messages.text import clean, lasting
-from bot.polling.evaluate import Evaluation
+from bot.polling.candidates import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
 from bot.rules.explain import insight, nearest, why

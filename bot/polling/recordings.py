@@ -4,38 +4,27 @@ Read the list, pick the candidates, evaluate them, record the matches, all in on
 and keep what helps the next poll.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from bot.domain.alert_state import GAP
-from bot.domain.calendar import ALWAYS_LOUD, Calendar, Days
 from bot.domain.subjects import Site
-from bot.errors import BadCredentials, BotError, GiveUp, TryLater
+from bot.errors import BotError, GiveUp, TryLater
 from bot.messages.text import instant
-from bot.polling.evaluate import Candidate, CountingClient, Evaluation, Result, Scope, evaluate
-from bot.polling.filter_checks import FILTERS, Filter, SecondTry, check_filter
-from bot.polling.late_marks import ALL, SWEEP, due, marked
-from bot.polling.list_reader import (
-    ListReading,
-    NotedMarks,
-    PollWindow,
-    Watermark,
-    of_days,
-    poll_window,
-    read,
-    read_list,
-)
+from bot.polling.candidates import CountingClient, Evaluation, Result, Scope
+from bot.polling.context import PollContext
+from bot.polling.details import detail_is_read
+from bot.polling.evaluate import evaluate
+from bot.polling.filter_checks import FILTERS, SecondTry, check_filter
+from bot.polling.late_marks import evaluate_marked, with_late
+from bot.polling.list_reader import ListReading, PollWindow, poll_window, read_list
 from bot.polling.live_sessions import (
-    LAG,
     LiveSessions,
     MissingDetail,
     add_costs,
@@ -54,7 +43,6 @@ from bot.polling.record_matches import (
     MOST_NAMED,
     UNREADABLE,
     Recorded,
-    Routing,
     matches_in,
     odd_notes,
     record_poll,
@@ -64,35 +52,30 @@ from bot.polling.session import (
     AHEAD,
     AccountOffset,
     account_offset,
-    aware,
-    days_to_ask,
-    last_activity,
     seen_recording,
 )
 from bot.polling.site_rules import SiteRules
-from bot.ports import Mouseflow
+from bot.polling.suspended_rules import (
+    counting_from,
+    still_waiting,
+    undecided_before,
+    undecided_since,
+)
+from bot.polling.watermark import SOURCE, NotedMarks, Watermark, read_mark
 from bot.rules.evaluate import rule_answer
 from bot.store import Connection
 from bot.store.audit import Note
 from bot.store.database import Store
 from bot.store.matches import PollOutcome
 from bot.store.recordings import (
-    close_older,
     deleted_by_steps,
-    forget_watermark,
     known_recordings,
     matched_rules,
     reopen_recordings,
-    set_watermark,
     watermark,
-    watermarks_of,
-    website_names,
 )
-from mouseflow.recordings import detail
 
 log = structlog.get_logger(__name__)
-
-SOURCE = "recordings"
 
 BESIDE = timedelta(minutes=25)
 """How much the ordinary polls read beyond the sessions that have not ended."""
@@ -103,82 +86,8 @@ COST_EVERY = timedelta(hours=1)
 LOST = frozenset({UNREADABLE, "poll.truncated", "poll.undetailed"})
 """The kinds of notes about sessions that no rule decides."""
 
-MOST_LATE = 1_000
-"""Recordings to remember for a rule that catches up, beside the time from which it does."""
-
 COST: Final = "poll.cost"
 """The kind of note that is written once in `COST_EVERY`."""
-
-
-STOPPED = "recordings stopped"
-"""The source of websites whose recordings no rule watches any more."""
-
-
-def read_mark(
-    conn: Connection, website: str, now: datetime, began: datetime | None = None
-) -> Watermark | None:
-    """How far the website has been read; None if no rule has ever watched its recordings.
-
-    `began` is from when on sessions count, if this process began to watch. A rule that comes after
-    a time without any does not act on that time.
-    """
-    text = watermark(conn, SOURCE, website)
-    if text is not None:
-        return msgspec.json.decode(text, type=Watermark).until(now, began)
-    stopped = watermark(conn, STOPPED, website) is not None
-    return Watermark.after(now, now, {}, {}) if stopped else None
-
-
-class _WithoutDetail(Struct):
-    without_detail: int = 0
-
-
-def without_detail(conn: Connection) -> dict[str, int]:
-    """How many recordings wait for their detail, for each website of the account that is polled."""
-    names = website_names(conn)
-    return {
-        website: msgspec.json.decode(data, type=_WithoutDetail).without_detail
-        for website, data in watermarks_of(conn, SOURCE).items()
-        if website in names
-    }
-
-
-def stop_reading(conn: Connection, website: str, now: datetime) -> None:
-    """Note that no rule watches the website's recordings any more: its sessions are closed."""
-    if watermark(conn, SOURCE, website) is not None:
-        forget_watermark(conn, SOURCE, website)
-        set_watermark(conn, STOPPED, website, "{}", now)
-        close_older(conn, website=website, than=now + timedelta(days=1))
-
-
-class PollContext(Struct, frozen=True):
-    """What every poll of an account works with.
-
-    What people mark on a session counts for `marks` after it has ended.
-    `start` is how far back the first poll looks. `expand` lets the list be asked for page
-    views, if the server is known to return them. `gap` is how long a time without a poll of
-    reports may be for an alert's condition to have held in it. `holidays` are days with which no
-    figure is compared; in `quiet` times posts wait. `seen_zone` is the account's
-    zone as its recordings show it: `zone`, or a fixed offset where that doesn't fit.
-    """
-
-    mouseflow: Mouseflow
-    store: Store
-    zone: ZoneInfo
-    settle: timedelta
-    start: timedelta
-    routing: Routing
-    expand: bool = True
-    marks: timedelta = timedelta()
-    gap: timedelta = GAP
-    holidays: tuple[Days, ...] = ()
-    quiet: Calendar = ALWAYS_LOUD
-    seen_zone: tzinfo | None = None
-
-    @property
-    def days(self) -> tzinfo:
-        """The zone in which the account's days begin, as far as the bot knows."""
-        return self.seen_zone or self.zone
 
 
 class Polled(Struct, frozen=True):
@@ -264,12 +173,12 @@ async def poll(
         offset=live.knowledge.expansion.anywhere(now),
     )
     result = await evaluate(picked, live.knowledge, scope)
-    late, asked, noted, live = await _late_marks(scope, context, live, before, result, seen)
+    late, asked, noted, live = await evaluate_marked(scope, context, live, before, result, seen)
     result = await unless_deleted(result, scope, context.store)
     late = await unless_deleted(late, scope, context.store)
     asked_again = tuple(each for each in late.evaluations if each.open)
     ended = result.evaluations
-    result = _with_late(result, late)
+    result = with_late(result, late)
     vanished = await _vanished(seen, site, context.store)
     others = result.details_read or (
         some_overdue(live, result, now) and await _another_is_read(scope, live, result, seen)
@@ -280,8 +189,10 @@ async def poll(
     lost = suspended.keys() - live.knowledge.filters.suspended.keys()
     asking = counting_from(rules, before, since, context.settle)
     waiting_rules = undecided_since(rules, suspended, before, since, asking, context.settle)
-    waiting_rules |= _still_waiting(rules, before)
-    late_ones = _late(rules, waiting_rules, asking, before, live, ended, late.evaluations, asked)
+    waiting_rules |= still_waiting(rules, before)
+    late_ones = undecided_before(
+        rules, waiting_rules, asking, before, live, ended, late.evaluations, asked
+    )
     live = add_costs(live.learnt(result.knowledge, ask_again=bool(lost)), result.costs)
     notes = _notes(seen, result.evaluations, given_up, live, site, now)
     outcome = _outcome(
@@ -403,98 +314,6 @@ async def _read(
     return seen, replace(live, knowledge=replace(live.knowledge, expansion=expansion))
 
 
-async def _late_marks(
-    scope: Scope,
-    context: PollContext,
-    live: LiveSessions,
-    before: Watermark | None,
-    done: Result,
-    seen: ListReading,
-) -> tuple[Result, Mapping[str, Set[str]], NotedMarks, LiveSessions]:
-    """Evaluate the decided recordings that people have marked since, by the rules that read that.
-
-    For each rule, the recordings that it was asked about come along. The first poll of all has
-    decided nothing before. What was marked before a rule came is no news for it, so when one comes,
-    all marks are noted and only the others act on them.
-    """
-    nothing, now = (Result((), done.knowledge, {}), dict[str, Set[str]]()), scope.now
-    noted = before.marks if before else NotedMarks()
-    if not context.marks:
-        return *nothing, noted, live
-    rules, questions = scope.rules.of_marked, scope.rules.mark_questions
-    ours, known = scope.rules.marked_by_id, noted.rules
-    noted = replace(noted, rules=ours)
-    if not ours:
-        return *nothing, noted, live
-    asked = due(questions, live.marks_read, now)
-    if known is not None and known != ours:
-        rules = scope.rules.marked_among(known)
-        if len(rules.marked) < len(ours):
-            asked = frozenset({ALL})
-    if not asked:
-        return *nothing, noted, live
-    answered = (*asked, *(questions if ALL in asked else ()))
-    live = replace(live, marks_read={**live.marks_read, **dict.fromkeys(answered, now)})
-    if before is None:
-        return *nothing, noted, live
-    since = max(seen.since, now - context.marks - SWEEP)  # marked in time, and seen by the next
-    rows = await marked(
-        scope.mouseflow, context.store, scope.site.id, asked, since, context.settle, now,
-        rules.own_tags,
-    )  # fmt: skip
-    picked = {each.candidate.row.id for each in done.evaluations} | live.sessions.keys()
-    anew = {row.id: names for row, names in rows if row.id not in picked}
-    some = [Candidate(row, settled=True) for row, _ in rows if row.id in anew]
-    if not some:
-        return *nothing, replace(noted, old={}) if ALL in asked else noted, live
-    ids = list(anew)
-    began = min((aware(it.row.created) for it in some if it.row.created), default=since)
-    days = of_days(*days_to_ask(now, min(since, began)))
-    filtered = any(rules.asking.values())
-    names = frozenset(rule.id for rule in rules.final.rules)
-    matched = await context.store.read(partial(matched_rules, website=scope.site.id, ids=ids))
-    old = {key: frozenset(noted.old.get(key, ())) for key in ids}
-    total = (await read(scope.mouseflow, scope.site.id, days, 1)).count if filtered else 0
-    scope = replace(
-        scope,
-        rules=rules,
-        facts=PollFacts(SecondTry(scope.mouseflow), scope.site.id, days),
-        window=days,
-        matched={
-            key: matched.get(key, frozenset()) | those | rules.not_reading(anew[key])
-            for key, those in old.items()
-        },
-        places={},
-        total=total,
-        back=frozenset(ids),  # listed just now, whatever their details say
-    )
-    late = await evaluate(some, done.knowledge, scope)
-    rest = {} if ALL in asked else {key: it for key, it in noted.old.items() if key not in old}
-    for key in (each.candidate.row.id for each in late.evaluations if each.open):
-        if those := old[key] | (ours.keys() - names):
-            rest[key] = tuple(sorted(those))
-    concerned = {name: {key for key in ids if name not in scope.matched[key]} for name in names}
-    return late, concerned, replace(noted, old=rest), live
-
-
-def _with_late(result: Result, late: Result) -> Result:
-    """Both, without the late marks whose detail is away: the next question finds them again.
-
-    Their sessions are decided: they must not wait like live ones, or rules that came since would
-    decide them, too.
-    """
-    return replace(
-        result,
-        evaluations=(*result.evaluations, *(each for each in late.evaluations if not each.open)),
-        knowledge=late.knowledge,
-        costs=Counter(result.costs) + Counter(late.costs),
-        details=result.details + late.details,
-        outage=result.outage or late.outage,
-        failure=result.failure or late.failure,
-        details_read=result.details_read or late.details_read,
-    )
-
-
 async def _another_is_read(
     scope: Scope, live: LiveSessions, result: Result, seen: ListReading
 ) -> bool:
@@ -504,17 +323,6 @@ async def _another_is_read(
     }
     key = next((row.id for row in seen.listing.rows if row.id not in waiting), None)
     return key is not None and await detail_is_read(scope.mouseflow, scope.site.id, key)
-
-
-async def detail_is_read(mouseflow: Mouseflow, website: str, key: str) -> bool:
-    """Whether that recording's detail can be read now, or is gone. Raises BadCredentials."""
-    try:
-        await mouseflow.send(detail(website, key))
-    except BadCredentials:
-        raise
-    except (GiveUp, TryLater):
-        return False
-    return True
 
 
 def _back_to(before: Watermark | None, live: LiveSessions, since: datetime) -> datetime:
@@ -533,102 +341,6 @@ async def _try_suspended_filters(scope: Scope, live: LiveSessions) -> LiveSessio
                 filters, name, scope.mouseflow, scope.site.id, scope.window, scope.total, scope.now
             )
     return live.learnt(replace(live.knowledge, filters=filters))
-
-
-def counting_from(
-    rules: SiteRules, before: Watermark | None, since: datetime, settle: timedelta
-) -> dict[str, datetime]:
-    """From when on sessions count for each rule that needs a filter.
-
-    What had ended by the poll before a rule came is decided without it.
-    """
-    known = before.asking if before else None
-    came = since if before is None or known is None else max(since, before.polled - settle)
-    asking = rules.needing(FILTERS)
-    return {
-        rule.id: next((known[it] for it in (rule.id, *rule.was) if known and it in known), came)
-        for rule in rules.final.rules
-        if rule.id in asking
-    }
-
-
-def undecided_since(
-    rules: SiteRules,
-    suspended: Iterable[Filter],
-    before: Watermark | None,
-    since: datetime,
-    asking: Mapping[str, datetime],
-    settle: timedelta,
-) -> dict[str, datetime]:
-    """The rules that a filter suspends by now, each with the time from which it must catch up.
-
-    The filter worked in the poll before, unless it was ignored since it was last proved to work.
-    Sessions that were live then had not been decided.
-    """
-    polled, proved = (before.polled, before.proved) if before else (since, {})
-    found: dict[str, datetime] = {}
-    for name in suspended:
-        worked = min(polled, proved.get(name, polled))
-        for rule in rules.asking[name]:
-            at = max(since, worked - settle - LAG, asking[rule])
-            found[rule] = min(at, found.get(rule, at))
-    return found
-
-
-def _still_waiting(rules: SiteRules, before: Watermark | None) -> dict[str, datetime]:
-    """The rules that had to catch up before this poll, each with the time since when."""
-    known = before.waiting if before else {}
-    return {
-        rule.id: known[name]
-        for rule in rules.final.rules
-        for name in (rule.id, *rule.was)
-        if name in known
-    }
-
-
-def _late(
-    rules: SiteRules,
-    waiting: Mapping[str, datetime],
-    asking: Mapping[str, datetime],
-    before: Watermark | None,
-    live: LiveSessions,
-    ended: Iterable[Evaluation],
-    marked: Iterable[Evaluation],
-    asked: Mapping[str, Set[str]],
-) -> dict[str, dict[str, datetime]]:
-    """What these rules have not decided though it ended before they began to wait.
-
-    What was undecided when they began, and what has been evaluated without them since: sessions
-    that `ended`, and those marked later that the rule was `asked` about.
-    """
-    known, late = (before.waiting, before.late) if before else ({}, {})
-    ended_at, marked_at = _times(ended), _times(marked)
-    open_ = {key: it.at for key, it in live.sessions.items() if it.at}
-    found: dict[str, dict[str, datetime]] = {}
-    for rule in rules.final.rules:
-        if (since := waiting.get(rule.id)) is None:
-            continue
-        names = {rule.id, *rule.was}
-        older = {key: at for name in names for key, at in late.get(name, {}).items()}
-        undecided = ended_at if names & known.keys() else open_ | ended_at
-        older |= {key: at for key, at in undecided.items() if at >= asking.get(rule.id, at)}
-        about = asked.get(rule.id, frozenset())
-        older |= {key: at for key, at in marked_at.items() if key in about}
-        older = {key: at for key, at in older.items() if at < since}
-        if older:
-            found[rule.id] = most_recent(older)
-    return found
-
-
-def most_recent(late: Mapping[str, datetime]) -> dict[str, datetime]:
-    """As many of these recordings as are remembered for a rule, each with its last activity."""
-    return dict(sorted(late.items(), key=lambda it: it[1])[-MOST_LATE:])
-
-
-def _times(evaluations: Iterable[Evaluation]) -> dict[str, datetime]:
-    """When the last activity of each was, by the recording's id."""
-    rows = (each.candidate.row for each in evaluations)
-    return {row.id: at for row in rows if (at := last_activity(row))}
 
 
 async def unless_deleted(result: Result, scope: Scope, store: Store) -> Result:

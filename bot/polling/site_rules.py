@@ -12,9 +12,9 @@ from bot.domain.subjects import RecordingSubject, Site
 from bot.fields.field import Field, Source, TextKind
 from bot.fields.normal import folded
 from bot.polling.filter_checks import Filter
-from bot.polling.late_marks import question
 from bot.polling.list_filters import askable, leaf_told
 from bot.polling.server_facts import (
+    TRACKER_TAGS,
     Question,
     named_tags,
     own_tags,
@@ -42,6 +42,7 @@ from bot.rules.needs import (
     asks_visitor_type,
     fires_early,
     grouped_by,
+    likely,
     read_beside,
     searches,
     tells_visitor_type,
@@ -162,8 +163,16 @@ def traits_of(rule: Rule) -> Traits:
             field_of(leaf, "recordings").name for leaf in tests if _can_be_marked(leaf)
         ),
         reads_session_tags=any(_reads_tags(leaf) for leaf in tests),
-        mark_question=question(rule),
+        mark_question=_mark_question(rule),
     )
+
+
+def _mark_question(rule: Rule) -> SessionFilters | None:
+    """The filter that returns the sessions with a mark that the rule requires; None: none does."""
+    about = likely(rule)
+    tags = tuple(tag for tag in about.tags if tag not in TRACKER_TAGS)
+    asked = SessionFilters(star=about.star or None, watched=about.watched or None, tags=tags)
+    return None if asked == SessionFilters() else asked
 
 
 class SiteRules:

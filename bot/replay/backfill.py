@@ -15,22 +15,17 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import Site
 from bot.errors import TryLater
-from bot.polling.evaluate import FEW, Knowledge
+from bot.polling.candidates import Knowledge
+from bot.polling.context import PollContext
+from bot.polling.details import FEW, detail_is_read
 from bot.polling.filter_checks import FilterChecks
-from bot.polling.list_reader import Watermark, of_days, read
+from bot.polling.list_reader import of_days, read
 from bot.polling.live_sessions import LONGEST_WAIT
 from bot.polling.record_matches import MOST_NAMED, Found, Recorded, matches_in, record_poll
-from bot.polling.recordings import (
-    SOURCE,
-    PollContext,
-    counting_from,
-    detail_is_read,
-    most_recent,
-    read_mark,
-    recent,
-    undecided_since,
-)
+from bot.polling.recordings import recent
 from bot.polling.session import AHEAD
+from bot.polling.suspended_rules import counting_from, most_recent, undecided_since
+from bot.polling.watermark import SOURCE, Watermark, read_mark
 from bot.replay.evaluate_days import FilterLost, History, PreparedSite, evaluate_slice, prepare
 from bot.replay.select import Slice, Span, slices
 from bot.rules.model import Rule

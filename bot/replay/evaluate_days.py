@@ -13,15 +13,8 @@ from msgspec.structs import replace
 
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import TryLater
-from bot.polling.evaluate import (
-    Candidate,
-    CountingClient,
-    Evaluation,
-    Knowledge,
-    Scope,
-    evaluate,
-    still_possible,
-)
+from bot.polling.candidates import Candidate, CountingClient, Evaluation, Knowledge, Scope
+from bot.polling.evaluate import evaluate, still_possible
 from bot.polling.filter_checks import FILTERS, FilterChecks, SecondTry, check_filter
 from bot.polling.list_filters import learn
 from bot.polling.list_reader import narrowed

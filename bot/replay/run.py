@@ -11,7 +11,7 @@ import msgspec
 
 from bot.domain.subjects import Site
 from bot.errors import StoreError
-from bot.polling.evaluate import CountingClient, Knowledge
+from bot.polling.candidates import CountingClient, Knowledge
 from bot.polling.record_matches import Found, Routing, matches_in
 from bot.replay.evaluate_days import History, PreparedSite, evaluate_slice, prepare
 from bot.replay.record import Posts, Tally, WrittenMatch, count, write

@@ -22,7 +22,7 @@ from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.field import Source
 from bot.fields.reports import FORM_FIELD
-from bot.polling.recordings import PollContext
+from bot.polling.context import PollContext
 from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask, is_due
 from bot.reports import sources
 from bot.reports.past_days import RECORDINGS_TODAY, made_since

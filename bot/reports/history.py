@@ -14,7 +14,7 @@ from bot.domain.recorded_share import Time
 from bot.domain.subjects import Kind, Subject
 from bot.errors import GiveUp, TryLater
 from bot.fields.catalogue import SUBJECTS, Field, field, fields, is_average, over_time
-from bot.polling.recordings import PollContext
+from bot.polling.context import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
 from bot.reports.look import WEEKS_BACK, Look, same_hours

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
+from bot.polling.context import PollContext
 from bot.polling.list_reader import ROW_CAP, of_days, read
-from bot.polling.recordings import PollContext
 from bot.polling.session import account_offset, aware
 from bot.reports import sources
 from bot.reports.look import Look, same_hours

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from bot.domain.limits import Reason
 from bot.domain.subjects import Kind, Site, Subject
 from bot.fields.catalogue import SUBJECTS, text_fields
+from bot.polling.context import PollContext
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (

@@ -28,7 +28,7 @@ from bot.actions import slack as slack_actions
 from bot.budgets.state import SITES, SiteMark, budget_marks
 from bot.config.settings import PollSection
 from bot.messages.text import told_apart
-from bot.polling.recordings import without_detail
+from bot.polling.watermark import without_detail
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import QueueFigures, queue_figures

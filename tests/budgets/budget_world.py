@@ -19,8 +19,8 @@ from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, Gone, TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports, SlackPost
 from bot.rules.files.load import read
 from bot.store import in_memory_copy

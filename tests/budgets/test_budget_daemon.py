@@ -11,8 +11,8 @@ from bot.actions import ACTIONS
 from bot.budgets.state import budget_mark
 from bot.delivery import Delivery
 from bot.delivery.slack import SlackPoster
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read

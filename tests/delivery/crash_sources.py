@@ -20,9 +20,9 @@ from bot.domain.subjects import (
     WebsiteSubject,
     written,
 )
-from bot.polling.evaluate import CountingClient
+from bot.polling.candidates import CountingClient
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.replay.evaluate_days import History
 from bot.replay.run import Folder, Progress, replay
 from bot.replay.select import Span

@@ -15,8 +15,8 @@ from bot.delivery import Delivery
 from bot.delivery.rebuild import Anew, CurrentRules, Gone, rebuilt, retry_some
 from bot.domain.subjects import RecordingSubject, written
 from bot.errors import GiveUp, Refused, TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read

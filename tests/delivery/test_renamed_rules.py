@@ -11,8 +11,8 @@ from bot.domain.alert_state import Level
 from bot.domain.budget import Ownership
 from bot.domain.limits import Reason
 from bot.domain.subjects import RecordingSubject
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.ports import Addresses, Ports
 from bot.rules.files.load import read
 from bot.store.alert_states import KeptLevel, levels, save_level

@@ -28,8 +28,8 @@ from bot.delivery.http import Connections, Reply
 from bot.delivery.slack import AppClient, SlackPoster, WebhookPoster
 from bot.delivery.webhook import WebhookCaller
 from bot.errors import BotError, ConfigError, RuleErrors
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.ports import CannotLook, SlackPost
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read

@@ -13,9 +13,10 @@ from virtual_world import Prompt
 from bot.account import meaning
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import Unreachable
+from bot.polling.context import PollContext
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext, Polled, poll
+from bot.polling.recordings import Polled, poll
 from bot.polling.session import merge
 from bot.polling.site_rules import SiteRules
 from bot.replay.backfill import catch_up

@@ -11,8 +11,8 @@ from test_filter_checks import Failing
 from bot.cli.status import gather, show
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import GiveUp, TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.polling.server_facts import FrictionQuestion, PollFacts
 from bot.rules.model import RuleSet
 from bot.store.audit import history

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from poll_world import Account, rules
 
 from bot.errors import BadCredentials, Forbidden, GiveUp, TryLater, Unreachable
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.replay import explain_one
 from bot.rules.model import RuleSet
 from bot.store.audit import history

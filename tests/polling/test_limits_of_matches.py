@@ -7,8 +7,8 @@ import pytest
 from poll_world import rules
 
 from bot.domain.subjects import RecordingSubject, Site
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.store import open_store
 from bot.store.dead_letters import steps_of
 from bot.store.matches import PollOutcome

@@ -7,8 +7,8 @@ import pytest
 from poll_world import Account
 
 from bot.notices import Notices
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.store.audit import history
 from bot.store.rules import rule_states
 

@@ -8,8 +8,8 @@ import pytest
 from poll_world import Account, rules
 from sqlalchemy import select
 
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.polling.server_facts import earlier_tags
 from bot.store.matches import matches_of
 from bot.store.schema import steps

@@ -15,8 +15,8 @@ from poll_world import Account, rules
 
 from bot.domain.budget import Ownership
 from bot.errors import RuleErrors
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.rules.tests import run
 from bot.store.alert_states import note_share
 from bot.store.audit import history

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from bot.domain.subjects import Site
 from bot.notices import OWN_FAULTS
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.rule_reader import Start
 from bot.rules.files.load import read
 from bot.store.audit import Note, history, record

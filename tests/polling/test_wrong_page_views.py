@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from poll_world import Account
 
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.rules.model import RuleSet
 from bot.store.audit import history
 from bot.watcher import Watcher

@@ -8,7 +8,7 @@ import msgspec
 from poll_world import Direct
 
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.evaluate import CountingClient
+from bot.polling.candidates import CountingClient
 from bot.polling.record_matches import Routing
 from bot.polling.session import merge
 from bot.replay.evaluate_days import History

@@ -10,8 +10,9 @@ from test_evaluate import SENT_AND_NEW, deletes_before_its_filter
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.errors import TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext, recent
+from bot.polling.recordings import recent
 from bot.replay.backfill import MOST_ATTEMPTS, backfill
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import REGULAR, session

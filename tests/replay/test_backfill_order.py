@@ -7,8 +7,8 @@ import pytest
 from poll_world import Account
 
 from bot.errors import TryLater
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.replay.backfill import backfill
 from bot.store.matches import matches_of
 from mouseflow.simulator.quirks import Quirks

@@ -14,8 +14,8 @@ from bot.domain.step import StepStatus
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, Gone, TryLater
 from bot.new_rules import fingerprint
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import ReportsPolled, poll
 from bot.rules.files.load import read

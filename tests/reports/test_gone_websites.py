@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from poll_world import Account, rules
 from structlog.testing import capture_logs
 
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
-from bot.polling.recordings import PollContext
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from posting_world import SITE, ZONE, visit
 
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.rules.files.load import read
 from bot.store.matches import PollOutcome
 from bot.weekly import post_reports

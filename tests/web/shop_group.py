@@ -36,7 +36,7 @@ from bot.domain.causes import Cause
 from bot.domain.press import Press
 from bot.domain.step import Rank
 from bot.domain.subjects import Band, RecordingSubject, Site, written
-from bot.polling.evaluate import Candidate, Evaluation
+from bot.polling.candidates import Candidate, Evaluation
 from bot.polling.record_matches import Routing, matches_in, record_poll
 from bot.ports import Posted
 from bot.rules.model import applies

@@ -14,7 +14,7 @@ from bot.domain.budget import Ownership
 from bot.domain.forecast import range_of_end
 from bot.domain.insight import packed, unpacked
 from bot.domain.subjects import Band, RecordingSubject, Site
-from bot.polling.evaluate import Candidate, Evaluation
+from bot.polling.candidates import Candidate, Evaluation
 from bot.polling.record_matches import Found, Routing, matches_in, record_poll
 from bot.rules.explain import insight, nearest
 from bot.rules.files.load import read

@@ -9,8 +9,8 @@ from sqlalchemy import update
 from web_world import NOW, WebWorld
 
 from bot.domain.subjects import RecordingSubject, Site
+from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
-from bot.polling.recordings import PollContext
 from bot.store.matches import PollOutcome
 from bot.store.outbox import claim, complete
 from bot.store.recordings import set_websites

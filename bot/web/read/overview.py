@@ -10,7 +10,7 @@ from bot.domain.budget import midnight
 from bot.domain.causes import SLACK, service
 from bot.messages.text import clean
 from bot.polling import outages
-from bot.polling.recordings import SOURCE, without_detail
+from bot.polling.watermark import SOURCE, without_detail
 from bot.rules.needs import fires_early
 from bot.store.budgets import owned
 from bot.store.dead_letters import queue_figures

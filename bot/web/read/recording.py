@@ -8,7 +8,7 @@ import msgspec
 from bot.domain.insight import Stop
 from bot.messages.links import recording_url
 from bot.messages.text import clean
-from bot.polling.recordings import SOURCE
+from bot.polling.watermark import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.overview import MatchNow, matches_now, members_of, recording_row

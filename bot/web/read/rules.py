@@ -12,7 +12,7 @@ from bot.actions.variables import Variables
 from bot.domain.budget import midnight
 from bot.domain.subjects import Site
 from bot.messages.text import clean, lasting, number, on_behalf
-from bot.polling.recordings import SOURCE
+from bot.polling.watermark import SOURCE
 from bot.reports.absence import last_count
 from bot.rules.explain import Part as Asked
 from bot.rules.explain import written

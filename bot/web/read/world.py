@@ -12,7 +12,7 @@ from bot.logs import scrubber
 from bot.messages.ops import what
 from bot.messages.text import clean, counted, lasting, number, sentence, told_apart, without_answer
 from bot.polling import outages
-from bot.polling.recordings import SOURCE
+from bot.polling.watermark import SOURCE
 from bot.rules.model import Rule
 from bot.store import Connection
 from bot.store.audit import history
