@@ -300,7 +300,7 @@ class AccountLists(ABC):
 
 
 class ListsOver(AccountLists):
-    """The same lists over anything that sends requests, such as a client of your own."""
+    """`AccountLists` over anything that sends requests, such as a client of your own."""
 
     def __init__(
         self,

@@ -50,7 +50,7 @@ class Counted(Struct, frozen=True):
         return [*(each.id for each in self.sites), *(each.id for each in self.absent)]
 
     def found_again(self, sites: Mapping[str, Site]) -> "Counted":
-        """The same, with these absent websites among those that are there."""
+        """The count, with absent websites that are in `sites` among those that are there."""
         there = tuple(sites[each.id] for each in self.absent if each.id in sites)
         absent = tuple(each for each in self.absent if each.id not in sites)
         return replace(self, sites=(*self.sites, *there), absent=absent)

@@ -95,7 +95,7 @@ def accounts(args: Namespace, *, offline: bool = False) -> "dict[str, Settings]"
 async def accounts_apart(
     args: Namespace, child: "Process", patience: "timedelta | None" = None
 ) -> "dict[str, Settings]":
-    """The same, read by a process of `bot.rule_reader`: for a daemon."""
+    """What `accounts` returns, read by a process of `bot.rule_reader`: for a daemon."""
     from bot.rule_reader import read_configuration
 
     path = config_path(args)
@@ -118,7 +118,7 @@ def _explained(path: Path | None) -> Iterator[None]:
 
 
 def _redacted(accounts: "dict[str, Settings]") -> "dict[str, Settings]":
-    """The same accounts, after their secrets are known to the scrubber."""
+    """Register the accounts' secrets with the scrubber, which redacts them from all output."""
     from bot.logs import scrubber
 
     for name, each in accounts.items():

@@ -172,7 +172,7 @@ def store_url_of(path: Path | None, environ: Mapping[str, str], secrets: Iterabl
 def store_urls_of(
     path: Path | None, environ: Mapping[str, str], secrets: Iterable[Path]
 ) -> dict[str, str]:
-    """The same for each account; "" is the only one of a configuration without `[accounts]`."""
+    """The store's URL of each account; "" is the account where there is no `[accounts]`."""
     secrets = [directory for directory in secrets if directory.is_dir()]
     given = dict[str, Callable[[], str]]()
     for directory in reversed(secrets):

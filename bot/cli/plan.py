@@ -43,7 +43,7 @@ class Running:
     matches: "dict[Pair, Work]"
 
     def among(self, recordings: "set[str]") -> "Running":
-        """The same with the matches of these recordings only."""
+        """What runs, with the matches of these recordings only."""
         found = {pair: work for pair, work in self.matches.items() if pair[1] in recordings}
         return Running(self.digests, self.starts, found)
 

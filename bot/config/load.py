@@ -53,7 +53,7 @@ def beside(folder: Path, path: str) -> str:
 
 
 def url_beside(folder: Path, url: str) -> str:
-    """The same for the file in a store's URL; other URLs are unchanged."""
+    """The store's URL with its SQLite file relative to the working directory; else as it is."""
     if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}:memory:"):
         return url
     file, mark, query = url.removeprefix(_SQLITE).partition("?")

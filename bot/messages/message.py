@@ -115,7 +115,7 @@ def of_rule(task: Task, addresses: Addresses) -> dict[str, Any]:
 
 
 def of_several(task: Task, addresses: Addresses, total: int, url: str = "") -> dict[str, Any]:
-    """The same of a message about many matches, whose page lists them: headline and button.
+    """`of_rule` for a message about many matches: headline and button lead to their list.
 
     Without a page the headline leads to `url`.
     """

@@ -158,7 +158,7 @@ def _printed(value: Any) -> Any:
 
 
 def _printed_plain(value: Any) -> Any:
-    """The same as plain text."""
+    """What an expression prints in plain text, where links are `text (url)`."""
     if isinstance(value, tuple) and value and all(isinstance(item, Safe) for item in value):
         value = _join(value)
     if isinstance(value, Safe):

@@ -333,12 +333,12 @@ def told_apart(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def capital(text: str) -> str:
-    """The same beginning with a capital letter."""
+    """The text with a capital first letter."""
     return f"{text[:1].upper()}{text[1:]}"
 
 
 def sentence(text: str) -> str:
-    """The same with a capital letter and a full stop; empty text stays so."""
+    """The text with a capital first letter and a full stop; empty text stays empty."""
     end = "" if not text or text.endswith((".", ")", "`")) else "."
     return f"{capital(text)}{end}"
 

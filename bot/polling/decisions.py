@@ -39,7 +39,10 @@ class Decisions:
         return any(self._decide(subject, True))
 
     def may_ever_match(self, subject: RecordingSubject) -> bool:
-        """The same of a recording that is dropped if none may: only other decisions are kept."""
+        """Like `may_match`, but remembers only decisions of recordings that may match.
+
+        For days of many rows, most of which are dropped at once.
+        """
         decision = self._decided(subject, True)
         if not any(decision):
             return False

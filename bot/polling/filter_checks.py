@@ -74,12 +74,12 @@ class FilterChecks(Struct, frozen=True):
         return {**before, **{str(name): at for name, at in self.proved.items()}}
 
     def works(self, name: Filter, now: datetime) -> "FilterChecks":
-        """The same after the filter was proved to work."""
+        """Note that the filter was just proved to work: it is no longer suspended."""
         rest = {key: it for key, it in self.suspended.items() if key != name}
         return FilterChecks(rest, {**self.proved, name: now})
 
     def failed(self, name: Filter, error: GiveUp | TryLater, now: datetime) -> "FilterChecks":
-        """The same after a query with the filter failed, though the list could be read.
+        """Suspend the filter: a query with it failed, though the list could be read.
 
         Raises the error if it is about the account, not about the filter.
         """
@@ -89,7 +89,7 @@ class FilterChecks(Struct, frozen=True):
         return self._suspend(name, cause, error.reason, now)
 
     def ignored(self, name: Filter, now: datetime) -> "FilterChecks":
-        """The same after the API ignored the filter."""
+        """Suspend the filter: the API ignored it."""
         return self._suspend(name, "ignored", _IGNORED[name], now)
 
     def _suspend(self, name: Filter, cause: Cause, reason: str, now: datetime) -> "FilterChecks":

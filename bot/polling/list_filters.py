@@ -84,15 +84,15 @@ class ListFilter(Struct, frozen=True):
         return now - self.honoured >= ASK_AGAIN
 
     def failed(self, value: str, now: datetime) -> "ListFilter":
-        """The same after a query failed: do without the filter for a while."""
+        """What is known after a failed query: the filter is not used for an hour."""
         return replace(self, works=False, witness=None).asking("", now).asking(value, now)
 
     def asking(self, value: str, now: datetime) -> "ListFilter":
-        """The same, tried now."""
+        """Note that this value is tried now."""
         return replace(self, asked={**self.asked, value: now})
 
     def answered(self, value: str, depth: int) -> "ListFilter":
-        """The same after an answer that was so deep."""
+        """Note how deep the answer for this value was."""
         return replace(self, depths={**self.depths, value: max(depth, 1)})
 
 
@@ -105,7 +105,7 @@ def untried() -> Filters:
 
 
 def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question]) -> Filters:
-    """The same with what this recording shows about the filters.
+    """What is known of the filters after this recording's detail was read.
 
     `asked` are the questions of the rules: a page that is spelled otherwise than they ask for it
     can't be asked for.

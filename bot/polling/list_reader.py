@@ -94,7 +94,7 @@ class Listing(Struct, frozen=True):
         return self.passed.union(row.id for row in self.rows)
 
     def without_rows(self) -> "Listing":
-        """The same, but its rows are not kept any longer."""
+        """This listing with the ids of its rows only, to save memory."""
         return replace(self, rows=(), passed=self.ids)
 
     @property
@@ -244,7 +244,7 @@ def narrowed(
     visitor: Literal["first", "returning"] | None = None,
     search: str | None = None,
 ) -> SessionFilters:
-    """The same window narrowed by these filters."""
+    """The window's filters with these added."""
     return dataclasses.replace(
         filters,
         frictionmin=friction,
@@ -327,7 +327,7 @@ class Pace(Struct, frozen=True):
         return self.counted[1] if self.counted and self.counted[0] == window else None
 
     def learn(self, seen: "ListReading", live: frozenset[str]) -> "Pace":
-        """The same for the next poll: as many rows as were of interest now, and a quarter more.
+        """The pace of the next poll: as many rows as were of interest now, and a quarter more.
 
         A reading in parts says nothing about that.
         """

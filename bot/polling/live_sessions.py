@@ -112,7 +112,7 @@ class LiveSessions(Struct, frozen=True):
     marks_read: Mapping[SessionFilters, datetime] = field(default_factory=dict)
 
     def waiting_again(self, ended: Iterable[EndedUnder], now: datetime) -> "LiveSessions":
-        """The same where another process polled before: it waited for details of these."""
+        """What the first poll of a process starts with: `ended` still wait for their detail."""
         without_detail = {
             key: MissingDetail(now, now, now, frozenset(group.rules))
             for group in ended
@@ -121,7 +121,7 @@ class LiveSessions(Struct, frozen=True):
         return replace(self, without_detail=self.without_detail or without_detail)
 
     def forget_facts(self) -> "LiveSessions":
-        """The same for other rules, which ask for other facts of the live sessions.
+        """What a poll by other rules starts with: facts are asked again, as these rules need them.
 
         They may also read tags, which expanded lists have not been compared by.
         """
@@ -129,7 +129,7 @@ class LiveSessions(Struct, frozen=True):
         return self.learnt(knowledge, ask_again=True)
 
     def learnt(self, knowledge: Knowledge, *, ask_again: bool = False) -> "LiveSessions":
-        """The same with this knowledge. `ask_again`: what filters told so far is forgotten."""
+        """Keep this knowledge. `ask_again`: forget what filters told of live sessions so far."""
         if not ask_again:
             return replace(self, knowledge=knowledge)
         sessions = {
@@ -139,7 +139,7 @@ class LiveSessions(Struct, frozen=True):
         return replace(self, knowledge=knowledge, sessions=sessions)
 
     def forget_sessions(self) -> "LiveSessions":
-        """The same without any row: the next poll reads them again."""
+        """Drop the rows of live sessions: the next poll reads them again."""
         return replace(self, sessions={})
 
 

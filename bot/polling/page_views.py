@@ -72,7 +72,7 @@ class Expansion(Struct, frozen=True):
         return self.trusted(now) and self.busy_until is not None and now < self.busy_until
 
     def needed(self, recordings: int, now: datetime) -> "Expansion":
-        """The same after a poll that needed the page views of so many recordings."""
+        """What is known after a poll that needed the page views of so many recordings."""
         return replace(self, busy_until=now + BUSY) if recordings >= SEVERAL else self
 
     def may_try(self, now: datetime) -> bool:
@@ -87,7 +87,7 @@ class Expansion(Struct, frozen=True):
         tags_matter: bool,
         now: datetime,
     ) -> "Expansion":
-        """The same with the verdict: trusted if the rows have all that the details had before.
+        """What is known after a comparison: trusted if the rows have all that the details had.
 
         A comparison that proves nothing (page views without tags where tags matter) makes no
         trust.
@@ -106,15 +106,15 @@ class Expansion(Struct, frozen=True):
         )
 
     def contradicted(self, now: datetime) -> "Expansion":
-        """The same after an answer that contradicts itself or a detail."""
+        """No longer trusted, because an answer contradicts itself or a detail."""
         return replace(self, trusted_until=None, tried=now)
 
     def missed(self) -> "Expansion":
-        """The same after the server left out page views that it used to give."""
+        """No longer trusted, because the server left out page views that it used to return."""
         return replace(self, trusted_until=None)
 
     def lost(self, now: datetime) -> "Expansion":
-        """The same after an offset led to other rows than expected: it may be ignored."""
+        """Do without offsets for a while: one led to other rows than expected."""
         return replace(self, misplaced=now)
 
     def anywhere(self, now: datetime) -> bool:
@@ -122,7 +122,7 @@ class Expansion(Struct, frozen=True):
         return self.misplaced is None or now - self.misplaced >= TRY_AGAIN
 
     def refused(self, now: datetime) -> "Expansion":
-        """The same after the server refused to answer a list with page views."""
+        """No longer trusted, because the server rejected a request for a list with page views."""
         return replace(self, trusted_until=None, tried=now)
 
 

@@ -466,7 +466,7 @@ def _costs(live: LiveSessions, site: Site, now: datetime) -> list[Note]:
 
 
 def _noted(live: LiveSessions, notes: Sequence[Note], now: datetime) -> LiveSessions:
-    """The same after these notes were written: none of them is due again soon."""
+    """Remember that these notes were written, so that the next polls don't repeat them."""
     odd = (UNREADABLE, BAD_VALUE)
     reported = live.reported.union(note.subject for note in notes if note.kind in odd)
     if any(note.kind == COST for note in notes):

@@ -99,7 +99,7 @@ class FrictionQuestion(Struct, frozen=True):
         return self.band.low < threshold < self.band.high and threshold <= max(self.thresholds)
 
     def answered(self, threshold: float, reached: bool) -> "FrictionQuestion":
-        """The same with the answer for that threshold."""
+        """The question, narrowed by whether friction reached the threshold."""
         band = Band(threshold, self.band.high) if reached else Band(self.band.low, threshold)
         return msgspec.structs.replace(self, band=band)
 

@@ -85,7 +85,7 @@ class Watermark(Struct, frozen=True, kw_only=True):
         return self.polled > now + AHEAD
 
     def until(self, now: datetime, began: datetime | None = None) -> "Watermark":
-        """The same, corrected in case the clock was ahead when it was written.
+        """The watermark, corrected in case the clock was ahead when it was written.
 
         `began` is from when on sessions count by the present clock, if this process began to
         watch. Where rows tell that the present clock is behind, sessions count as before.

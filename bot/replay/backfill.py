@@ -190,7 +190,7 @@ class CaughtUp(Struct, frozen=True):
     paused: tuple[tuple[str, str], ...] = ()
 
     def beside(self, day: _Day) -> "CaughtUp":
-        """The same with what a day brought."""
+        """The sum so far and what one more day brought."""
         matches, paused = self.matches + day.matches, self.paused + day.paused
         return replace(self, matches=matches, paused=paused)
 

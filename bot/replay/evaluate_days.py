@@ -231,7 +231,7 @@ async def _undecided(
 def _without_verdict(
     seen: Iterable[SeenRecording], open_: Collection[str]
 ) -> Iterator[SeenRecording]:
-    """The same, of which these are not decided: they are evaluated again."""
+    """What is kept of the recordings; those in `open_` stay undecided and are evaluated again."""
     for each in seen:
         yield replace(each, settled=False, closed=False) if each.id in open_ else each
 

@@ -162,7 +162,7 @@ def watched_sites(
 def chosen_sites(
     websites: Iterable[Website], rules: Sequence[Rule], wanted: Iterable[str] = ()
 ) -> tuple[Site, ...]:
-    """The same, if there must be at least one.
+    """What `watched_sites` returns, for commands that need at least one website.
 
     Raises ConfigError also for a named website that no rule watches, and if the rules watch no
     website of the account.

@@ -97,7 +97,7 @@ def _spans(
 
 
 def with_usual(conn: Connection, answered: Iterable[Figures], look: Look) -> list[Figures]:
-    """The same answers with the figures of past weeks that rules compare with."""
+    """The answers, with the figures of past weeks that rules compare with."""
     return [_with_usual(conn, figures, look) for figures in answered]
 
 

@@ -235,7 +235,7 @@ class Range(Struct, frozen=True):
         return low > high or (low == high and bool(opened or shut))
 
     def span(self) -> tuple[float, float]:
-        """The same range from its first number up to, not with, the second."""
+        """The range as a half-open interval: first number in, second number out."""
         (low, opened), (high, shut) = self.low, self.high
         low = math.nextafter(low, math.inf) if opened else low
         return low, high if shut else math.nextafter(high, math.inf)

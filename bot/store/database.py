@@ -148,7 +148,7 @@ class Place(Protocol):
         ...
 
     def backup(self, file: Path) -> None:
-        """The same for people; raises StoreError where the database has its own way."""
+        """Make a backup for `restore`; raises StoreError where the database has its own tool."""
         ...
 
     def restore(self, file: Path) -> Path | None:
@@ -205,7 +205,7 @@ class Store:
         return await _answer(self._submit(work))
 
     async def run_together(self, work: Callable[[Connection], T]) -> T:
-        """The same in one transaction with others of the kind that wait for their turn.
+        """Run `work` in one transaction with all others that wait here, to commit only once.
 
         If one of them raises, they run again in transactions of their own; if the store itself is
         in trouble, all raise that.
@@ -216,11 +216,11 @@ class Store:
         return await answer.future
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """The same for work that only reads: it waits for no other process that writes."""
+        """Run `work`, which only reads: it waits for no other process that writes."""
         return await _answer(self._thread.submit(self._reading, work))
 
     def do(self, work: Callable[[Connection], T]) -> T:
-        """The same for commands that have no event loop; blocks until it is done."""
+        """Run `work` as `run` does, for commands without an event loop; blocks until it is done."""
         return self._submit(work).result()
 
     def close(self) -> None:

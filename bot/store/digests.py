@@ -94,7 +94,7 @@ _LEFT = (
     " WHERE others.state IN ('pending', 'sending', 'dead')"
 )
 OTHERS_LEFT = f"({_LEFT} AND others.match_id = steps.match_id AND others.id <> steps.id)"
-"""The same of the other steps of the match of one of `steps`."""
+"""SQL: the `Left` of a match without the present row of `steps`."""
 _OF_MATCH = f"{_LEFT} AND others.match_id = :match"
 _ERASE = "UPDATE matches SET subject = NULL, why = '[]', many = '' WHERE id = :match"
 
@@ -152,7 +152,7 @@ def step_ended(conn: Connection, match: int) -> None:
 
 
 def goes_on(conn: Connection, match: int, left: Left) -> None:
-    """The same where it is known which steps are left."""
+    """What follows when a step ended, if it is known which steps of the match are left."""
     match left:
         case Left.NONE:
             execute_later(conn, _ERASE, {"match": match})

@@ -40,7 +40,7 @@ FREE_ON_LANE = (
     " AND (matches.kind = 'recordings'"
     f" OR NOT EXISTS (SELECT 1 {_HELD} AND other.kind <> 'recordings'))))"
 )
-"""The same on the lane `:lane`: what is in flight there is read once, not for each waiting step."""
+"""`FREE` for one lane, `:lane`: what is in flight there is read once, not for each waiting step."""
 KIND_FAILS = (
     "EXISTS (SELECT 1 FROM lanes AS apart WHERE apart.lane = steps.lane || ' ' || steps.action"
     " AND apart.failures > 0)"

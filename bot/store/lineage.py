@@ -77,7 +77,7 @@ def count(conn: Connection, now: datetime) -> int:
 
 
 def count_later(conn: Connection, now: datetime) -> None:
-    """The same for those who know how many there were."""
+    """Count the open transaction; like `count`, for callers that don't need the number."""
     execute_later(conn, _COUNT, {"now": ms(now)})
 
 

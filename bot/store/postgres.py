@@ -58,8 +58,8 @@ The daemon says something every 5 s. A process that only waits for longer connec
 """
 
 STUCK, WAIT_FOR_STUCK = "8s", "12s"
-"""The same inside a transaction where bots share the database, and how long the others wait for
-its end: longer than that, so that one that is frozen costs them nothing else."""
+"""`FROZEN` inside a transaction where bots share the database, and how long the others wait for its
+end: longer than that, so that one that is frozen costs them nothing else."""
 
 TELL_WRITTEN = 5.0
 """How many seconds bots that share the database may be behind with when it was written last."""

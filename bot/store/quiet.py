@@ -246,7 +246,7 @@ def _to_tell(conn: Connection, row: DueStep, now: datetime) -> QuietGroup | None
 
 
 def _quiet_group(row: DueStep) -> QuietGroup:
-    """The same of a post, which may be a digest itself; raises MsgspecError."""
+    """What this post has to say, also if it is a digest itself. Raises MsgspecError."""
     about = QuietGroup(
         rule=row.m_rule, summary=row.m_summary, severity=row.m_severity, since=moment(row.m_matched)
     )

@@ -31,7 +31,7 @@ LOST = 15.0
 """After how many seconds of silence the others take over what a bot has."""
 
 GONE = 9.0
-"""The same for a bot that has no session: it was killed, or cut off."""
+"""`LOST` for a bot that has no session: it was killed, or cut off."""
 
 LEASE = 5.0
 """For how many seconds a transaction proves that nobody has: less than GONE - SEEN."""

@@ -97,13 +97,16 @@ def execute_for(
 
 @cache
 def _listed(sql: str, count: int) -> str:
-    """The same for so many ids: a power of two, so that the database sees few statements."""
+    """The SQL with `:ids` as a list of so many names.
+
+    The count is a power of two, so that the database sees few different statements.
+    """
     return sql.replace(":ids", ", ".join(f":id_{n}" for n in range(count)))
 
 
 @cache
 def _for_psycopg(sql: str) -> str:
-    """The same for psycopg: other placeholders, and no advice on indexes."""
+    """The SQL as psycopg needs it: other placeholders, and no advice on indexes."""
     sql = re.sub(r" INDEXED BY \w+", "", sql.replace("%", "%%"))
     return re.sub(r"(?<!:):([a-z_][a-z_0-9]*)", r"%(\1)s", sql)
 

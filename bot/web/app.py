@@ -155,7 +155,7 @@ def application(web: Web, hosts: Hosts, routes: list[Route]) -> ASGIApp:
 
 
 def application_of(web: Web, routes: list[Route]) -> Starlette:
-    """The same without what every request must pass first."""
+    """The application without `Guard`, which checks host names and adds headers."""
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -95,7 +95,7 @@ def condition(node: Node, place: Place, kind: Kind) -> Condition | None:
 
 
 def exceptions(node: Node, place: Place, kind: Kind) -> Condition | None:
-    """The same mapping under `except`, where one part that holds is enough."""
+    """The condition under `except`: one field or group that holds is enough."""
     parts = _parts(node, place, kind)
     if parts is None:
         return None

@@ -113,7 +113,7 @@ def _lifted(rule: Keys, container: Entry, place: Place) -> Keys:
 
 
 def _below(keys: Keys, parent: Entry, strays: list[Entry]) -> Keys:
-    """The same keys with the strays under the parent."""
+    """The keys, with the strays moved under the parent."""
     inside = list(parent.node) if isinstance(parent.node, Keys) else []
     names = {it.key for it in strays}
     entries = {

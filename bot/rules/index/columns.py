@@ -322,7 +322,7 @@ def _text_part(part: Field, tests: FieldTests[OneItem]) -> Memo[Any, int]:
 
 
 def _figure_part(part: Field, tests: FieldTests[OneItem]) -> _FigurePart:
-    """The same for a number, by its place among the thresholds."""
+    """From a number that one page view shows of this part to the leaves it does not refute."""
     found, left = _tests_of(part, tests)
     figures, missing = _figure_tests(found)
     cuts, table = segments(figures, left)

@@ -99,7 +99,7 @@ class Operator(ABC):
         raise TypeError(f"{type(self).__name__} does not fit the field {about.name}")
 
     def test_so_far(self, about: Field) -> ValueTest:
-        """The same while more of the value may come: texts seen stay, all else is unknown."""
+        """The test while the value may still grow: texts seen stay, all else is unknown."""
         if about.type == "texts":
             texts = self.over_texts(about, empty_is_data=True)
             if texts is not None:

@@ -176,7 +176,7 @@ class Bounds(FigureOperator):
 
     @property
     def range(self) -> Range:
-        """The same as a range of numbers."""
+        """The numbers that meet the bounds, as one range."""
         return Range(self.min, self.max, self.over, self.under)
 
     @property

@@ -104,7 +104,7 @@ class Place(Struct, frozen=True):
         return Place(self.file, self.faults, self.warnings, path, where.line, where.column)
 
     def on(self, where: Entry | Node) -> "Place":
-        """The same path, pointing at this node."""
+        """This path with the line and column of the node."""
         return Place(self.file, self.faults, self.warnings, self.path, where.line, where.column)
 
     def fault(self, message: str) -> None:

@@ -44,7 +44,10 @@ NO_FIELD_OF: Final = MappingProxyType({
     "rage_click": ("views", "write visitors: {tags: click-rage} beside when, and views"),
     "start_time": ("submits", "write field: {start: {over: 10s}}"),
 })  # fmt: skip
-"""The same for one kind alone: that which has this field."""
+"""Like `NO_FIELD`, for names that mean something only in one kind of rule.
+
+Each name comes with a field that this kind alone has, and what to write instead.
+"""
 
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
