@@ -42,7 +42,7 @@ from bot.replay.backfill import backfill, catch_up
 from bot.reports import poll as report_poll
 from bot.reports.absence import record_absences
 from bot.reports.fetch import note_switches
-from bot.reports.look import Look
+from bot.reports.site_poll import SitePoll
 from bot.reports.sources import USUAL
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import RuleSet, applies, waits_for
@@ -496,9 +496,11 @@ class Watcher:
             few = [rule for rule in rules if rule.id in there]
             if not few:
                 return Recorded()
-            look = Look(watched.site, now, context.zone, context.gap, quiet=context.quiet)
+            site_poll = SitePoll(watched.site, now, context.zone, context.gap, quiet=context.quiet)
             others = waits_for(all_rules)
-            return record_absences(conn, few, polled, look, context.settle, context.routing, others)
+            return record_absences(
+                conn, few, polled, site_poll, context.settle, context.routing, others
+            )
 
         return record
 

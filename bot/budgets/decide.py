@@ -122,9 +122,9 @@ def _say_renamed(conn: Connection, status: BudgetStatus) -> None:
 def _say_late_outcomes(conn: Connection, status: BudgetStatus) -> None:
     """Tell people of switches that no post could tell of: refused, or done late."""
     context = status.context
-    for website, settled in context.settled.items():
+    for website, ended in context.ended.items():
         site = context.sites.get(website) or Site(website, context.name(website))
-        for each in (each for each in settled if each.pending.owner == status.owner):
+        for each in (each for each in ended if each.pending.owner == status.owner):
             switch, to = each.pending.switch, each.pending.to
             told = each.pending.posted and not each.late
             if each.refused is not None and each.since is None and not told:

@@ -30,7 +30,7 @@ from bot.budgets.state import (
     site_mark,
     step_of,
 )
-from bot.budgets.switches import own_stop_of_a_rule, settled_switches, switched
+from bot.budgets.switches import ended_switches, own_stop_of_a_rule, switched
 from bot.domain import forecast
 from bot.domain.budget import (
     LATE,
@@ -145,7 +145,8 @@ async def poll_budgets(
     fetched = await _fetch_all(planned, context, memory, now)
     failed = next((error for _counts, error in fetched if error), None)
     work = partial(
-        settle, budgets=budgets, planned=planned, counts=[counts for counts, _error in fetched],
+        record_and_decide, budgets=budgets, planned=planned,
+        counts=[counts for counts, _error in fetched],
         routing=context.routing, zone=context.zone, now=now, ops=ops,
         earlier=memory.learned,
     )  # fmt: skip
@@ -416,7 +417,7 @@ async def dates_are_ignored(mouseflow: Mouseflow, website: str) -> bool:
 # Writing it down
 
 
-def settle(
+def record_and_decide(
     conn: Connection,
     budgets: Sequence[Budget],
     planned: Plan,
@@ -458,7 +459,7 @@ def settle(
                 context.doubted.add(website)
         if website not in planned.missing or each.state is not None:
             context.sites[website] = each.site
-        left, context.settled[website] = settled_switches(conn, website, mark, state, now)
+        left, context.ended[website] = ended_switches(conn, website, mark, state, now)
         if counting:
             left = replace(
                 left, days=counting.days, doubted=counting.doubted, deleted=counting.deleted

@@ -63,7 +63,7 @@ class Refused(Struct, frozen=True):
     key: str
 
 
-class Settled(Struct, frozen=True):
+class EndedSwitch(Struct, frozen=True):
     """What became of a switch. `done`: the website is as it should be.
 
     `refused` is why it could not be set, `since` when that began; `late`: it took so long that
@@ -282,7 +282,7 @@ class BudgetContext:
     stopped since then. `matches` are the keys of new matches. `counted` is what each budget
     counts, by its id; `gone` are the websites that two lists in a row lack, `paused` those that
     Mouseflow itself had set to a status (such as Paused) and then started. `doubted` are the
-    websites whose counts have jumped, `settled` what became of switches that were under way.
+    websites whose counts have jumped, `ended` what became of switches that were under way.
     `traffic` are the visitors that each website may expect.
     """
 
@@ -301,7 +301,7 @@ class BudgetContext:
     stopped: set[str] = field(default_factory=set)
     paused: dict[str, str] = field(default_factory=dict)
     doubted: set[str] = field(default_factory=set)
-    settled: dict[str, tuple[Settled, ...]] = field(default_factory=dict)
+    ended: dict[str, tuple[EndedSwitch, ...]] = field(default_factory=dict)
     states: dict[str, WebsiteState] = field(default_factory=dict)
     owned: dict[tuple[str, Switch], Ownership] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)

@@ -14,9 +14,9 @@ from bot.budgets import texts
 from bot.budgets.state import (
     STATUS,
     BudgetStatus,
+    EndedSwitch,
     Pending,
     Refused,
-    Settled,
     SiteMark,
     has_effect,
     last_by_a_rule,
@@ -219,13 +219,13 @@ def say(
 # What became of it
 
 
-def settled_switches(
+def ended_switches(
     conn: Connection,
     website: str,
     mark: SiteMark | None,
     state: WebsiteState | None,
     now: datetime,
-) -> tuple[SiteMark, tuple[Settled, ...]]:
+) -> tuple[SiteMark, tuple[EndedSwitch, ...]]:
     """The website's mark with the switches that are still under way, and what became of others.
 
     Writes down what the bot owns from now on, or no longer owns, and the steps that have acted.
@@ -234,26 +234,26 @@ def settled_switches(
     outcomes = [(each, step_outcome(conn, each.key)) for each in (mark.pending if mark else ())]
     left = tuple(each for each, found in outcomes if found and found.status.is_open)
     refused = dict(mark.refused) if mark else {}
-    settled = tuple(
-        _settled(conn, website, each, found, state, refused.get(each.switch), now)
+    ended = tuple(
+        _ended(conn, website, each, found, state, refused.get(each.switch), now)
         for each, found in outcomes
         if found is None or not found.status.is_open
     )
-    for each in settled:
+    for each in ended:
         switch = each.pending.switch
         refused.pop(switch, None)
         if each.refused is not None:
             refused[switch] = Refused(each.since or now, now, each.pending.key)
-    waiting = {name for each in settled if not each.done for name in each.pending.steps}
+    waiting = {name for each in ended if not each.done for name in each.pending.steps}
     waiting |= {name for each in left for name in each.steps}
-    for pending in (each.pending for each in settled if each.done):
+    for pending in (each.pending for each in ended if each.done):
         for name in (name for name in pending.steps if name not in waiting):
             mark_budget_step(conn, pending.owner, pending.period, name, now)
     if state is None:
         kept = replace(mark, pending=left, refused=refused) if mark else None
-        return kept or SiteMark(at=now), settled
+        return kept or SiteMark(at=now), ended
     if mark is None:
-        return SiteMark(at=now, status=state.status, rate=state.rate), settled
+        return SiteMark(at=now, status=state.status, rate=state.rate), ended
     rate_changed = state.rate != mark.rate
     found_now = SiteMark(
         at=now,
@@ -268,10 +268,10 @@ def settled_switches(
         absent=mark.absent,
         refused=refused,
     )
-    return found_now, settled
+    return found_now, ended
 
 
-def _settled(
+def _ended(
     conn: Connection,
     website: str,
     pending: Pending,
@@ -279,7 +279,7 @@ def _settled(
     state: WebsiteState | None,
     before: Refused | None,
     now: datetime,
-) -> Settled:
+) -> EndedSwitch:
     """Write down what became of a switch that is no longer under way."""
     result = outcome.result if outcome else None
     performed = outcome is not None and outcome.status is StepStatus.DONE
@@ -293,7 +293,7 @@ def _settled(
         _own(conn, website, pending, result, now)
     failed = outcome is not None and not performed and not as_wanted
     took = outcome.ended - pending.at if outcome and outcome.ended and pending.at else timedelta()
-    return Settled(
+    return EndedSwitch(
         pending=pending,
         done=took_effect or (performed and as_wanted),
         refused=outcome.fault if outcome and failed else None,

@@ -160,12 +160,12 @@ def _check(
 def _left_behind(settings: "Settings") -> list[str]:
     """A warning about a store that no account has, though it was used before there were several."""
     from bot.domain.accounts import common_url
-    from bot.store import place_of
+    from bot.store import location_of
 
     url = common_url(settings.store.url, settings.account) if settings.account else ""
-    if not url or not place_of(url).exists() or place_of(settings.store.url).exists():
+    if not url or not location_of(url).exists() or location_of(settings.store.url).exists():
         return []
-    name = place_of(url).name
+    name = location_of(url).name
     return [
         f"store.url: {name} is no account's store; if it is that of {settings.account}, set "
         f"accounts.{settings.account}.store.url"
@@ -251,12 +251,12 @@ def _missing_webhook_secrets(rules: "RuleSet") -> list[str]:
 def _store_problems(args: Namespace, accounts: "Mapping[str, Settings]") -> list[str]:
     """What is wrong with `store.url`, also if other settings have errors."""
     from bot.cli.healthcheck import store_url
-    from bot.store import place_of
+    from bot.store import location_of
 
     found: list[str] = []
     try:
         for url in [each.store.url for each in accounts.values()] or [store_url(args)]:
-            place_of(url)
+            location_of(url)
     except ConfigError as error:
         found += str(error).splitlines()
     except (OSError, ValueError):

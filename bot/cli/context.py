@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bot.config import Settings
     from bot.rules.model import RuleSet
-    from bot.store import Place, Store
+    from bot.store import Store, StoreLocation
 
 DEFAULT = Path("config.toml")
 SECRETS = Path("/run/secrets")
@@ -214,11 +214,11 @@ def _texts(value: object) -> list[str]:
     return [it.strip() for it in each if isinstance(it, str) and it.strip() and "\0" not in it]
 
 
-def existing_place(settings: "Settings") -> "Place":
+def existing_place(settings: "Settings") -> "StoreLocation":
     """Where the store is; raises StoreError if there is none."""
-    from bot.store import place_of
+    from bot.store import location_of
 
-    place = place_of(settings.store.url)
+    place = location_of(settings.store.url)
     if not place.exists():
         raise StoreError(f"no store at {place.name}: the daemon has not run here yet")
     return place

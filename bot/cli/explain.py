@@ -214,10 +214,10 @@ def _whole(settings: "Settings", where: "Address") -> "Address":
     from dataclasses import replace
 
     from bot.cli.history import MOST_ALIKE, whole_id
-    from bot.store import open_store, place_of
+    from bot.store import location_of, open_store
     from bot.store.recordings import ids_beginning
 
-    if not place_of(settings.store.url).exists():
+    if not location_of(settings.store.url).exists():
         return where
     with open_store(settings.store.url, read_only=True) as store:
         found = store.do(
@@ -228,9 +228,9 @@ def _whole(settings: "Settings", where: "Address") -> "Address":
 
 def _remembered(settings: "Settings", rule: "Rule", where: "Address") -> "Remembered | None":
     """The stored match of this rule and recording, if there is one."""
-    from bot.store import open_store, place_of
+    from bot.store import location_of, open_store
 
-    if not place_of(settings.store.url).exists():
+    if not location_of(settings.store.url).exists():
         return None
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _decision(conn, rule, where))
@@ -260,9 +260,9 @@ def _decision(conn: "Connection", rule: "Rule", where: "Address") -> "Remembered
 def _remembered_at(settings: "Settings", rule: "Rule", site: "Site") -> "Remembered":
     """What the store knows without a match: the rule's state, and since when it watches."""
     from bot.replay.explain_one import Remembered
-    from bot.store import open_store, place_of
+    from bot.store import location_of, open_store
 
-    if not place_of(settings.store.url).exists():
+    if not location_of(settings.store.url).exists():
         return Remembered()
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _watch(conn, rule, site))

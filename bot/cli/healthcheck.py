@@ -97,9 +97,9 @@ def sign_of(url: str) -> Sign | None:
     """How the daemon is doing that holds this store; None if none does. Raises StoreError."""
     if (lock := lock_file(url)) is not None:
         return sign_beside(lock)
-    from bot.store import place_of
+    from bot.store import location_of
 
-    return place_of(url).daemon()
+    return location_of(url).daemon()
 
 
 def unhealthy(url: str, within: float, now: float) -> str | None:

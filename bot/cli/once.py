@@ -84,11 +84,11 @@ def run(args: Namespace) -> int:
     logs.configure(configured.log.format, configured.log.level)
 
     from bot import daemon
-    from bot.store import place_of
+    from bot.store import location_of
     from bot.store.recordings import website_names
 
     odd = list["Entry"]()
-    first = not configured.poll.start and not place_of(configured.store.url).exists()
+    first = not configured.poll.start and not location_of(configured.store.url).exists()
     began, found, names = datetime.now(UTC), list[MatchView](), dict[str, str]()
     waiting, settle = list[_Waiting](), configured.poll.settle
 

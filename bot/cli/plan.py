@@ -172,9 +172,9 @@ def _running(
 
     `named` are the rules to compare, None for all.
     """
-    from bot.store import open_store, place_of
+    from bot.store import location_of, open_store
 
-    if not place_of(settings.store.url).exists():
+    if not location_of(settings.store.url).exists():
         return Running({}, {}, {})
     with open_store(settings.store.url, read_only=True) as store:
         return store.do(lambda conn: _known(conn, sites, span, named))

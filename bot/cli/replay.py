@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
     from bot import logs
     from bot.cli import context
     from bot.replay.run import Folder
-    from bot.store import place_of
+    from bot.store import location_of
 
     if not args.resume and args.since is None:
         args.usage_error("give a start such as --since 7d, or --resume")
@@ -63,7 +63,7 @@ def run(args: Namespace) -> int:
     settings = context.settings(args)
     logs.configure(settings.log.format, settings.log.level)
     rules = context.rules(args, settings)
-    folder = Folder(place_of(settings.store.url).beside())
+    folder = Folder(location_of(settings.store.url).beside())
     try:
         progress = _resumed(folder, rules) if args.resume else _requested(args, settings, rules)
         return _run(args, settings, rules, folder, progress)
@@ -169,14 +169,14 @@ async def _replay(
 @contextmanager
 def _store(settings: "Settings", folder: "Folder", progress: "Progress") -> Iterator["Store"]:
     """The bot's own store, shared with a daemon, or a copy of it to work on."""
-    from bot.store import open_store, place_of
+    from bot.store import location_of, open_store
 
     url = settings.store.url
     if progress.apply:
         with open_store(url, exclusive=False) as store:
             yield store
         return
-    place = place_of(url)
+    place = location_of(url)
     if not folder.trial.exists() and place.exists():
         place.copy_to(folder.trial)
     with open_store(f"sqlite:///{folder.trial}", exclusive=False) as store:

@@ -19,10 +19,10 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Restore the store; returns the exit code."""
     from bot.cli import context, output
-    from bot.store import place_of
+    from bot.store import location_of
 
     configured = context.settings(args, offline=True)
-    place = place_of(configured.store.url)
+    place = location_of(configured.store.url)
     with output.busy("restoring the store"):
         kept, store = place.restore(args.file), place.name
     if args.json:

@@ -204,13 +204,13 @@ def _look(args: Namespace, configured: "Settings") -> _Look:
     from bot.cli import budget
     from bot.cli.context import existing_store
     from bot.cli.healthcheck import sign_of, unhealthy
-    from bot.store import place_of
+    from bot.store import location_of
     from bot.store.recordings import website_names
 
     rules = plan_rules(args, configured)
     url = configured.store.url
     daemon = unhealthy(url, 60, time.time()) or ALIVE
-    replicas = place_of(url).replicas()
+    replicas = location_of(url).replicas()
     with existing_store(configured, read_only=True) as store:
         runs = sign_of(url) is not None
         active = store.do(lambda conn: active_rules(conn, rules, configured))

@@ -29,7 +29,7 @@ _DIGESTING = frozenset({*DIGESTS.values(), *DIGESTS}) - WRITTEN.keys()
 _NOTICE = "notice"
 
 
-class Anew(Struct, frozen=True):
+class Rebuilt(Struct, frozen=True):
     """The step as the rule now has it."""
 
     params: str
@@ -37,7 +37,7 @@ class Anew(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class NoLongerAsked:
     """The rule no longer asks for the step; why."""
 
     reason: str
@@ -56,7 +56,7 @@ class CurrentRules(Struct, frozen=True):
     ops: str | None = None
 
 
-def rebuilt(step: StoredStep, current: CurrentRules) -> Anew | Gone | None:
+def rebuilt(step: StoredStep, current: CurrentRules) -> Rebuilt | NoLongerAsked | None:
     """The step as the rule now has it; None if it stays as it is, also because it can't be read.
 
     It takes the action that it is equal to; else the one of its kind that no other step of its
@@ -68,23 +68,23 @@ def rebuilt(step: StoredStep, current: CurrentRules) -> Anew | Gone | None:
         return None
 
 
-def _rebuilt(step: StoredStep, current: CurrentRules) -> Anew | Gone | None:
+def _rebuilt(step: StoredStep, current: CurrentRules) -> Rebuilt | NoLongerAsked | None:
     if step.action == _NOTICE:
         return None if current.ops is None else _moved(step, current.ops, current.ops)
     if step.unknown or step.follows or step.rule not in {*current.rules, *current.known}:
         return None
     rule = current.rules.get(step.rule)
     if rule is None:
-        return Gone(f"the rule {step.rule} is gone")
+        return NoLongerAsked(f"the rule {step.rule} is gone")
     own = [action for action in rule.do if action.kind == step.action]
     if not own and step.action in _DIGESTING:
         return _redirected(step, rule, current)
     action = _standing_for(step, own)
     if action is None:
-        return Gone(f"the rule {step.rule} no longer has this {step.action}")
+        return NoLongerAsked(f"the rule {step.rule} no longer has this {step.action}")
     params, lane = action.stored(), action.lane(reread(step.subject), current.channel)
     here = step.lane in (lane, lane_of_kind(lane, step.action))
-    return None if here and params == step.params else Anew(params, lane)
+    return None if here and params == step.params else Rebuilt(params, lane)
 
 
 def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
@@ -99,24 +99,26 @@ def _standing_for(step: StoredStep, own: list[Action]) -> Action | None:
     return placed if placed in free else None
 
 
-def _redirected(step: StoredStep, rule: Rule, current: CurrentRules) -> Anew | Gone | None:
+def _redirected(
+    step: StoredStep, rule: Rule, current: CurrentRules
+) -> Rebuilt | NoLongerAsked | None:
     """A digest, or the end of an alert: it goes where the rule posts now."""
     kind = DIGESTS.get(step.action, step.action)
     notifiers = [a for a in rule.do if isinstance(a, Notifier) and a.digest == kind]
     channels = {to for each in notifiers if (to := each.posts_to("")) is not None}
     if not channels:
-        return Gone(f"the rule {step.rule} no longer posts")
+        return NoLongerAsked(f"the rule {step.rule} no longer posts")
     if step.channel in channels or len(channels) > 1:
         return None
     (channel,) = channels
     return _moved(step, channel, channel or current.channel, notifiers[0].service)
 
 
-def _moved(step: StoredStep, channel: str, place: str, service: str = SLACK) -> Anew | None:
+def _moved(step: StoredStep, channel: str, place: str, service: str = SLACK) -> Rebuilt | None:
     if step.channel == channel:
         return None
     params = msgspec.json.decode(step.params) | {"channel": channel}
-    return Anew(msgspec.json.encode(params).decode(), f"{service}:{place}")
+    return Rebuilt(msgspec.json.encode(params).decode(), f"{service}:{place}")
 
 
 class Retried(Struct, frozen=True):
@@ -152,10 +154,10 @@ def retry_some(
     again, anew, refused = list[int](), list[tuple[StoredStep, str, str]](), Counter[str]()
     for step in found:
         match rebuilt(step, current) if current else None:
-            case Gone(reason):
+            case NoLongerAsked(reason):
                 refused[reason] += 1
                 continue
-            case Anew(params, lane):
+            case Rebuilt(params, lane):
                 anew.append((step, params, lane))
             case None:
                 pass
@@ -172,7 +174,7 @@ def rebuild_some(
     """Rebuild the next waiting steps of changed rules; returns the last id, None at the end."""
     found = stored_steps(conn, "pending", rules=changed, after=after)
     rebuilds = ((step, rebuilt(step, current)) for step in found)
-    anew = [(step, new.params, new.lane) for step, new in rebuilds if isinstance(new, Anew)]
+    anew = [(step, new.params, new.lane) for step, new in rebuilds if isinstance(new, Rebuilt)]
     put_anew(conn, anew, now)
     return found[-1].id if found else None
 

@@ -91,7 +91,7 @@ NOBODY = Ops()
 """Nobody is told; the log says everything."""
 
 
-class Tended(NamedTuple):
+class TroubleFigures(NamedTuple):
     """The `trouble_key` of each lane that fails, and how many steps were given up or not kept."""
 
     failing: frozenset[str]
@@ -99,7 +99,7 @@ class Tended(NamedTuple):
     dropped: int = 0
 
 
-def tend(conn: Connection, now: datetime, ops: Ops) -> Tended:
+def expire_and_tell(conn: Connection, now: datetime, ops: Ops) -> TroubleFigures:
     """End what waits too long, and tell people what began and ended.
 
     One call does a bounded part of the work.
@@ -117,7 +117,7 @@ def tend(conn: Connection, now: datetime, ops: Ops) -> Tended:
         elif key in turned or _is_news(conn, fault, lanes[0].lane, now, ops):
             _begins(conn, key, fault, _can_tell(fault.cause, lanes, ops), now, ops)
     _tell_dead_letters(conn, now, ops)
-    return Tended(frozenset(failing), expired, dropped)
+    return TroubleFigures(frozenset(failing), expired, dropped)
 
 
 def _by_key(lanes: Sequence[FailingLane]) -> dict[str, list[FailingLane]]:

@@ -32,7 +32,7 @@ from bot.delivery.attempt import (
     restore,
 )
 from bot.delivery.pace import NO_PACE, Pace, Paces
-from bot.delivery.troubles import NOBODY, Ops, Tended, tend
+from bot.delivery.troubles import NOBODY, Ops, TroubleFigures, expire_and_tell
 from bot.domain.backoff import LANE_CEILING, LONGEST_ASKED, lane_opens
 from bot.domain.calendar import ALWAYS_LOUD, Calendar
 from bot.domain.causes import Cause, Stops, stops, trouble_key
@@ -400,12 +400,12 @@ class Delivery:
             longest = LONGEST_ASKED + LANE_CEILING
             await self._store.run(lambda conn: clock_set_back(conn, now, longest))
         self._news, self._tended, self._tended_once = False, now, True
-        done = await self._store.run(lambda conn: tend(conn, now, self._ops))
+        done = await self._store.run(lambda conn: expire_and_tell(conn, now, self._ops))
         for key in [each for each in self._logged if ":" not in each and each not in done.failing]:
             del self._logged[key]
         self._log_cut(done, now)
 
-    def _log_cut(self, done: Tended, now: datetime) -> None:
+    def _log_cut(self, done: TroubleFigures, now: datetime) -> None:
         """Log what was given up or not kept, at most once an hour, however long it lasts."""
         self._expired += done.expired
         self._dropped += done.dropped

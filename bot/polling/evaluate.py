@@ -28,9 +28,9 @@ from bot.polling.decisions import Decisions
 from bot.polling.details import Details
 from bot.polling.filter_checks import FILTERS, Filter, check_filter
 from bot.polling.server_facts import (
+    FilterAnswer,
     FrictionQuestion,
-    Narrowing,
-    Told,
+    ListFilterName,
     VisitorType,
     without_tags,
 )
@@ -180,7 +180,7 @@ class _Evaluator:
         self,
         name: Filter,
         rules: Iterable[Sequence[Rule]],
-        ask: Callable[[], Awaitable[Told[T]]],
+        ask: Callable[[], Awaitable[FilterAnswer[T]]],
     ) -> Mapping[str, T]:
         """What the filter tells, by recording; nothing if it does not work."""
         client, now = self._scope.mouseflow, self._now
@@ -301,8 +301,8 @@ class _Evaluator:
             yes = [question for question, said in sorted(answers.items()) if said]
             subject = msgspec.structs.replace(
                 subject,
-                told_tags=tuple(it.value for it in yes if it.name is Narrowing.TAGS),
-                told_pages=tuple(it.value for it in yes if it.name is Narrowing.PAGES),
+                told_tags=tuple(it.value for it in yes if it.name is ListFilterName.TAGS),
+                told_pages=tuple(it.value for it in yes if it.name is ListFilterName.PAGES),
             )
         deleted = isinstance(detail, Gone) and key not in self._scope.back
         if deleted and self._details.outage is None:

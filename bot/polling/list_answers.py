@@ -15,7 +15,7 @@ from bot.polling.candidates import Costs, Scope, without_page_views
 from bot.polling.decisions import Decisions
 from bot.polling.filter_checks import concerns_all
 from bot.polling.list_filters import Filters, is_answered, probe, still_works
-from bot.polling.server_facts import Narrowing, Question
+from bot.polling.server_facts import ListFilterName, Question
 from bot.rules.model import Rule
 from mouseflow.models import Recording
 
@@ -103,7 +103,7 @@ class ListAnswers:
         if spared <= sum(map(facts.calls_for, asked)):
             return {}  # the details themselves are no more calls
         found: dict[str, dict[Question, bool]] = {}
-        counts: dict[Narrowing, list[int]] = {}
+        counts: dict[ListFilterName, list[int]] = {}
         for question in sorted(asked):
             keys, before, (name, value) = asked[question], client.calls, question
             known = self.filters[name]
@@ -135,7 +135,7 @@ class ListAnswers:
     async def _proved(
         self,
         told: Mapping[str, Mapping[Question, bool]],
-        counts: Mapping[Narrowing, Sequence[int]],
+        counts: Mapping[ListFilterName, Sequence[int]],
         subjects: Mapping[str, RecordingSubject],
         wanted: Mapping[str, Sequence[Rule]],
     ) -> dict[str, dict[Question, bool]]:
@@ -153,7 +153,7 @@ class ListAnswers:
             if any(self._verdict(rule, subjects[key], answers) for rule in wanted[key])
         }
         depended = {question.name for key in matching for question in told[key]}
-        works: dict[Narrowing, bool | None] = {}
+        works: dict[ListFilterName, bool | None] = {}
         for name, some in counts.items():
             known = self.filters[name]
             if any(0 < count < scope.total for count in some):
@@ -171,7 +171,7 @@ class ListAnswers:
                 log.warning("poll.filter_broken", website=scope.site.name, filter=name.value)
             self.filters = {**self.filters, name: known}
 
-        def counts_for(key: str, name: Narrowing) -> bool:
+        def counts_for(key: str, name: ListFilterName) -> bool:
             how = works.get(name, True)
             return key not in matching if how is None else how
 
@@ -195,7 +195,7 @@ class ListAnswers:
 
         Returns whether some filter was wrong: then nothing that it told of others counts.
         """
-        wrong: set[Narrowing] = set()
+        wrong: set[ListFilterName] = set()
         for key in details.keys() & self.by_id.keys() & self._decisions.settled:
             if details[key].page_views is None:
                 continue
@@ -205,7 +205,7 @@ class ListAnswers:
                 known = replace(self.filters[name], checked=self._now)
                 if said is not is_answered(question, subject):
                     known = known.failed(value, self._now)
-                    if name is Narrowing.PAGES:  # a tag may just have been set
+                    if name is ListFilterName.PAGES:  # a tag may just have been set
                         known = replace(known, otherwise=known.otherwise | {value})
                     wrong.add(name)
                     log.warning("poll.filter_contradicted", website=self._scope.site.name,

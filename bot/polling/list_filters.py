@@ -19,7 +19,7 @@ from bot.fields.field import Field, TextKind
 from bot.fields.recordings import SAW_PAGE, TAGS
 from bot.polling.filter_checks import concerns_all
 from bot.polling.list_reader import read
-from bot.polling.server_facts import TRACKER_TAGS, Narrowing, Question, members
+from bot.polling.server_facts import TRACKER_TAGS, ListFilterName, Question, members
 from bot.ports import Mouseflow
 from bot.rules.evaluate import answer, field_of
 from bot.rules.model import Journey, Leaf, OneItem, Rule, Test, leaves
@@ -32,7 +32,9 @@ from mouseflow.models import Recording
 ASK_AGAIN = timedelta(hours=1)
 """How soon to try again whether a filter works."""
 
-SERVED: Mapping[Narrowing, Field] = {Narrowing(it.served.name): it for it in (TAGS, SAW_PAGE)}
+SERVED: Mapping[ListFilterName, Field] = {
+    ListFilterName(it.served.name): it for it in (TAGS, SAW_PAGE)
+}
 """The fields whose tests filters decide, by the name of the filter."""
 
 
@@ -96,12 +98,15 @@ class ListFilter(Struct, frozen=True):
         return replace(self, depths={**self.depths, value: max(depth, 1)})
 
 
-Filters = Mapping[Narrowing, ListFilter]
+Filters = Mapping[ListFilterName, ListFilter]
 
 
 def untried() -> Filters:
     """Both filters, before anything is known of them."""
-    return {Narrowing.TAGS: ListFilter(spelled=TRACKER_TAGS), Narrowing.PAGES: ListFilter()}
+    return {
+        ListFilterName.TAGS: ListFilter(spelled=TRACKER_TAGS),
+        ListFilterName.PAGES: ListFilter(),
+    }
 
 
 def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question]) -> Filters:
@@ -123,23 +128,23 @@ def learn(known: Filters, row: Recording, detail: Recording, asked: Set[Question
     pages = {view.website_page or view.uri or "" for view in detail.page_views or ()}
     normal = {page for page in pages if SAW_PAGE.served.take(page) != page}
     otherwise = {SAW_PAGE.normal(page) for page in normal}
-    wrong = {it.value for it in asked if it.name is Narrowing.PAGES and it.value in otherwise}
+    wrong = {it.value for it in asked if it.name is ListFilterName.PAGES and it.value in otherwise}
     if wrong:
-        pages_seen = found[Narrowing.PAGES]
-        found[Narrowing.PAGES] = replace(pages_seen, otherwise=pages_seen.otherwise | wrong)
+        pages_seen = found[ListFilterName.PAGES]
+        found[ListFilterName.PAGES] = replace(pages_seen, otherwise=pages_seen.otherwise | wrong)
     return found
 
 
-def _hidden(name: Narrowing, row: Recording, detail: Recording) -> tuple[set[str], set[str]]:
+def _hidden(name: ListFilterName, row: Recording, detail: Recording) -> tuple[set[str], set[str]]:
     """The values that the detail shows and the row does not, and all of the detail's values."""
     views = detail.page_views or ()
     match name:
-        case Narrowing.TAGS:
+        case ListFilterName.TAGS:
             session = {*row.tags, *detail.tags}
             tags = {tag for view in views for tag in view.tags}
             askable = {tag for tag in tags if TAGS.served.take(tag) == tag}
             return askable - session, tags | session
-        case Narrowing.PAGES:
+        case ListFilterName.PAGES:
             pages = {view.website_page for view in views if view.website_page}
             first = SAW_PAGE.normal(row.entry_page or row.entry or "")
             askable = {it for it in pages if SAW_PAGE.served.take(it) == it}
@@ -176,7 +181,7 @@ async def still_works(
     mouseflow: Mouseflow,
     website: str,
     window: SessionFilters,
-    name: Narrowing,
+    name: ListFilterName,
     rows: Iterable[Recording],
     finds: bool,
 ) -> bool | None:
@@ -202,12 +207,12 @@ async def still_works(
     return found
 
 
-def _shown(name: Narrowing, row: Recording) -> str | None:
+def _shown(name: ListFilterName, row: Recording) -> str | None:
     """A value that the filter must find, as the recording's row spells it."""
     match name:
-        case Narrowing.TAGS:
+        case ListFilterName.TAGS:
             return next((tag for tag in row.tags if TAGS.served.take(tag) == tag), None)
-        case Narrowing.PAGES:
+        case ListFilterName.PAGES:
             page = row.entry_page
             return page if page and SAW_PAGE.served.take(page) == page else None
         case _:
@@ -268,7 +273,7 @@ def _has(about: Field, value: str, subject: RecordingSubject) -> bool:
 
 def _question(about: Field, value: str) -> Question | None:
     taken = None if "*" in value else about.served.take(value)
-    return None if taken is None else Question(Narrowing(about.served.name), taken)
+    return None if taken is None else Question(ListFilterName(about.served.name), taken)
 
 
 def _tests(leaf: Leaf) -> Iterator[tuple[Field, Operator]]:

@@ -52,7 +52,7 @@ class Membership(Struct, frozen=True):
     depth: int = 0
 
 
-class Narrowing(StrEnum):
+class ListFilterName(StrEnum):
     """The filters that answer what else only details tell: tags, and pages seen (L4306)."""
 
     TAGS = "tags"
@@ -62,22 +62,22 @@ class Narrowing(StrEnum):
 class Question(NamedTuple):
     """What the API can filter a list by: a tag, or a page that was seen."""
 
-    name: Narrowing
+    name: ListFilterName
     value: str
 
     def of(self, window: SessionFilters) -> SessionFilters:
         """The window, narrowed to the recordings of which the answer is yes."""
         match self.name:
-            case Narrowing.TAGS:
+            case ListFilterName.TAGS:
                 return replace(window, tags=(self.value,))
-            case Narrowing.PAGES:
+            case ListFilterName.PAGES:
                 return replace(window, funnel=self.value)
             case _:
                 assert_never(self.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Generic[T]):
+class FilterAnswer(Generic[T]):
     """What a filter told about recordings, by id.
 
     `counts` is how many recordings of the window each query returned, if that is known.
@@ -107,13 +107,13 @@ class FrictionQuestion(Struct, frozen=True):
 class ServerFacts(Protocol):
     """Answers what only the server knows about recordings of one website."""
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> FilterAnswer[Band]:
         """The friction of each recording, by id, as far as its thresholds ask."""
         ...
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int
-    ) -> Told[VisitorType]:
+    ) -> FilterAnswer[VisitorType]:
         """Whether each visitor came back, by recording id. Unknown ones are left out.
 
         `depth` is how deep in the whole list the recordings are, 0 if that is unknown.
@@ -122,7 +122,7 @@ class ServerFacts(Protocol):
 
     async def searches(
         self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
-    ) -> Told[tuple[str, ...]]:
+    ) -> FilterAnswer[tuple[str, ...]]:
         """By which of the texts the API finds each recording. Unknown ones are left out."""
         ...
 
@@ -144,7 +144,7 @@ class PollFacts(Struct, frozen=True):
     website: str
     window: SessionFilters
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> FilterAnswer[Band]:
         """Ask each threshold at most once."""
         counts = []
         found = {each.row.id: each for each in questions if each.thresholds}
@@ -158,14 +158,14 @@ class PollFacts(Struct, frozen=True):
             for key, each in asking.items():
                 if key not in reached.unknown:
                     found[key] = each.answered(threshold, key in reached.there)
-        return Told({key: each.band for key, each in found.items()}, tuple(counts))
+        return FilterAnswer({key: each.band for key, each in found.items()}, tuple(counts))
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0
-    ) -> Told[VisitorType]:
+    ) -> FilterAnswer[VisitorType]:
         """Ask once; about half of the visitors above the recordings may have come back, too."""
         if not subjects:
-            return Told({})
+            return FilterAnswer({})
         rows = [subject.recording for subject in subjects]
         found = await self._members(narrowed(self.window, visitor="returning"), rows, depth // 2)
         types: dict[str, VisitorType] = {
@@ -173,11 +173,11 @@ class PollFacts(Struct, frozen=True):
             for row in rows
             if row.id not in found.unknown
         }
-        return Told(types, (found.count,))
+        return FilterAnswer(types, (found.count,))
 
     async def searches(
         self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
-    ) -> Told[tuple[str, ...]]:
+    ) -> FilterAnswer[tuple[str, ...]]:
         """Ask each text once."""
         rows = [subject.recording for subject in subjects]
         found = {
@@ -201,7 +201,9 @@ class PollFacts(Struct, frozen=True):
         return await members(self.mouseflow, self.website, filters, rows, depth)
 
 
-def found_by(found: Mapping[str, Membership], ids: Collection[str]) -> Told[tuple[str, ...]]:
+def found_by(
+    found: Mapping[str, Membership], ids: Collection[str]
+) -> FilterAnswer[tuple[str, ...]]:
     """By which of the texts each recording is found; those of which some answer is unknown are
     left out."""
     told = {
@@ -209,7 +211,7 @@ def found_by(found: Mapping[str, Membership], ids: Collection[str]) -> Told[tupl
         for key in ids
         if not any(key in it.unknown for it in found.values())
     }
-    return Told(told, tuple(it.count for it in found.values()))
+    return FilterAnswer(told, tuple(it.count for it in found.values()))
 
 
 IMPOSSIBLE = "mouseflow-bot finds nobody"

@@ -21,10 +21,10 @@ from bot.polling.list_reader import narrowed
 from bot.polling.record_matches import odd_notes
 from bot.polling.recordings import unless_deleted
 from bot.polling.server_facts import (
+    FilterAnswer,
     FrictionQuestion,
     Membership,
     Question,
-    Told,
     VisitorType,
     earlier_tags,
     found_by,
@@ -327,7 +327,7 @@ class DayFacts:
         """Recordings that some filter counts and the server did not return."""
         return sum(self._lacking.values())
 
-    async def friction(self, questions: Sequence[FrictionQuestion]) -> Told[Band]:
+    async def friction(self, questions: Sequence[FrictionQuestion]) -> FilterAnswer[Band]:
         """Each recording's friction, as far as the thresholds of all rules tell."""
         bands: dict[str, Band] = {}
         reached = frozenset(each.row.id for each in questions)
@@ -343,7 +343,7 @@ class DayFacts:
             bands.update(dict.fromkeys(below, self._below[threshold]))
             bands.update(dict.fromkeys(found.unknown, self._at_least[low]))
             reached, low = found.there, threshold
-        return Told(bands | dict.fromkeys(reached, self._at_least[low]))
+        return FilterAnswer(bands | dict.fromkeys(reached, self._at_least[low]))
 
     def friction_told(self, key: str) -> Band | None:
         """The recording's friction by what was asked so far, without a call."""
@@ -358,27 +358,27 @@ class DayFacts:
 
     async def visitor_types(
         self, subjects: Sequence[RecordingSubject], depth: int = 0
-    ) -> Told[VisitorType]:
+    ) -> FilterAnswer[VisitorType]:
         """Whether each visitor came back; the friction that all have reached narrows the query."""
         if not subjects:
-            return Told({})
+            return FilterAnswer({})
         ids = frozenset(subject.key for subject in subjects)
         filters = narrowed(self._window, friction=self._least(subjects), visitor="returning")
         found = await self._members(filters, ids)
         types: dict[str, VisitorType] = {
             key: "returning" if key in found.there else "first" for key in ids - found.unknown
         }
-        return Told(types)
+        return FilterAnswer(types)
 
     async def searches(
         self, subjects: Sequence[RecordingSubject], texts: Sequence[str]
-    ) -> Told[tuple[str, ...]]:
+    ) -> FilterAnswer[tuple[str, ...]]:
         """By which of the texts the API finds each recording."""
         ids = frozenset(subject.key for subject in subjects)
         found = {
             text: await self._members(narrowed(self._window, search=text), ids) for text in texts
         }
-        return Told(found_by(found, ids).by_id)
+        return FilterAnswer(found_by(found, ids).by_id)
 
     async def answers(
         self, question: Question, rows: Sequence[Recording], depth: int = 0

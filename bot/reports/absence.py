@@ -21,16 +21,16 @@ from bot.polling.list_reader import OVERLAP
 from bot.polling.record_matches import Recorded, Routing, posting, site_group
 from bot.polling.recordings import Polled
 from bot.reports.alerts import (
-    Move,
+    Transition,
     for_condition,
     found_by,
     is_time_to_remind,
-    move_to,
+    transition_to,
     with_end_of_another,
 )
 from bot.reports.history import NOT_RECORDED
-from bot.reports.look import Look
-from bot.reports.poll import HeldBack, record_moves
+from bot.reports.poll import HeldBack, record_transitions
+from bot.reports.site_poll import SitePoll
 from bot.rules.explain import in_one_line
 from bot.rules.model import Rule, TooFew, condition_id
 from bot.rules.needs import fires_early, needs_detail
@@ -66,7 +66,7 @@ class Counting(msgspec.Struct, frozen=True):
 class Counted(Struct, frozen=True):
     """How many sessions met the rule's condition in the time that it asks for.
 
-    `enough_known` tells whether there were no others. `unconfirmed`: that takes another look at
+    `enough_known` tells whether there were no others. `unconfirmed`: that takes another site_poll at
     the website's switches.
     """
 
@@ -87,7 +87,7 @@ def record_absences(
     conn: Connection,
     rules: Sequence[Rule],
     polled: Polled,
-    look: Look,
+    site_poll: SitePoll,
     settle: timedelta,
     routing: Routing,
     others: Mapping[str, Sequence[str]] = MappingProxyType({}),
@@ -96,23 +96,23 @@ def record_absences(
 
     `others` are the rules that each one waits for, which come first.
     """
-    look = replace(look, recorded=recorded_share(conn, look.site.id))
-    throttled = _is_throttled(conn, look.site)
+    site_poll = replace(site_poll, recorded=recorded_share(conn, site_poll.site.id))
+    throttled = _is_throttled(conn, site_poll.site)
     recorded, unconfirmed = Recorded(), False
     few = [(len(others.get(it.id, ())), it, it.too_few) for it in rules if it.too_few is not None]
     for turn in sorted({each for each, _rule, _few in few}):
-        back = HeldBack(conn, look.site)
-        moves: list[Move] = []
+        back = HeldBack(conn, site_poll.site)
+        transitions: list[Transition] = []
         for each, rule, asked in few:
             if each == turn:
                 counted = _count(
-                    conn, rule, asked, polled, look, settle, routing, throttled=throttled
+                    conn, rule, asked, polled, site_poll, settle, routing, throttled=throttled
                 )
                 held = back.why(rule, others.get(rule.id, ()))
-                moves.append(_moved(conn, rule, counted, look, held=held))
-                fires = moves[-1].after.level.fired is not None
+                transitions.append(_transition(conn, rule, counted, site_poll, held=held))
+                fires = transitions[-1].after.level.fired is not None
                 unconfirmed = unconfirmed or (counted.unconfirmed and not fires)
-        recorded = recorded.beside(record_moves(conn, moves, look, (), routing))
+        recorded = recorded.beside(record_transitions(conn, transitions, site_poll, (), routing))
     return replace(recorded, unconfirmed=unconfirmed)
 
 
@@ -121,7 +121,7 @@ def _count(
     rule: Rule,
     few: TooFew,
     polled: Polled,
-    look: Look,
+    site_poll: SitePoll,
     settle: timedelta,
     routing: Routing,
     *,
@@ -130,18 +130,18 @@ def _count(
     """Count, and note since when nothing was missed."""
     hours = posting(rule, routing.zone).hours
     skipped = polled.lost or rule.id in polled.on_hold
-    skipped = skipped or (hours is not None and not is_open(hours, look.now))
+    skipped = skipped or (hours is not None and not is_open(hours, site_poll.now))
     span = few.within + _late(rule, settle)
     # It may have been stopped since somebody looked: silence is known until then.
-    start = look.recorded.seen_until(look.now) - span
-    unrecorded = throttled or _was_unrecorded(look, start)
-    since = _since(conn, rule, look, skipped=skipped, unrecorded=unrecorded)
-    group = site_group(look.site)
+    start = site_poll.recorded.seen_until(site_poll.now) - span
+    unrecorded = throttled or _was_unrecorded(site_poll, start)
+    since = _since(conn, rule, site_poll, skipped=skipped, unrecorded=unrecorded)
+    group = site_group(site_poll.site)
     tally_clear(conn, rule.id, group, start - timedelta(milliseconds=1))
     waits = needs_detail(rule) and (polled.without_detail > 0 or polled.outage is not None)
-    unseen = not look.recorded.is_current(look.now, look.gap)
+    unseen = not site_poll.recorded.is_current(site_poll.now, site_poll.gap)
     whole = not (waits or skipped or unrecorded or unseen)
-    recent = look.now - span
+    recent = site_poll.now - span
     sessions = tallied(conn, rule.id, group, recent)
     known = since <= start and whole and tallied(conn, rule.id, group, start) <= few.at_most
     silent = since <= recent and whole and sessions <= few.at_most
@@ -156,10 +156,10 @@ def _is_throttled(conn: Connection, site: Site) -> bool:
     return int(held.set_to) < USUAL_SHARE * held.before
 
 
-def _was_unrecorded(look: Look, start: datetime) -> bool:
+def _was_unrecorded(site_poll: SitePoll, start: datetime) -> bool:
     """Whether, at some time since then, much less was recorded than is usual."""
-    least = look.recorded.least((start, look.now))
-    most = look.recorded.most((look.now - WEEK, look.now))
+    least = site_poll.recorded.least((start, site_poll.now))
+    most = site_poll.recorded.most((site_poll.now - WEEK, site_poll.now))
     return least is not None and (not least or least < USUAL_SHARE * (most or 0.0))
 
 
@@ -196,48 +196,50 @@ def last_count(
 
 
 def _since(
-    conn: Connection, rule: Rule, look: Look, *, skipped: bool, unrecorded: bool
+    conn: Connection, rule: Rule, site_poll: SitePoll, *, skipped: bool, unrecorded: bool
 ) -> datetime:
     """Since when every session was counted, by the rule as it is; saves it."""
     source, condition = f"{COUNTING}{rule.id}", condition_id(rule)
-    text = watermark(conn, source, look.site.id)
+    text = watermark(conn, source, site_poll.site.id)
     before = msgspec.json.decode(text, type=Counting) if text else None
-    since = look.now
+    since = site_poll.now
     if before is not None and before.condition == condition and not skipped:
-        went_on = timedelta() <= look.now - before.until <= look.gap
-        since = before.since if went_on else look.now
-    now = msgspec.json.encode(Counting(since, look.now, condition, unrecorded)).decode()
-    set_watermark(conn, source, look.site.id, now, look.now)
+        went_on = timedelta() <= site_poll.now - before.until <= site_poll.gap
+        since = before.since if went_on else site_poll.now
+    now = msgspec.json.encode(Counting(since, site_poll.now, condition, unrecorded)).decode()
+    set_watermark(conn, source, site_poll.site.id, now, site_poll.now)
     if unrecorded != (before is not None and before.unrecorded):
         text = UNRECORDED if unrecorded else "all of the time was recorded: silence counts again"
         record(
             conn,
-            look.now,
-            [Note(kind=NOT_RECORDED, rule=rule.id, website=look.site.id, text=text)],
+            site_poll.now,
+            [Note(kind=NOT_RECORDED, rule=rule.id, website=site_poll.site.id, text=text)],
         )
     return since
 
 
-def _moved(conn: Connection, rule: Rule, counted: Counted, look: Look, *, held: str) -> Move:
+def _transition(
+    conn: Connection, rule: Rule, counted: Counted, site_poll: SitePoll, *, held: str
+) -> Transition:
     """The rule's state on the website after this poll."""
-    website = WebsiteSubject(website=look.site)
-    kept = levels(conn, rule.id, look.site.id).get(website.key)
+    website = WebsiteSubject(website=site_poll.site)
+    kept = levels(conn, rule.id, site_poll.site.id).get(website.key)
     condition = condition_id(rule)
     known = kept or KeptLevel(Level(), condition=condition)
     holds = counted.too_few
     changed, before = for_condition(known, condition)
     if changed and holds is None and known.level.lives:
-        return Move(rule, look.site.id, website.key, known, save=False)
+        return Transition(rule, site_poll.site.id, website.key, known, save=False)
     ended = None if holds is None else not holds
     after, event = advance(
-        before, holds, ended, look.now, gap=look.gap, paused=bool(held),
-        remind=is_time_to_remind(conn, rule, website, before, look),
+        before, holds, ended, site_poll.now, gap=site_poll.gap, paused=bool(held),
+        remind=is_time_to_remind(conn, rule, website, before, site_poll),
     )  # fmt: skip
     why = (_in_words(rule, counted),)
-    found = found_by(conn, rule, website, before, event, why, look) if event else None
+    found = found_by(conn, rule, website, before, event, why, site_poll) if event else None
     state = KeptLevel(after, website if after.lives else None, condition)
-    move = move_to(rule, website.key, kept, state, event, found, look, held=held)
-    return with_end_of_another(conn, move, website, known, look) if changed else move
+    transition = transition_to(rule, website.key, kept, state, event, found, site_poll, held=held)
+    return with_end_of_another(conn, transition, website, known, site_poll) if changed else transition
 
 
 def _in_words(rule: Rule, counted: Counted) -> str:

@@ -1,4 +1,4 @@
-"""What one poll changes about the alert state of a rule and a subject, as moves to record."""
+"""What one poll changes about the alert state of a rule and a subject, as transitions to record."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from bot.messages.text import lasting as lasting_words
 from bot.polling.record_matches import Found
 from bot.reports.fetch import Figures, asks_budget
 from bot.reports.history import Stored
-from bot.reports.look import Look
+from bot.reports.site_poll import SitePoll
 from bot.rules.evaluate import Past, answer
 from bot.rules.explain import why
 from bot.rules.model import Rule, condition_id
@@ -52,7 +52,7 @@ WITHOUT_BUDGET = "no budget counts it now"
 OTHER_CONDITION = "the rule's condition was changed"
 
 
-class Move(Struct, frozen=True):
+class Transition(Struct, frozen=True):
     """What a poll changes about one rule and one subject.
 
     `untold` is the state if the match leads to nothing, `undone` the name of the field that the
@@ -69,47 +69,47 @@ class Move(Struct, frozen=True):
     undone: str = ""
 
 
-def moves(
-    conn: Connection, rule: Rule, figures: Figures, look: Look, *, held: str
-) -> Iterator[Move]:
+def transitions(
+    conn: Connection, rule: Rule, figures: Figures, site_poll: SitePoll, *, held: str
+) -> Iterator[Transition]:
     """What this answer changes about all of the rule's states on the website.
 
     `held` is why nothing that the rule finds is told now, empty if it is.
     """
-    kept = levels(conn, rule.id, look.site.id)
+    kept = levels(conn, rule.id, site_poll.site.id)
     for subject in figures.subjects:
         known = kept.pop(subject.key, None)
-        yield _moved(conn, rule, subject, known, figures, look, held=held)
+        yield _transition(conn, rule, subject, known, figures, site_poll, held=held)
     if figures.whole:
         for key, known in kept.items():
             if known.level.lives:
-                yield lacking(conn, rule, key, known, look, NOT_THERE)
+                yield lacking(conn, rule, key, known, site_poll, NOT_THERE)
 
 
-def _moved(
+def _transition(
     conn: Connection,
     rule: Rule,
     subject: Subject,
     kept: KeptLevel | None,
     figures: Figures,
-    look: Look,
+    site_poll: SitePoll,
     *,
     held: str,
-) -> Move:
+) -> Transition:
     """The rule's state for the subject after this poll."""
     paused = bool(held)
     known = kept or KeptLevel(Level())
     condition = condition_id(rule)
     changed, before = for_condition(known, condition)
     earlier = figures.earlier.get(subject.key)
-    counter, subject = _counted(rule, subject, before.counter, earlier, look.now)
+    counter, subject = _counted(rule, subject, before.counter, earlier, site_poll.now)
     effect = _effect(rule, subject, known)
     before = replace(before, counter=counter, effect="none" if changed else effect)
     judged = _without_effect(rule, subject, known) if before.effect == "in_force" else subject
-    past = Stored(conn, figures, subject, look.now, look)
+    past = Stored(conn, figures, subject, site_poll.now, site_poll)
     holds = answer(lasting(rule.condition, rule.watch), judged, past)
     if changed and holds is None and known.level.lives:
-        return Move(rule, look.site.id, subject.key, known, save=False)
+        return Transition(rule, site_poll.site.id, subject.key, known, save=False)
     ended = _ended(rule, holds, judged, before, past)
     if holds is not True and _without_budget(rule, subject):
         ended = True
@@ -117,11 +117,11 @@ def _moved(
         before,
         holds,
         ended,
-        look.now,
+        site_poll.now,
         rule.held_for or timedelta(),
-        gap=look.gap,
+        gap=site_poll.gap,
         paused=paused,
-        remind=is_time_to_remind(conn, rule, subject, before, look),
+        remind=is_time_to_remind(conn, rule, subject, before, site_poll),
     )
     told, fires = after, event == "fired"
     if fires or (not paused and _is_news(rule, subject, counter, past)):
@@ -129,16 +129,16 @@ def _moved(
             "fired",
             replace(after, counter=counter.told() if counter else None),
         )
-    found = _found(conn, rule, subject, known, event, past, look)
+    found = _found(conn, rule, subject, known, event, past, site_poll)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
-    move = move_to(rule, subject.key, kept, state, event, found, look, held=held)
-    move = with_end_of_another(conn, move, subject, known, look) if changed else move
+    transition = transition_to(rule, subject.key, kept, state, event, found, site_poll, held=held)
+    transition = with_end_of_another(conn, transition, subject, known, site_poll) if changed else transition
     untold = replace(state, level=replace(after, told=after.told and not fires))
-    return replace(move, untold=untold, undone=_undone(rule, known, before))
+    return replace(transition, untold=untold, undone=_undone(rule, known, before))
 
 
 def is_time_to_remind(
-    conn: Connection, rule: Rule, subject: Subject, before: Level, look: Look
+    conn: Connection, rule: Rule, subject: Subject, before: Level, site_poll: SitePoll
 ) -> bool:
     """Whether people are to be reminded of an alert that still holds.
 
@@ -151,39 +151,39 @@ def is_time_to_remind(
         return False
     posts = all(isinstance(each, ToPeople) for each in rule.do if isinstance(each, Notifier))
     if posts and rule.severity != "critical":
-        if look.quiet.quiet_until(look.now):
+        if site_poll.quiet.quiet_until(site_poll.now):
             return False
-        last = look.quiet.quiet_until(last) or last
-    if look.now - last < rule.remind:
+        last = site_poll.quiet.quiet_until(last) or last
+    if site_poll.now - last < rule.remind:
         return False
     told = last_told(conn, rule.id, subject.website.id, subject.key, before.fired)
     if told is None or told == "waits":
         return told is None
-    return told > look.now or look.now - told >= rule.remind - PROMPT
+    return told > site_poll.now or site_poll.now - told >= rule.remind - PROMPT
 
 
-def move_to(
+def transition_to(
     rule: Rule,
     subject_key: str,
     kept: KeptLevel | None,
     state: KeptLevel,
     event: Event | None,
     found: Found | None,
-    look: Look,
+    site_poll: SitePoll,
     *,
     held: str,
-) -> Move:
-    """The move to a state. `held` is why a firing is not told now, empty if it is."""
+) -> Transition:
+    """The transition to a state. `held` is why a firing is not told now, empty if it is."""
     fires = event == "fired"
     if found is not None and fires:
         found = replace(found, held=held)
     level = replace(state.level, told=state.level.told and not fires)
-    return Move(
+    return Transition(
         rule,
-        look.site.id,
+        site_poll.site.id,
         subject_key,
         state,
-        save=_is_worth_saving(kept, state, look.now),
+        save=_is_worth_saving(kept, state, site_poll.now),
         found=found,
         untold=replace(state, level=level),
     )
@@ -199,15 +199,15 @@ def for_condition(known: KeptLevel, condition: str) -> tuple[bool, Level]:
 
 
 def with_end_of_another(
-    conn: Connection, move: Move, subject: Subject, known: KeptLevel, look: Look
-) -> Move:
-    """The move, which tells the end of the alert about the condition of before, unless an alert
+    conn: Connection, transition: Transition, subject: Subject, known: KeptLevel, site_poll: SitePoll
+) -> Transition:
+    """The transition, which tells the end of the alert about the condition of before, unless an alert
     about the new one is told instead. Where that must wait, the end is told."""
-    told = move.found is not None and not move.found.held
+    told = transition.found is not None and not transition.found.held
     if told or not known.level.told:
-        return move
-    found = resolved_by(conn, move.rule, subject, known.level, look.now, OTHER_CONDITION)
-    return replace(move, found=found or move.found)
+        return transition
+    found = resolved_by(conn, transition.rule, subject, known.level, site_poll.now, OTHER_CONDITION)
+    return replace(transition, found=found or transition.found)
 
 
 def _ended(
@@ -326,7 +326,7 @@ def _found(
     known: KeptLevel,
     event: Event | None,
     past: Stored,
-    look: Look,
+    site_poll: SitePoll,
 ) -> Found | None:
     if event is None:
         return None
@@ -336,7 +336,7 @@ def _found(
         reasons = (WITHOUT_BUDGET,)
     else:
         reasons = tuple(_usual_now(rule, subject, known.level, past))
-    return found_by(conn, rule, subject, known.level, event, reasons, look)
+    return found_by(conn, rule, subject, known.level, event, reasons, site_poll)
 
 
 def found_by(
@@ -346,7 +346,7 @@ def found_by(
     before: Level,
     event: Event,
     reasons: tuple[str, ...],
-    look: Look,
+    site_poll: SitePoll,
 ) -> Found | None:
     """The message about the event, if there is one."""
     match event:
@@ -354,14 +354,14 @@ def found_by(
             return Found(
                 rule=rule,
                 subject=subject,
-                happened=look.now,
+                happened=site_poll.now,
                 why=reasons,
-                episode=episode_name(look.now),
+                episode=episode_name(site_poll.now),
             )
         case "reminded":
-            return reminder(conn, rule, subject, before, look.now, reasons)
+            return reminder(conn, rule, subject, before, site_poll.now, reasons)
         case "resolved":
-            return resolved_by(conn, rule, subject, before, look.now, *reasons)
+            return resolved_by(conn, rule, subject, before, site_poll.now, *reasons)
         case _:
             assert_never(event)
 
@@ -412,14 +412,16 @@ def _usual_now(rule: Rule, subject: Subject, before: Level, past: Stored) -> Ite
 
 
 def lacking(
-    conn: Connection, rule: Rule, key: str, known: KeptLevel, look: Look, reason: str
-) -> Move:
-    """The move of a state whose subject is not there, or is no longer the rule's."""
-    after, event = gone(known.level, look.now)
+    conn: Connection, rule: Rule, key: str, known: KeptLevel, site_poll: SitePoll, reason: str
+) -> Transition:
+    """The transition of a state whose subject is not there, or is no longer the rule's."""
+    after, event = gone(known.level, site_poll.now)
     found = None
     if event == "resolved" and known.subject is not None:
-        found = resolved_by(conn, rule, known.subject, known.level, look.now, reason)
-    return Move(rule, look.site.id, key, replace(known, level=after), save=True, found=found)
+        found = resolved_by(conn, rule, known.subject, known.level, site_poll.now, reason)
+    return Transition(
+        rule, site_poll.site.id, key, replace(known, level=after), save=True, found=found
+    )
 
 
 def resolved_by(

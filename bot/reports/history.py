@@ -17,7 +17,7 @@ from bot.fields.catalogue import SUBJECTS, Field, field, fields, is_average, ove
 from bot.polling.context import PollContext
 from bot.reports import sources
 from bot.reports.fetch import LISTS, Figures
-from bot.reports.look import WEEKS_BACK, Look, same_hours
+from bot.reports.site_poll import WEEKS_BACK, SitePoll, same_hours
 from bot.reports.sources import Tried
 from bot.rules.model import Rule
 from bot.rules.needs import changes_asked, usuals_asked
@@ -46,7 +46,7 @@ class Stored:
     figures: Figures
     subject: Subject
     now: datetime
-    look: Look
+    site_poll: SitePoll
 
     def __call__(self, field_name: str, ago: int, /) -> float | None:
         """The figure of so many ms ago, as if the website had recorded what it records now.
@@ -55,13 +55,13 @@ class Stored:
         """
         about, back = field(self.subject.kind, field_name), timedelta(milliseconds=ago)
         # Figures of almost the same length of time are alike.
-        slack = max(self.look.gap, self.figures.window / 24)
-        spans = _spans(about, self.now, back, slack, self.look.zone)
+        slack = max(self.site_poll.gap, self.figures.window / 24)
+        spans = _spans(about, self.now, back, slack, self.site_poll.zone)
         found = (self._between(field_name, first, last) for first, last in spans)
         seen = next((figure for figure in found if figure is not None), None)
         if seen is not None or not is_average(about):
             return seen
-        day = _midnight(self.now.astimezone(self.look.zone) - back)
+        day = _midnight(self.now.astimezone(self.site_poll.zone) - back)
         site, key = self.subject.website.id, self.subject.key
         told = figure_between(self.conn, by_day(self.figures), site, key, field_name, day, day)
         return None if told is None else told[1]
@@ -75,7 +75,7 @@ class Stored:
         found = figure_between(self.conn, self.figures.series, site, key, name, first, last)
         if found is None:
             return None
-        factor = _factor(self.figures, name, found[0], self.now, self.look)
+        factor = _factor(self.figures, name, found[0], self.now, self.site_poll)
         return None if factor is None else found[1] * factor
 
 
@@ -96,12 +96,12 @@ def _spans(
         yield max(midnight, last.astimezone(UTC) - slack), last
 
 
-def with_usual(conn: Connection, answered: Iterable[Figures], look: Look) -> list[Figures]:
+def with_usual(conn: Connection, answered: Iterable[Figures], site_poll: SitePoll) -> list[Figures]:
     """The answers, with the figures of past weeks that rules compare with."""
-    return [_with_usual(conn, figures, look) for figures in answered]
+    return [_with_usual(conn, figures, site_poll) for figures in answered]
 
 
-def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
+def _with_usual(conn: Connection, figures: Figures, site_poll: SitePoll) -> Figures:
     names = frozenset().union(*map(usuals_asked, figures.rules))
     if not names or not figures.subjects:
         return figures
@@ -110,25 +110,27 @@ def _with_usual(conn: Connection, figures: Figures, look: Look) -> Figures:
     found: dict[tuple[str, str], tuple[float, ...]] = {}
     for from_midnight in (False, True):
         some = {name for name in names if over_time(field(kind, name)) is from_midnight}
-        spans = same_hours(look, look.now, from_midnight=from_midnight) if some else ()
+        spans = same_hours(site_poll, site_poll.now, from_midnight=from_midnight) if some else ()
         for first, last in spans:
-            past = figures_between(conn, figures.series, look.site.id, first, last)
+            past = figures_between(conn, figures.series, site_poll.site.id, first, last)
             if averages and from_midnight:
                 at = _midnight(last)
-                past = figures_between(conn, by_day(figures), look.site.id, at, at) | past
+                past = figures_between(conn, by_day(figures), site_poll.site.id, at, at) | past
             factors: dict[tuple[str, datetime], float | None] = {}
             for key, (at, value) in past.items():
                 name, weeks = key[1], found.get(key, ())
                 if name not in some or len(weeks) >= USUAL_WEEKS:
                     continue
                 if (name, at) not in factors:
-                    factors[name, at] = _factor(figures, name, at, look.now, look)
+                    factors[name, at] = _factor(figures, name, at, site_poll.now, site_poll)
                 if (factor := factors[name, at]) is not None:
                     found[key] = (*weeks, value * factor)
     return replace(figures, usual=found)
 
 
-def _factor(figures: Figures, name: str, then: datetime, now: datetime, look: Look) -> float | None:
+def _factor(
+    figures: Figures, name: str, then: datetime, now: datetime, site_poll: SitePoll
+) -> float | None:
     """By what an earlier figure is multiplied to be like that of now.
 
     A count of visitors depends on what was recorded: None if one of both times was not recorded
@@ -137,21 +139,21 @@ def _factor(figures: Figures, name: str, then: datetime, now: datetime, look: Lo
     about = field(figures.subjects[0].kind, name)
     if not (about.is_count and over_time(about)):
         return 1.0
-    return look.recorded.factor(
-        _taken_over(figures, name, then, look), _taken_over(figures, name, now, look)
+    return site_poll.recorded.factor(
+        _taken_over(figures, name, then, site_poll), _taken_over(figures, name, now, site_poll)
     )
 
 
-def _taken_over(figures: Figures, name: str, at: datetime, look: Look) -> Time:
+def _taken_over(figures: Figures, name: str, at: datetime, site_poll: SitePoll) -> Time:
     """The time that a figure seen then is about."""
     if field(figures.subjects[0].kind, name).of_today:
-        local = at.astimezone(look.zone)
+        local = at.astimezone(site_poll.zone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0), at
     return at - figures.window, at
 
 
 async def backfill_averages(
-    kind: Kind, figures: Figures, look: Look, context: PollContext, tried: Tried
+    kind: Kind, figures: Figures, site_poll: SitePoll, context: PollContext, tried: Tried
 ) -> Tried:
     """Ask for the shares and averages of past days that rules compare with and the history lacks.
 
@@ -160,14 +162,14 @@ async def backfill_averages(
     """
     if not figures.subjects or kind not in LISTS:
         return tried
-    for first, last, names in _averages_asked(kind, figures, look):
+    for first, last, names in _averages_asked(kind, figures, site_poll):
         this = (kind, figures.question, last.date())
         work = partial(_lacks_averages, figures=figures, names=names, first=first, last=last)
         if this in tried or not await context.store.run(work):
             continue
-        window = sources.days(figures.question, last, look.zone)
+        window = sources.days(figures.question, last, site_poll.zone)
         try:
-            answer = await LISTS[kind](look.site, figures.question, window, context)
+            answer = await LISTS[kind](site_poll.site, figures.question, window, context)
         except TryLater:
             return tried  # the present figures were read: the past can wait
         except GiveUp:
@@ -181,19 +183,19 @@ async def backfill_averages(
 
 
 def _averages_asked(
-    kind: Kind, figures: Figures, look: Look
+    kind: Kind, figures: Figures, site_poll: SitePoll
 ) -> Iterator[tuple[datetime, datetime, list[str]]]:
     """The past times with which rules compare averages, and which: the usual, and changes."""
     asked = {name for rule in figures.rules for name in usuals_asked(rule)}
     usual = [name for name in sorted(asked) if is_average(field(kind, name))]
-    weeks = same_hours(look, look.now, from_midnight=True) if usual else ()
+    weeks = same_hours(site_poll, site_poll.now, from_midnight=True) if usual else ()
     for first, last in islice(weeks, USUAL_WEEKS):
         yield first, last, usual
     changes = {it for rule in figures.rules for it in changes_asked(rule)}
     for ago in sorted({ago for name, ago in changes if is_average(field(kind, name))}):
         names = sorted(name for name, its in changes if its == ago)
-        last = look.now.astimezone(look.zone) - timedelta(milliseconds=ago)
-        first = max(_midnight(last), last.astimezone(UTC) - look.gap)
+        last = site_poll.now.astimezone(site_poll.zone) - timedelta(milliseconds=ago)
+        first = max(_midnight(last), last.astimezone(UTC) - site_poll.gap)
         yield first, last, [name for name in names if is_average(field(kind, name))]
 
 
@@ -235,11 +237,11 @@ def _midnight(at: datetime) -> datetime:
     return grain(at.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
-def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
+def keep_figures(conn: Connection, figures: Figures, site_poll: SitePoll) -> None:
     """Add the figures to the history; of pages only those compared, since there are many."""
     if not figures.subjects:
         return
-    kind, at = figures.subjects[0].kind, grain(look.now)
+    kind, at = figures.subjects[0].kind, grain(site_poll.now)
     every = [field for field in fields(kind) if field.numeric and not field.news_of]
     kept = [(every, at)]
     if SUBJECTS[kind].many:
@@ -252,21 +254,22 @@ def keep_figures(conn: Connection, figures: Figures, look: Look) -> None:
         for subject in figures.subjects if about else ():
             values = {field.name: _number(field.get(subject)) for field in about}
             there = {name: value for name, value in values.items() if value is not None}
-            add_figures(conn, figures.series, look.site.id, subject.key, there, when)
+            add_figures(conn, figures.series, site_poll.site.id, subject.key, there, when)
 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def unrecorded(rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:
+def unrecorded(rule: Rule, figures: Figures, site_poll: SitePoll) -> Iterator[Note]:
     """A note when counts of the present begin to be like none of the past, and when that ends."""
     asked = usuals_asked(rule) | {name for name, _ago in changes_asked(rule)}
     about, kept = f"unrecorded/{rule.id}", figures.said
     lost = [
         name
         for name in sorted(asked)
-        if figures.subjects and _factor(figures, name, look.now, look.now, look) is None
+        if figures.subjects
+        and _factor(figures, name, site_poll.now, site_poll.now, site_poll) is None
     ]
     if bool(lost) == (about in kept):
         return
@@ -276,21 +279,23 @@ def unrecorded(rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:
         text = f"{', '.join(lost)} not compared: part of the time was not recorded"
     else:
         kept.discard(about)
-    yield Note(kind=NOT_RECORDED, rule=rule.id, website=look.site.id, text=text)
+    yield Note(kind=NOT_RECORDED, rule=rule.id, website=site_poll.site.id, text=text)
 
 
-def too_early(conn: Connection, rule: Rule, figures: Figures, look: Look) -> Iterator[Note]:
+def too_early(
+    conn: Connection, rule: Rule, figures: Figures, site_poll: SitePoll
+) -> Iterator[Note]:
     """Notes, once, which comparisons have no history yet."""
     if f"history/{rule.id}" in figures.said or not figures.subjects:
         return
     figures.said.add(f"history/{rule.id}")
-    pasts = [Stored(conn, figures, each, look.now, look) for each in figures.subjects]
+    pasts = [Stored(conn, figures, each, site_poll.now, site_poll) for each in figures.subjects]
     lacks = [
         f"{name} with {timedelta(milliseconds=ago)} ago"
         for name, ago in sorted(changes_asked(rule))
         if any(past(name, ago) is None for past in pasts)
     ]
-    if not look.is_holiday(look.now):
+    if not site_poll.is_holiday(site_poll.now):
         lacks += [
             f"{name} with the usual"
             for name in sorted(usuals_asked(rule))
@@ -298,4 +303,4 @@ def too_early(conn: Connection, rule: Rule, figures: Figures, look: Look) -> Ite
         ]
     for what in lacks:
         text = f"not enough history yet to compare {what}"
-        yield Note(kind="level.no_history", rule=rule.id, website=look.site.id, text=text)
+        yield Note(kind="level.no_history", rule=rule.id, website=site_poll.site.id, text=text)

@@ -17,7 +17,7 @@ from bot.polling.context import PollContext
 from bot.polling.list_reader import ROW_CAP, of_days, read
 from bot.polling.session import account_offset, aware
 from bot.reports import sources
-from bot.reports.look import Look, same_hours
+from bot.reports.site_poll import SitePoll, same_hours
 from bot.reports.sources import Question, Tried
 from bot.rules.operators.past import USUAL_WEEKS
 from bot.store import Connection
@@ -48,7 +48,7 @@ Days = Mapping[date, Day | None]
 async def backfill_counts(
     question: Question,
     series: str,
-    look: Look,
+    site_poll: SitePoll,
     names: Collection[str],
     context: PollContext,
     tried: Tried,
@@ -57,29 +57,40 @@ async def backfill_counts(
 
     `names` are the figures that are compared. Returns the days that were tried.
     """
-    work = partial(_lacking, series=series, look=look, names=names)
+    work = partial(_lacking, series=series, site_poll=site_poll, names=names)
     for day in await context.store.run(work):
         if ("websites", question, day) in tried:
             continue
         try:
             days = {
-                each: await read_day(look.site, each, look.zone, context)
-                for each in _with_the_day_before(day, question, look)
+                each: await read_day(site_poll.site, each, site_poll.zone, context)
+                for each in _with_the_day_before(day, question, site_poll)
             }
             this = days[day]
             if this is not None and this.made:  # a day without any is one before the website was
-                await _keep(look.site, question, series, day, days, look.now, look.zone, context)
+                await _keep(
+                    site_poll.site,
+                    question,
+                    series,
+                    day,
+                    days,
+                    site_poll.now,
+                    site_poll.zone,
+                    context,
+                )
         except TryLater:
             return tried  # the present figures were read: the past can wait
         tried |= {("websites", question, day)}
     return tried
 
 
-def _lacking(conn: Connection, series: str, look: Look, names: Collection[str]) -> list[date]:
+def _lacking(
+    conn: Connection, series: str, site_poll: SitePoll, names: Collection[str]
+) -> list[date]:
     """The days of past weeks of which the history has no figure at this time of day."""
     lacking: list[date] = []
-    site = look.site
-    spans = list(same_hours(look, look.now, from_midnight=True))
+    site = site_poll.site
+    spans = list(same_hours(site_poll, site_poll.now, from_midnight=True))
     for first, last in spans[:USUAL_WEEKS]:
         found = (figure_between(conn, series, site.id, site.id, it, first, last) for it in names)
         if None in found:
@@ -87,9 +98,9 @@ def _lacking(conn: Connection, series: str, look: Look, names: Collection[str]) 
     return lacking
 
 
-def _with_the_day_before(day: date, question: Question, look: Look) -> Iterator[date]:
+def _with_the_day_before(day: date, question: Question, site_poll: SitePoll) -> Iterator[date]:
     """The days to read for a day's figure at this time: parts of a day may begin the day before."""
-    local = look.now.astimezone(look.zone)
+    local = site_poll.now.astimezone(site_poll.zone)
     since_midnight = timedelta(hours=local.hour, minutes=local.minute)
     if question.part_of_a_day and question.over_last and question.over_last > since_midnight:
         yield day - timedelta(days=1)

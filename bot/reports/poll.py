@@ -18,7 +18,7 @@ from bot.fields.catalogue import SUBJECTS, text_fields
 from bot.polling.context import PollContext
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing, record_poll
-from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Move, lacking, moves
+from bot.reports.alerts import DISABLED, NOT_COVERED, NOT_THERE, Transition, lacking, transitions
 from bot.reports.fetch import COUNTED, IGNORED, Figures, LevelMemory, Limited, fetch, proved
 from bot.reports.history import (
     backfill_averages,
@@ -27,8 +27,8 @@ from bot.reports.history import (
     unrecorded,
     with_usual,
 )
-from bot.reports.look import WEEKS_BACK, Look
 from bot.reports.past_days import backfill_counts
+from bot.reports.site_poll import WEEKS_BACK, SitePoll
 from bot.rules.model import Rule, applies, waits_for
 from bot.rules.needs import changes_asked, usuals_asked
 from bot.store import Connection
@@ -42,7 +42,7 @@ from bot.store.alert_states import (
 )
 from bot.store.audit import Note, record
 from bot.store.matches import PollOutcome
-from bot.store.recordings import forget_watermark, keep_looked, on_hold, set_on_hold
+from bot.store.recordings import forget_watermark, on_hold, save_read_time, set_on_hold
 from bot.store.rules import paused_rules
 
 
@@ -82,33 +82,33 @@ async def poll(
     if not watching:
         return ReportsPolled(0, Recorded())
     fetched = await fetch(kind, site, watching, context, memory, now)
-    look = Look(site, now, context.zone, context.gap, context.holidays, context.quiet)
+    site_poll = SitePoll(site, now, context.zone, context.gap, context.holidays, context.quiet)
     if any(usuals_asked(rule) or changes_asked(rule) for rule in watching):
         share = await context.store.run(partial(recorded_share, website=site.id))
-        look = replace(look, recorded=share)
+        site_poll = replace(site_poll, recorded=share)
     oldest = now.date() - timedelta(weeks=WEEKS_BACK + 1)
     memory.tried = frozenset(it for it in memory.tried if it[2] > oldest)
     for each in fetched.answered:
         names = COUNTED.intersection(name for it in each.rules for name in usuals_asked(it))
         if kind == "websites" and names:
             memory.tried = await backfill_counts(
-                each.question, each.series, look, names, context, memory.tried
+                each.question, each.series, site_poll, names, context, memory.tried
             )
-        memory.tried = await backfill_averages(kind, each, look, context, memory.tried)
+        memory.tried = await backfill_averages(kind, each, site_poll, context, memory.tried)
     if any(usuals_asked(rule) for rule in watching):
-        work = partial(with_usual, answered=fetched.answered, look=look)
+        work = partial(with_usual, answered=fetched.answered, site_poll=site_poll)
         fetched = replace(fetched, answered=await context.store.run(work))
     filtered = [each for each in fetched.answered if each.question.aspects]
     if filtered:
         firing = await context.store.run(
-            partial(would_fire, look=look, figures=filtered, rules=rules)
+            partial(would_fire, site_poll=site_poll, figures=filtered, rules=rules)
         )
         fetched = await proved(kind, site, fetched, firing, context, memory, now)
     held = None if memory.held.get(kind) == fetched.held else fetched.held
     recorded = await context.store.run(
         partial(
             record_levels,
-            look=look,
+            site_poll=site_poll,
             figures=fetched.answered,
             held=None if held is None else (kind, held),
             rules=rules,
@@ -132,15 +132,15 @@ def website_gone(
     conn: Connection, site: Site, rules: Iterable[Rule], routing: Routing, now: datetime
 ) -> Recorded:
     """Resolve what fired on a website that the account no longer has, of every kind."""
-    look = Look(site, now, ZoneInfo("UTC"))
-    found: list[Move] = []
+    site_poll = SitePoll(site, now, ZoneInfo("UTC"))
+    found: list[Transition] = []
     for rule in rules:
         if rule.has_state:
             # The list of websites has agreed twice already.
             for key, known in levels(conn, rule.id, site.id).items():
                 lacked = replace(known, level=replace(known.level, ending=now))
-                found.append(lacking(conn, rule, key, lacked, look, NOT_THERE))
-    return record_moves(conn, found, look, (), routing)
+                found.append(lacking(conn, rule, key, lacked, site_poll, NOT_THERE))
+    return record_transitions(conn, found, site_poll, (), routing)
 
 
 def uncovered(
@@ -159,23 +159,25 @@ def uncovered(
     by_id = {rule.id: rule for rule in rules}
     by_site = {site.id: site for site in (*left_out, *sites)}
     watched = {site.id for site in sites}
-    found: list[Move] = []
-    over: list[Move] = []
+    found: list[Transition] = []
+    over: list[Transition] = []
     for rule_id, website in states_of_rules(conn):
         rule, site = by_id.get(rule_id), by_site.get(website)
         if rule is None or site is None or (website in watched and applies(rule, site)):
             continue
-        look = Look(site, now, ZoneInfo("UTC"))
+        site_poll = SitePoll(site, now, ZoneInfo("UTC"))
         for key, known in levels(conn, rule_id, website).items():
-            move = lacking(conn, rule, key, known, look, NOT_COVERED)
-            found.append(move)
+            transition = lacking(conn, rule, key, known, site_poll, NOT_COVERED)
+            found.append(transition)
             if known.level.ending is not None:
-                over.append(move)
+                over.append(transition)
     if not found:
         return Recorded()
-    recorded = record_moves(conn, found, Look(Site("", ""), now, ZoneInfo("UTC")), (), routing)
-    for move in over:
-        forget_level(conn, move.rule.id, move.website, move.subject_key)
+    recorded = record_transitions(
+        conn, found, SitePoll(Site("", ""), now, ZoneInfo("UTC")), (), routing
+    )
+    for transition in over:
+        forget_level(conn, transition.rule.id, transition.website, transition.subject_key)
     return recorded
 
 
@@ -184,39 +186,41 @@ def end_disabled(
 ) -> Recorded:
     """End what fires of rules that were disabled, and forget their states."""
     by_id = {rule.id: rule for rule in rules}
-    look = Look(Site("", ""), now, ZoneInfo("UTC"))
-    found: list[Move] = []
+    site_poll = SitePoll(Site("", ""), now, ZoneInfo("UTC"))
+    found: list[Transition] = []
     for rule_id, website in states_of_rules(conn):
         if (rule := by_id.get(rule_id)) is not None:
             for key, known in levels(conn, rule_id, website).items():
                 lacked = replace(known, level=replace(known.level, ending=now))
-                move = lacking(conn, rule, key, lacked, look, DISABLED)
-                found.append(replace(move, website=website))
-    recorded = record_moves(conn, found, look, (), routing)
-    for move in found:
-        forget_level(conn, move.rule.id, move.website, move.subject_key)
+                transition = lacking(conn, rule, key, lacked, site_poll, DISABLED)
+                found.append(replace(transition, website=website))
+    recorded = record_transitions(conn, found, site_poll, (), routing)
+    for transition in found:
+        forget_level(conn, transition.rule.id, transition.website, transition.subject_key)
     return recorded
 
 
 def would_fire(
-    conn: Connection, look: Look, figures: Sequence[Figures], rules: Sequence[Rule]
+    conn: Connection, site_poll: SitePoll, figures: Sequence[Figures], rules: Sequence[Rule]
 ) -> list[Figures]:
     """The answers by which some rule would fire, or some alert end."""
-    held, others = HeldBack(conn, look.site), waits_for(rules)
+    held, others = HeldBack(conn, site_poll.site), waits_for(rules)
     return [
         each
         for each in figures
         if any(
-            move.found is not None
+            transition.found is not None
             for rule in each.rules
-            for move in moves(conn, rule, each, look, held=held.why(rule, others[rule.id]))
+            for transition in transitions(
+                conn, rule, each, site_poll, held=held.why(rule, others[rule.id])
+            )
         )
     ]
 
 
 def record_levels(
     conn: Connection,
-    look: Look,
+    site_poll: SitePoll,
     figures: Sequence[Figures],
     held: tuple[Kind, Mapping[str, str]] | None,
     rules: Sequence[Rule],
@@ -238,29 +242,31 @@ def record_levels(
         note
         for each in figures
         for rule in each.rules
-        for note in (*too_early(conn, rule, each, look), *unrecorded(rule, each, look))
+        for note in (*too_early(conn, rule, each, site_poll), *unrecorded(rule, each, site_poll))
     ]
     recorded = Recorded()
     turns = sorted({len(others[rule.id]) for each in figures for rule in each.rules})
     for turn in turns or [0]:
-        back = HeldBack(conn, look.site)
+        back = HeldBack(conn, site_poll.site)
         found = [
-            move
+            transition
             for each in figures
             for rule in each.rules
             if len(others[rule.id]) == turn
-            for move in moves(conn, rule, each, look, held=back.why(rule, others[rule.id]))
+            for transition in transitions(
+                conn, rule, each, site_poll, held=back.why(rule, others[rule.id])
+            )
         ]
-        recorded = recorded.beside(record_moves(conn, found, look, early, routing))
+        recorded = recorded.beside(record_transitions(conn, found, site_poll, early, routing))
         early = []
     for each in figures:
-        keep_figures(conn, each, look)
+        keep_figures(conn, each, site_poll)
         if each.earlier:
-            forget_watermark(conn, source="feedback", website=look.site.id)
+            forget_watermark(conn, source="feedback", website=site_poll.site.id)
     for kind in {rule.watch for each in figures for rule in each.rules}:
         subjects = {one.key for each in figures for one in each.subjects}
-        keep_looked(conn, kind, look.site.id, subjects, look.now)
-    told = _hold(conn, look, *held, routing) if held else False
+        save_read_time(conn, kind, site_poll.site.id, subjects, site_poll.now)
+    told = _hold(conn, site_poll, *held, routing) if held else False
     return replace(recorded, announced=told or recorded.announced)
 
 
@@ -280,23 +286,23 @@ class HeldBack:
 
 
 def _hold(
-    conn: Connection, look: Look, kind: Kind, held: Mapping[str, str], routing: Routing
+    conn: Connection, site_poll: SitePoll, kind: Kind, held: Mapping[str, str], routing: Routing
 ) -> bool:
     """Store what is on hold, for `status`; tell of filters that the API ignores, and of the end.
 
     True if people are told.
     """
-    site = look.site
+    site = site_poll.site
     before = {
         it.filter: it.reason for it in on_hold(conn) if (it.kind, it.website) == (kind, site.id)
     }
-    set_on_hold(conn, kind, site.id, held, look.now)
+    set_on_hold(conn, kind, site.id, held, site_poll.now)
     began = {name: reason for name, reason in held.items() if before.get(name) != reason}
     texts = [
         f"rules for {kind} with {name} are on hold: {reason}" for name, reason in began.items()
     ]
     texts += [f"rules for {kind} with {name} run again" for name in before.keys() - held.keys()]
-    record(conn, look.now, [Note(kind="level.held", website=site.id, text=it) for it in texts])
+    record(conn, site_poll.now, [Note(kind="level.held", website=site.id, text=it) for it in texts])
     told = [
         (
             f"Rules with {name} are on hold on {site.name}",
@@ -311,40 +317,55 @@ def _hold(
         if reason == IGNORED and name not in held
     ]
     for title, line in told:
-        announce(conn, title, (line,), look.now, routing.ops, site)
+        announce(conn, title, (line,), site_poll.now, routing.ops, site)
     return bool(told)
 
 
-def record_moves(
-    conn: Connection, moves: Sequence[Move], look: Look, notes: Sequence[Note], routing: Routing
+def record_transitions(
+    conn: Connection,
+    transitions: Sequence[Transition],
+    site_poll: SitePoll,
+    notes: Sequence[Note],
+    routing: Routing,
 ) -> Recorded:
     """Record the matches, then the states: a state knows whether its firing was told."""
-    outcome = PollOutcome(source="reports", website=look.site.id, at=look.now, notes=notes)
-    found = [move.found for move in moves if move.found is not None]
+    outcome = PollOutcome(
+        source="reports", website=site_poll.site.id, at=site_poll.now, notes=notes
+    )
+    found = [transition.found for transition in transitions if transition.found is not None]
     recorded = record_poll(conn, outcome, found, routing)
-    for move in moves:
-        held = move.found is not None and move.found.key in recorded.suppressed
-        after = move.untold if held and move.untold is not None else move.after
-        if move.save or held:
-            save_level(conn, move.rule.id, move.website, move.subject_key, after, look.now)
-        if move.undone:
-            _tell_left_alone(conn, move, look, routing)
-    return replace(recorded, announced=any(move.undone for move in moves))
+    for transition in transitions:
+        held = transition.found is not None and transition.found.key in recorded.suppressed
+        after = transition.untold if held and transition.untold is not None else transition.after
+        if transition.save or held:
+            save_level(
+                conn,
+                transition.rule.id,
+                transition.website,
+                transition.subject_key,
+                after,
+                site_poll.now,
+            )
+        if transition.undone:
+            _tell_left_alone(conn, transition, site_poll, routing)
+    return replace(recorded, announced=any(transition.undone for transition in transitions))
 
 
-def _tell_left_alone(conn: Connection, move: Move, look: Look, routing: Routing) -> None:
-    subject = move.after.subject
+def _tell_left_alone(
+    conn: Connection, transition: Transition, site_poll: SitePoll, routing: Routing
+) -> None:
+    subject = transition.after.subject
     name = "" if subject is None else _named(subject)
     announce(
         conn,
-        f"Rule {move.rule.id} leaves {name or look.site.name} alone",
+        f"Rule {transition.rule.id} leaves {name or site_poll.site.name} alone",
         (
-            f"The rule had set {move.undone}; a person or another rule has changed it since.",
+            f"The rule had set {transition.undone}; a person or another rule has changed it since.",
             "The rule acts there again after its condition has been false by itself.",
         ),
-        look.now,
+        site_poll.now,
         routing.ops,
-        look.site,
+        site_poll.site,
     )
 
 

@@ -6,23 +6,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bot.store.database import (
-        Place,
         Store,
+        StoreLocation,
         backup,
         in_memory_copy,
+        location_of,
         open_store,
-        place_of,
         restore,
     )
 
 __all__ = [
     "Connection",
-    "Place",
     "Store",
+    "StoreLocation",
     "backup",
     "in_memory_copy",
+    "location_of",
     "open_store",
-    "place_of",
     "restore",
 ]
 

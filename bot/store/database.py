@@ -1,7 +1,7 @@
 """The store: one connection in one thread; a unit of work is one function.
 
 Cancelling a task can't split a unit of work: once submitted, it is committed or rolled back as
-a whole. What differs between SQLite and PostgreSQL is behind `Place` and `Database`.
+a whole. What differs between SQLite and PostgreSQL is behind `StoreLocation` and `Database`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from bot.store.audit import take_recorded
 from bot.store.faults import translated
 from bot.store.lineage import Restored
 from bot.store.sharing import Replica, Sharing
-from bot.store.sqlite import SqlitePlace
+from bot.store.sqlite import SqliteLocation
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Database(Protocol):
         ...
 
 
-class Place(Protocol):
+class StoreLocation(Protocol):
     """Where a store is, or will be. `name` is for people and has no password."""
 
     name: str
@@ -452,7 +452,7 @@ def open_store(
     `read_only` changes nothing and needs no lock. Raises ConfigError for a URL that this
     version does not support, StoreError for a store that can't be used.
     """
-    place = place_of(url)
+    place = location_of(url)
     if read_only:
         return opened(place.readable())
     return opened(place.writable(exclusive=exclusive, shared=shared))
@@ -464,7 +464,7 @@ def in_memory_copy(url: str) -> Store:
     Empty if there is no store yet; a store of an older version is converted in memory. Raises
     like `open_store`.
     """
-    return opened(place_of(url).copied())
+    return opened(location_of(url).copied())
 
 
 def backup(url: str, file: Path) -> None:
@@ -472,7 +472,7 @@ def backup(url: str, file: Path) -> None:
 
     Raises StoreError if that can't be done; then there is no `file`.
     """
-    place_of(url).backup(file)
+    location_of(url).backup(file)
 
 
 def restore(url: str, file: Path) -> Path | None:
@@ -480,10 +480,10 @@ def restore(url: str, file: Path) -> Path | None:
 
     Raises StoreError if that can't be done; then nothing has changed.
     """
-    return place_of(url).restore(file)
+    return location_of(url).restore(file)
 
 
-def place_of(url: str) -> Place:
+def location_of(url: str) -> StoreLocation:
     """Where the store of this URL is; raises ConfigError if this version does not support it."""
     try:
         parsed = make_url(url)
@@ -492,16 +492,16 @@ def place_of(url: str) -> Place:
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         try:
-            from bot.store.postgres import PostgresPlace
+            from bot.store.postgres import PostgresLocation
         except ImportError as error:
             raise ConfigError(
                 "store.url: PostgreSQL needs one more package; "
                 'install it with: pip install "mouseflow-bot[postgres]"'
             ) from error
-        return PostgresPlace(parsed)
+        return PostgresLocation(parsed)
     if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigError("store.url must name a file, like sqlite:///data/bot.db")
-    return SqlitePlace(Path(parsed.database))
+    return SqliteLocation(Path(parsed.database))
 
 
 def opened(database: Database) -> Store:

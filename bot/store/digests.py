@@ -148,10 +148,10 @@ def step_ended(conn: Connection, match: int) -> None:
 
     Once all have ended the visitor's data is erased; the keys stay.
     """
-    goes_on(conn, match, Left(execute(conn, _OF_MATCH, {"match": match}).fetchone()[0]))
+    after_step(conn, match, Left(execute(conn, _OF_MATCH, {"match": match}).fetchone()[0]))
 
 
-def goes_on(conn: Connection, match: int, left: Left) -> None:
+def after_step(conn: Connection, match: int, left: Left) -> None:
     """What follows when a step ended, if it is known which steps of the match are left."""
     match left:
         case Left.NONE:

@@ -40,7 +40,7 @@ class Restored(Struct, frozen=True):
     new: bool = False
 
 
-class Beside:
+class GenerationFile:
     """The number of transactions in a file beside the store."""
 
     def __init__(self, store: Path) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StoreError
-from bot.store.database import Store, opened, place_of
+from bot.store.database import Store, location_of, opened
 from bot.store.faults import is_trouble
 from bot.store.schema import metadata
 from bot.store.statements import copy_rows, rows_in
@@ -27,7 +27,7 @@ def move(source: str, target: str) -> Moved:
     The source stays as it is. Raises StoreError if a bot uses either of them, if the target
     holds anything, or if it does not get every row.
     """
-    from_place, to_place = place_of(source), place_of(target)
+    from_place, to_place = location_of(source), location_of(target)
     if from_place.name == to_place.name:
         raise StoreError(f"{from_place.name} is the store itself; name another one")
     if not from_place.exists():

@@ -25,9 +25,9 @@ from bot.store.digests import (
     OTHERS_LEFT,
     DueStep,
     Left,
+    after_step,
     due_steps,
     erase_digest,
-    goes_on,
     receipt,
 )
 from bot.store.lanes import (
@@ -46,7 +46,7 @@ from bot.store.matches import (
     told_of_awaited,
 )
 from bot.store.posts import keep_posts, post_of
-from bot.store.presses import settle
+from bot.store.presses import show_outcome
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute, execute_later
 
@@ -239,7 +239,7 @@ def complete(
         lane_works(conn, claimed.lane)
     _after(conn, claimed, max(ended.left, Left.SOME) if follow else ended.left)
     if claimed.rule == OWN_RULE:
-        settle(conn, claimed.key, now)
+        show_outcome(conn, claimed.key, now)
     _record(conn, claimed, now, "step.done", note)
     return True
 
@@ -265,7 +265,7 @@ def give_up(
         return False
     _after(conn, claimed, max(ended.left, Left.SOME))
     if claimed.rule == OWN_RULE:
-        settle(conn, claimed.key, now, reason)
+        show_outcome(conn, claimed.key, now, reason)
     _record(conn, claimed, now, "step.dead", f"{reason}; {remedy}" if remedy else reason)
     return True
 
@@ -383,7 +383,7 @@ def _ended(conn: Connection, claimed: Claim, **values: Value) -> _Ended | None:
 
 
 def _after(conn: Connection, claimed: Claim, left: Left) -> None:
-    goes_on(conn, claimed.match, left)
+    after_step(conn, claimed.match, left)
     if claimed.rule.startswith(BUDGET):
         release_awaiting(conn, claimed.rule)
 

@@ -468,7 +468,7 @@ _WHY = (
 )
 
 
-def became_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
+def outcomes_of(conn: Connection, match: Entry) -> list[tuple[str, str, str]]:
     """(kind, step, text) of what the audit log says of a match's actions, oldest first.
 
     `match` is the entry of the match; other matches of the same subject are left out.

@@ -193,8 +193,8 @@ class _TextDumper(StrDumper):
         return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
 
-class PostgresPlace:
-    """A schema of a PostgreSQL database, with tables or without; see `Place`."""
+class PostgresLocation:
+    """A schema of a PostgreSQL database, with tables or without; see `StoreLocation`."""
 
     def __init__(self, url: URL) -> None:
         url = url.set(drivername="postgresql+psycopg")

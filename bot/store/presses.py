@@ -178,7 +178,7 @@ def _take_effect(
     return DONE
 
 
-def settle(conn: Connection, step: str, now: datetime, failed: str = "") -> None:
+def show_outcome(conn: Connection, step: str, now: datetime, failed: str = "") -> None:
     """Let the message say that Mouseflow has done what was pressed, or (`failed`) why it has not.
 
     `step` is the key of any step of the bot's own. An answer tells a failure, since an edit

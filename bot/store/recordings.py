@@ -396,7 +396,7 @@ LOOKED = "looked:"
 _FEEDBACK = f"{LOOKED}feedback"
 
 
-def keep_looked(
+def save_read_time(
     conn: Connection, kind: str, website: str, subjects: Iterable[str], at: datetime
 ) -> None:
     """Save when a kind of report was read; of feedback also the ids of the campaigns."""

@@ -21,7 +21,7 @@ from bot.domain.pulse import Sign
 from bot.errors import StoreError, StoreLost
 from bot.store.faults import translated
 from bot.store.formats import convert, create_tables, is_empty, is_older
-from bot.store.lineage import Beside, Restored, count, recognise, written
+from bot.store.lineage import GenerationFile, Restored, count, recognise, written
 from bot.store.lock import Lock, sign_beside, unwritable
 from bot.store.schema import SCHEMA_VERSION
 from bot.store.sharing import Alone, Replica, Sharing
@@ -44,8 +44,8 @@ SPARE_PAGES = 250
 """How many free pages stay in the file for what comes next."""
 
 
-class SqlitePlace:
-    """A SQLite file, whether it is there or not; see `Place`."""
+class SqliteLocation:
+    """A SQLite file, whether it is there or not; see `StoreLocation`."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -182,7 +182,7 @@ class SqliteFile:
         self._open = connect
         self._file = file
         self._lock = lock
-        self._beside = Beside(file) if file and lock else None
+        self._beside = GenerationFile(file) if file and lock else None
         self._opened: tuple[int, int] | None = None
         self._changes = 0
 

@@ -145,11 +145,11 @@ def test_tags_and_variables_that_no_session_has_had_are_warned_about(place: Plac
     do: {{tag: ours}}
 """
     )
-    place_of = "warning: rules/rules.yaml"
+    location_of = "warning: rules/rules.yaml"
     assert [line for line in place.check(0) if line.startswith("warning")] == [
-        f"{place_of}:8:3: rules.two: no session has had the tag {good}x so far; "
+        f"{location_of}:8:3: rules.two: no session has had the tag {good}x so far; "
         f"did you mean {good}?",
-        f"{place_of}:12:3: rules.three: no session has had the variable {key}x so far; "
+        f"{location_of}:12:3: rules.three: no session has had the variable {key}x so far; "
         f"did you mean {key}?",
     ]
 

@@ -20,7 +20,7 @@ from bot.cli.main import main
 from bot.cli.run import beat
 from bot.domain.subjects import RecordingSubject, Site, written
 from bot.polling.outages import OUTAGES
-from bot.store import Connection, open_store, outbox, place_of
+from bot.store import Connection, location_of, open_store, outbox
 from bot.store.audit import Note, history, record
 from bot.store.lanes import pause_lane
 from bot.store.matches import NewMatch, NewStep, PollOutcome, commit_poll
@@ -696,7 +696,7 @@ def test_the_healthcheck_finds_the_store_as_the_daemon_does(
     "url", ["sqlite:///data/bot.db", "sqlite:////var/lib/my bot/bot.db", "sqlite:///b.db?timeout=5"]
 )
 def test_the_heartbeat_is_on_the_lock_that_the_store_takes(url: str) -> None:
-    database = place_of(url).beside()
+    database = location_of(url).beside()
     assert lock_file(url) == database.with_name(database.name + ".lock")
 
 

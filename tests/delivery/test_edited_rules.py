@@ -12,7 +12,7 @@ from bot.actions import ACTIONS
 from bot.actions.slack import Slack
 from bot.cli.main import main
 from bot.delivery import Delivery
-from bot.delivery.rebuild import Anew, CurrentRules, Gone, rebuilt, retry_some
+from bot.delivery.rebuild import CurrentRules, NoLongerAsked, Rebuilt, rebuilt, retry_some
 from bot.domain.subjects import RecordingSubject, written
 from bot.errors import GiveUp, Refused, TryLater
 from bot.polling.context import PollContext
@@ -276,27 +276,31 @@ TWO = '{slack: [{channel: "#b"}, {channel: "#c"}]}'
     ("step", "do", "becomes"),
     [
         (stored("slack", post("#a")), '{slack: {channel: "#a"}}', None),
-        (stored("slack", post("#a")), '{slack: {channel: "#b"}}', Anew(post("#b"), "slack:#b")),
-        (stored("slack", post("#a")), "{slack: {}}", Anew(post(""), "slack:#usual")),
-        (stored("slack", post("#a")), "{tag: x}", Gone("the rule rule no longer has this slack")),
+        (stored("slack", post("#a")), '{slack: {channel: "#b"}}', Rebuilt(post("#b"), "slack:#b")),
+        (stored("slack", post("#a")), "{slack: {}}", Rebuilt(post(""), "slack:#usual")),
+        (
+            stored("slack", post("#a")),
+            "{tag: x}",
+            NoLongerAsked("the rule rule no longer has this slack"),
+        ),
         # `#b` is the other step's: this one was `#a`, which is `#c` now.
         (
             stored("slack", post("#a"), siblings=(post("#b"),)),
             TWO,
-            Anew(post("#c"), "slack:#c"),
+            Rebuilt(post("#c"), "slack:#c"),
         ),
         (
             stored("slack", post("#x"), key="rule/w1/r1/slack-2"),
             TWO,
-            Anew(post("#c"), "slack:#c"),
+            Rebuilt(post("#c"), "slack:#c"),
         ),
         (
             stored("slack", post("#a"), siblings=(post("#b"), post("#c"))),
             TWO,
-            Gone("the rule rule no longer has this slack"),
+            NoLongerAsked("the rule rule no longer has this slack"),
         ),
         (stored("slack", post("#a"), unknown=True), '{slack: {channel: "#b"}}', None),
-        (stored("slack", post("#a"), rule="old"), TWO, Gone("the rule old is gone")),
+        (stored("slack", post("#a"), rule="old"), TWO, NoLongerAsked("the rule old is gone")),
         (stored("slack", post("#a"), rule="budget monthly"), TWO, None),
         (stored("unshare", follows=True, lane="mouseflow:w1"), "{tag: x}", None),
         (stored("tag", '{"tag":"x"}', lane="mouseflow:w1"), "{tag: x}", None),
@@ -304,14 +308,18 @@ TWO = '{slack: [{channel: "#b"}, {channel: "#c"}]}'
         (
             stored("digest", '{"channel":"#a","total":2}'),
             '{slack: {channel: "#b"}}',
-            Anew('{"channel":"#b","total":2}', "slack:#b"),
+            Rebuilt('{"channel":"#b","total":2}', "slack:#b"),
         ),
         (stored("digest", '{"channel":"#a"}'), TWO, None),
-        (stored("digest", '{"channel":"#a"}'), "{tag: x}", Gone("the rule rule no longer posts")),
+        (
+            stored("digest", '{"channel":"#a"}'),
+            "{tag: x}",
+            NoLongerAsked("the rule rule no longer posts"),
+        ),
         (
             stored("notice", '{"channel":"#a"}', rule="mouseflow-bot"),
             TWO,
-            Anew('{"channel":"#ops"}', "slack:#ops"),
+            Rebuilt('{"channel":"#ops"}', "slack:#ops"),
         ),
         (stored("slack", post("#a"), subject=b"no JSON"), '{slack: {channel: "#b"}}', None),
         (stored("digest", "no JSON"), '{slack: {channel: "#b"}}', None),

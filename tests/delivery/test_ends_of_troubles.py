@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from posting_world import posting, visit
 
-from bot.delivery.troubles import Ops, tend
+from bot.delivery.troubles import Ops, expire_and_tell
 from bot.domain.causes import Cause
 from bot.errors import BadCredentials, TryLater
 from bot.polling.ops_messages import amend, announce
@@ -146,11 +146,11 @@ async def test_a_lane_that_works_again_says_so_on_the_message_of_its_trouble():
 
         ops = Ops("#ops", tell)
         world.store.do(fails)
-        world.store.do(lambda conn: tend(conn, world.now, ops))
+        world.store.do(lambda conn: expire_and_tell(conn, world.now, ops))
         await world.deliver()
         world.wait(hours=2)
         world.store.do(lambda conn: lane_works(conn, "slack:#ux"))
-        world.store.do(lambda conn: tend(conn, world.now, ops))
+        world.store.do(lambda conn: expire_and_tell(conn, world.now, ops))
         await world.deliver()
         first, answer = world.posts("ops")
         assert first.text.startswith("✅ Slack channel #ux works again after 2 h")
@@ -168,7 +168,7 @@ async def test_a_trouble_that_turns_into_another_says_so_on_its_first_message():
                 pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), reason, fault)
 
             world.store.do(work)
-            world.store.do(lambda conn: tend(conn, world.now, ops))
+            world.store.do(lambda conn: expire_and_tell(conn, world.now, ops))
             await world.deliver()
 
         await fails(Cause.CHANNEL_ARCHIVED, "unarchive it", "is_archived")
@@ -184,7 +184,7 @@ async def test_a_trouble_that_turns_into_another_says_so_on_its_first_message():
         # The end answers the message of what it ends.
         world.wait(hours=1)
         world.store.do(lambda conn: lane_works(conn, "slack:#ux"))
-        world.store.do(lambda conn: tend(conn, world.now, ops))
+        world.store.do(lambda conn: expire_and_tell(conn, world.now, ops))
         await world.deliver()
         first, second, answer = world.posts("ops")
         assert (answer.thread_ts, first.edits, second.edits) == (second.ts, 1, 1)
@@ -234,7 +234,7 @@ async def test_a_trouble_that_turns_into_another_before_people_saw_it_is_not_pos
             def work(conn, cause=cause):
                 fault = LaneFault(cause, "do something", world.now)
                 pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), "reason", fault)
-                tend(conn, world.now, ops)
+                expire_and_tell(conn, world.now, ops)
 
             world.wait(hours=2)
             world.store.do(work)
@@ -252,7 +252,7 @@ async def test_a_trouble_counts_as_told_only_if_a_channel_is_there_for_it(reache
         def work(conn):
             fault = LaneFault(Cause.CHANNEL_ARCHIVED, "do something", world.now)
             pause_lane(conn, "slack:#ux", world.now + timedelta(hours=9), "reason", fault)
-            tend(conn, world.now, ops)
+            expire_and_tell(conn, world.now, ops)
             return [it.told for it in troubles(conn)]
 
         world.wait(hours=2)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from daemon_world import Daemon
 
-from bot.store import place_of
+from bot.store import location_of
 from mouseflow.simulator import scenarios
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Planted, website
@@ -108,14 +108,14 @@ def test_of_bots_on_one_store_one_takes_presses_and_another_after_it_was_killed(
         try:
             for bot in bots:
                 bot.start()
-            sim.wait_until(lambda: len(place_of(postgres_url).replicas()) == 2)
+            sim.wait_until(lambda: len(location_of(postgres_url).replicas()) == 2)
             sim.wait_until(lambda: sim.slack.in_channel("alerts") and sim.socket_mode.connected)
             [post] = sim.slack.in_channel("alerts")
             star = sim.socket_mode.press(post, "Star recording")
             sim.wait_until(lambda: sim.effect(_recording(post)).starred)
             sim.wait_until(lambda: "<@U1>" in str(post.blocks))
             assert sim.socket_mode.connected == 1
-            [leading] = [it.process for it in place_of(postgres_url).replicas() if it.leads]
+            [leading] = [it.process for it in location_of(postgres_url).replicas() if it.leads]
             first, second = bots if bots[0].process.pid == leading else reversed(bots)
             first.kill()
             sim.wait_until(lambda: second.events("replica.leads") and sim.socket_mode.connected)

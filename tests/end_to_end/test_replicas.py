@@ -18,7 +18,7 @@ from bot import daemon
 from bot.config.load import load
 from bot.config.settings import allowed
 from bot.rule_reader import ProcessReader
-from bot.store import place_of, replicas
+from bot.store import location_of, replicas
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import website
 from mouseflow.simulator.traffic import Plan
@@ -59,7 +59,7 @@ def bots(tmp_path, sim, postgres_url):
 
 def divided(url: str, bots: int) -> bool:
     """Whether so many bots have an equal share of the websites."""
-    there = place_of(url).replicas()
+    there = location_of(url).replicas()
     return [len(each.websites) for each in there] == [len(SITES) // bots] * bots
 
 
@@ -115,7 +115,7 @@ def test_two_bots_divide_the_work_and_one_takes_over_from_one_that_was_killed(
         visit(sim, name)
     sim.wait_until(lambda: once_each(sim, len(SITES)))
     assert all(bot.events("poll.decided") for bot in (first, second))
-    [leading] = [it.process for it in place_of(postgres_url).replicas() if it.leads]
+    [leading] = [it.process for it in location_of(postgres_url).replicas() if it.leads]
     leader, other = (first, second) if first.process.pid == leading else (second, first)
     for name in SITES:
         visit(sim, name)
@@ -125,7 +125,7 @@ def test_two_bots_divide_the_work_and_one_takes_over_from_one_that_was_killed(
         visit(sim, name)
     sim.wait_until(lambda: once_each(sim, 3 * len(SITES)))
     assert other.stop() == 0
-    assert place_of(postgres_url).replicas() == []
+    assert location_of(postgres_url).replicas() == []
 
 
 def test_a_hook_reaches_the_websites_of_the_other_bots(tmp_path, sim, postgres_url):
@@ -203,7 +203,7 @@ def test_a_frozen_bot_is_replaced_and_does_nothing_when_it_wakes_up(sim, bots, p
     first.start()
     second.start()
     sim.wait_until(lambda: divided(postgres_url, 2))
-    frozen = place_of(postgres_url).replicas()[0].process
+    frozen = location_of(postgres_url).replicas()[0].process
     still, awake = (first, second) if first.process.pid == frozen else (second, first)
     for name in SITES:
         visit(sim, name)
@@ -224,7 +224,7 @@ def test_a_frozen_bot_is_replaced_and_does_nothing_when_it_wakes_up(sim, bots, p
 def test_a_rolling_restart_loses_and_doubles_nothing(sim, bots, postgres_url):
     for bot in bots:
         bot.start()
-    sim.wait_until(lambda: len(place_of(postgres_url).replicas()) == 3)
+    sim.wait_until(lambda: len(location_of(postgres_url).replicas()) == 3)
     for number, bot in enumerate(bots, 1):
         for name in SITES:
             visit(sim, name)
@@ -328,7 +328,7 @@ def test_bots_together_keep_the_pace_of_a_channel_also_where_its_lane_goes_over(
         visit(sim, name)
     sim.wait_until(lambda: len(posts(sim)) > 4)
     lane = "slack:#checkout-alerts"
-    holder = next(it for it in place_of(postgres_url).replicas() if lane in it.lanes)
+    holder = next(it for it in location_of(postgres_url).replicas() if lane in it.lanes)
     (first if first.process.pid == holder.process else second).stop()
     sim.wait_until(lambda: once_each(sim, 4 * len(SITES)))
     slack = [call for call in sim.calls if call.side == "slack"]

@@ -6,7 +6,7 @@ import pytest
 from daemon_world import Daemon
 from postgres_server import connected
 
-from bot.store import place_of
+from bot.store import location_of
 from mouseflow.simulator import scenarios
 from mouseflow.simulator.server import Simulator
 from mouseflow.simulator.site import Planted, website
@@ -77,7 +77,9 @@ def test_a_press_reaches_its_account_by_the_bot_that_does_not_lead(sims, bots, s
     first.start()
     outlet.wait_until(lambda: len(outlet.slack.in_channel("alerts")) == 2, 60)
     second.start()
-    outlet.wait_until(lambda: all(len(place_of(it).replicas()) == 2 for it in stores.values()), 60)
+    outlet.wait_until(
+        lambda: all(len(location_of(it).replicas()) == 2 for it in stores.values()), 60
+    )
     outlet.wait_until(lambda: len(second.events("daemon.started")) == 2, 60)
     outlet.wait_until(lambda: outlet.socket_mode.connected == 2, 60)
     for post in outlet.slack.in_channel("alerts"):

@@ -9,7 +9,7 @@ from test_alert_threads import Alerts
 
 from bot.cli.status import gather, show_rules
 from bot.delivery.rebuild import CurrentRules, retry_some
-from bot.delivery.troubles import Ops, tend
+from bot.delivery.troubles import Ops, expire_and_tell
 from bot.domain.press import Press
 from bot.errors import Gone, TryLater
 from bot.polling.ops_messages import announce
@@ -380,7 +380,7 @@ def told_of_trouble(world):
     def announced(conn, notice, now):
         announce(conn, notice.title, notice.lines, now, "#ops", page="queue", offer=notice.offer)
 
-    world.store.do(lambda conn: tend(conn, world.now, Ops("#ops", announced)))
+    world.store.do(lambda conn: expire_and_tell(conn, world.now, Ops("#ops", announced)))
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from store_samples import MINUTE, NOW, match, poll, step
 import bot.store
 from bot.domain.subjects import PageSubject, Site
 from bot.errors import ConfigError, StoreError, StoreLost, StoreTaken
-from bot.store import backup, in_memory_copy, open_store, place_of, restore
+from bot.store import backup, in_memory_copy, location_of, open_store, restore
 from bot.store.audit import Note, history, record
 from bot.store.formats import run_revisions
 from bot.store.matches import commit_poll, matches_of, set_aside
@@ -175,7 +175,7 @@ def test_a_user_that_owns_nothing_but_the_database_is_enough(postgres, empty_dat
         with open_store(url) as store:
             store.do(note)
             store.beat("well")
-            sign = place_of(url).daemon()
+            sign = location_of(url).daemon()
             assert sign is not None
             with pytest.raises(StoreError, match=rf"process {os.getpid()} on "):
                 open_store(url)
@@ -340,7 +340,7 @@ def test_no_error_and_no_name_has_the_password(postgres_url, proxy):
     for url, says in faults.items():
         with pytest.raises(StoreError, match=says) as raised:
             open_store(url)
-        place = place_of(f"{url}?password={PASSWORD}")
+        place = location_of(f"{url}?password={PASSWORD}")
         for text in (str(raised.value), repr(raised.value), place.name, repr(place)):
             assert PASSWORD not in text
             assert "wr0ng-secret" not in text
@@ -370,9 +370,9 @@ def test_another_programs_tables_and_newer_formats_are_left_alone(empty_database
         admin.execute("DROP TABLE steps")
         with pytest.raises(StoreError, match="no store yet"):
             open_store(empty_database, read_only=True)
-        assert not place_of(empty_database).exists()
+        assert not location_of(empty_database).exists()
         open_store(empty_database).close()
-        assert place_of(empty_database).exists()
+        assert location_of(empty_database).exists()
         admin.execute("UPDATE mouseflow_bot SET format = 99")
         with pytest.raises(StoreError, match="newer mouseflow-bot"):
             open_store(empty_database)
@@ -511,7 +511,7 @@ def test_a_dry_run_works_on_a_copy_in_memory(postgres_url):
 def test_a_copy_in_a_file_is_a_whole_store_that_only_this_user_can_read(postgres_url, tmp_path):
     with open_store(postgres_url) as store:
         store.do(lambda conn: commit_poll(conn, poll(match("r1"))))
-        place_of(postgres_url).copy_to(tmp_path / "copy.db")
+        location_of(postgres_url).copy_to(tmp_path / "copy.db")
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     with open_store(f"sqlite:///{tmp_path}/copy.db") as copy:
         assert copy.do(lambda conn: len(matches_of(conn))) == 1
@@ -609,7 +609,7 @@ def test_a_move_that_fails_half_way_leaves_the_target_empty(postgres_url, tmp_pa
 
 def test_an_address_that_libpq_does_not_know_is_an_error_of_the_configuration():
     with pytest.raises(ConfigError, match="colour"):
-        place_of("postgresql://db/bot?colour=red")
+        location_of("postgresql://db/bot?colour=red")
     assert issubclass(psycopg.ProgrammingError, psycopg.Error)
 
 

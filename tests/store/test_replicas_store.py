@@ -9,7 +9,7 @@ from store_samples import NOW, match, poll, step
 
 from bot.cli.healthcheck import health
 from bot.errors import StoreHeld, StoreLost, StoreTaken
-from bot.store import open_store, place_of, postgres, replicas
+from bot.store import location_of, open_store, postgres, replicas
 from bot.store.audit import Note, history, record
 from bot.store.lanes import due_lanes
 from bot.store.matches import commit_poll
@@ -142,7 +142,7 @@ def test_websites_are_divided_and_one_that_leaves_frees_its_own(bots, postgres_u
     assert two.sharing.leads
     assert [len(polled(two)), len(polled(three))] == [4, 3]
     assert parts[1] <= polled(two)
-    assert [each.leads for each in place_of(postgres_url).replicas()] == [True, False]
+    assert [each.leads for each in location_of(postgres_url).replicas()] == [True, False]
 
 
 def test_a_bot_that_knows_no_website_yet_gets_none_and_takes_none_away(bots):
@@ -238,9 +238,9 @@ def test_a_bot_without_a_session_is_given_up_sooner(bots, postgres_url):
     silence(postgres_url, two, seconds=10)
     silence(postgres_url, three, seconds=10)
     with connected(postgres_url) as admin:
-        there = {it.id for it in place_of(postgres_url).replicas()}
+        there = {it.id for it in location_of(postgres_url).replicas()}
         one.do(lambda conn: one.sharing.turn(conn, SITES, (), ""))
-        (lost,) = there - {it.id for it in place_of(postgres_url).replicas()}
+        (lost,) = there - {it.id for it in location_of(postgres_url).replicas()}
         assert lost == three.sharing.mark
         assert admin.execute("SELECT count(*) FROM mouseflow_bot_replicas").fetchone() == (2,)
 
@@ -252,7 +252,7 @@ async def test_a_bot_that_writes_is_not_silent(bots, postgres_url):
     await one.run(lambda _conn: None)
     found = two.do(lambda conn: two.sharing.turn(conn, SITES, (), ""))
     assert not found.lost
-    assert max(each.age for each in place_of(postgres_url).replicas()) < 10
+    assert max(each.age for each in location_of(postgres_url).replicas()) < 10
 
 
 async def test_what_was_confirmed_is_asked_again_before_others_may_take_over(bots, postgres_url):
@@ -390,7 +390,7 @@ def test_a_file_has_one_bot_and_no_table_of_them(tmp_path):
     with open_store(url, shared=True) as store:
         assert isinstance(store.sharing, Alone)
         assert store.sharing.polls("w1")
-    assert place_of(url).replicas() == []
+    assert location_of(url).replicas() == []
 
 
 # Lanes.

@@ -37,7 +37,7 @@ from bot.store.recordings import (
     MOST_CAMPAIGNS,
     ask_polls,
     asked_polls,
-    keep_looked,
+    save_read_time,
     set_websites,
     websites_named,
 )
@@ -100,8 +100,8 @@ def test_bots_see_what_they_are_asked_to_poll_for_a_minute(store):
 def test_a_website_is_known_by_its_id_name_and_campaigns(store):
     def work(conn):
         set_websites(conn, {"w1": "Shop.example", "w2": "shop.example", "w3": "x.example"}, {}, NOW)
-        keep_looked(conn, "feedback", "w3", {f"c{n:04}" for n in range(MOST_CAMPAIGNS + 5)}, NOW)
-        keep_looked(conn, "funnels", "w1", {"f1"}, NOW)
+        save_read_time(conn, "feedback", "w3", {f"c{n:04}" for n in range(MOST_CAMPAIGNS + 5)}, NOW)
+        save_read_time(conn, "funnels", "w1", {"f1"}, NOW)
         asked = ("shop.example", "W3", "C0001", "c1004", "f1", "none")
         return [websites_named(conn, [name]) for name in asked]
 

@@ -20,7 +20,7 @@ from web_world import NOW, TOKEN, WebWorld
 from bot.errors import StoreError
 from bot.store import open_store
 from bot.store.audit import Note, record
-from bot.store.recordings import keep_looked, set_watermark, set_websites
+from bot.store.recordings import save_read_time, set_watermark, set_websites
 from bot.store.rules import pause_rule
 from bot.web import shared, stream
 from bot.web.facts import StoreBusy
@@ -77,7 +77,7 @@ NAMED = {"w1": "shop.example", "w2": "outlet.example", "w3": "shop.example"}
 )
 async def test_a_hook_polls_the_feedback_that_it_names_else_all(world, query, body, websites):
     world.write(set_websites, NAMED, {}, NOW)
-    world.write(keep_looked, "feedback", "w2", {"c-1", "c-2"}, NOW)
+    world.write(save_read_time, "feedback", "w2", {"c-1", "c-2"}, NOW)
     world.write(set_watermark, "looked:feedback", "w1", "{}", NOW)  # of an earlier version
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     async with world.ask() as asking:

@@ -13,10 +13,10 @@ from bot.actions.base import Action, Allowed, Spec
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind
 from bot.rules.syntax.location import (
-    Place,
+    Location,
     listed,
     nearest,
-    text_place,
+    text_location,
     unknown,
     without_templates,
 )
@@ -50,7 +50,7 @@ _LIMITS = {
 }
 
 
-def actions(node: Node, place: Place, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
+def actions(node: Node, place: Location, kind: Kind, allowed: Allowed) -> tuple[Action, ...] | None:
     """The mapping's actions in the order of the file; None and faults where it has any."""
     fitting = [spec.key for spec in WRITTEN.values() if kind in spec.subjects]
     if not isinstance(node, Keys) or not node.entries:
@@ -114,7 +114,7 @@ def _lacks(spec: Spec, steps: Sequence[Action], allowed: Allowed) -> str:
 _COMMENT = "# starts a comment; put text that starts with # in quotes"
 
 
-def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, ...] | None:
+def _steps(spec: Spec, entry: Entry, place: Location, kind: Kind) -> tuple[Action, ...] | None:
     missing = list(_nothing(entry.node, place))
     for here in missing:
         what = f"write {spec.example}" if here.path == place.path else _COMMENT
@@ -135,7 +135,7 @@ def _steps(spec: Spec, entry: Entry, place: Place, kind: Kind) -> tuple[Action, 
     problems = spec.problems(written, kind)
     for problem in problems:
         where, leaf = _locate(problem.path, node, place.on(node))
-        spot, words = text_place(leaf, where, problem.line, problem.column)
+        spot, words = text_location(leaf, where, problem.line, problem.column)
         if problem.lint:
             spot.warn(problem.lint, problem.message + words)
         else:
@@ -163,7 +163,7 @@ def _without(node: Node, trails: Collection[_Trail], at: _Trail = ()) -> Node:
     assert_never(node)
 
 
-def _nothing(node: Node, place: Place) -> Iterator[Place]:
+def _nothing(node: Node, place: Location) -> Iterator[Location]:
     """The places of values that are missing."""
     if isinstance(node, Items):
         for index, item in enumerate(node.items):
@@ -252,8 +252,8 @@ def _trail(error: ErrorDetails, node: Node) -> _Trail:
 
 
 def _locate(
-    loc: Sequence[str | int], node: Node, place: Place, *, key: bool = False
-) -> tuple[Place, Node]:
+    loc: Sequence[str | int], node: Node, place: Location, *, key: bool = False
+) -> tuple[Location, Node]:
     """The place and node of a location: where its value is, or its key."""
     for step in _follow(loc, node)[1:]:
         place, node = place.at(step.name, step.where if key else step.node), step.node
@@ -261,8 +261,8 @@ def _locate(
 
 
 def _worded(
-    errors: Sequence[ErrorDetails], spec: Spec, node: Node, place: Place
-) -> Iterator[tuple[Place, str]]:
+    errors: Sequence[ErrorDetails], spec: Spec, node: Node, place: Location
+) -> Iterator[tuple[Location, str]]:
     """Each spot's errors as one message. Readings of a union that got less far say nothing."""
     by_depth: dict[_Trail, list[ErrorDetails]] = {}
     for error in errors:
@@ -280,8 +280,8 @@ def _worded(
 
 
 def _messages(
-    errors: Sequence[ErrorDetails], spec: Spec, leaf: Node, place: Place, root: Node
-) -> Iterator[tuple[Place, str]]:
+    errors: Sequence[ErrorDetails], spec: Spec, leaf: Node, place: Location, root: Node
+) -> Iterator[tuple[Location, str]]:
     kinds = dict.fromkeys(_KINDS[error["type"]] for error in errors if error["type"] in _KINDS)
     if kinds:
         example = f", such as {spec.example}" if leaf is root or place.name == spec.key else ""
@@ -295,7 +295,7 @@ def _messages(
             yield where, message
 
 
-def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Place) -> tuple[Place, str]:
+def _message(error: ErrorDetails, spec: Spec, leaf: Node, place: Location) -> tuple[Location, str]:
     kind, context = error["type"], error.get("ctx", {})
     last = str(error["loc"][-1]) if error["loc"] else ""
     if kind == _UNKNOWN_KEY:

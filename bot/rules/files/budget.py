@@ -15,7 +15,7 @@ from bot.rules.model import (
     Report,
 )
 from bot.rules.syntax.location import (
-    Place,
+    Location,
     choice,
     flag,
     is_number,
@@ -34,7 +34,7 @@ from bot.rules.units import percent
 _PERIODS = ("day", "week", "month")
 
 
-def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
+def budget(entry: Entry, place: Location, allowed: Allowed) -> Budget | None:
     """One budget under its id; None if it has errors."""
     before = len(place.faults)
     keys = mapping(entry.node, place, names(BUDGET_KEYS), required(BUDGET_KEYS))
@@ -74,7 +74,7 @@ def budget(entry: Entry, place: Place, allowed: Allowed) -> Budget | None:
     )
 
 
-def report(entry: Entry, place: Place, allowed: Allowed) -> Report | None:
+def report(entry: Entry, place: Location, allowed: Allowed) -> Report | None:
     """One weekly report under its id; None if it has errors."""
     before = len(place.faults)
     keys = mapping(entry.node, place, names(REPORT_KEYS), required(REPORT_KEYS))
@@ -117,7 +117,7 @@ def _weekly(text: str) -> Schedule:
     return found
 
 
-def _first_of_week(node: Node, place: Place) -> int | None:
+def _first_of_week(node: Node, place: Location) -> int | None:
     """A weekday by its number, 1 for Monday."""
     if isinstance(node, Scalar) and type(node.value) is int and 1 <= node.value <= 7:
         return node.value
@@ -128,14 +128,14 @@ def _first_of_week(node: Node, place: Place) -> int | None:
     return None
 
 
-def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...] | None:
+def _steps(node: Node, place: Location, allowed: Allowed) -> tuple[BudgetStep, ...] | None:
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(
             "steps must have shares and actions such as {95%: {recording_rate: 25}}"
         )
         return None
     found: dict[float, BudgetStep] = {}
-    places: dict[float, Place] = {}
+    places: dict[float, Location] = {}
     for entry in node:
         here = place.at(entry.key, entry)
         at = _share(entry, here)
@@ -157,7 +157,7 @@ def _steps(node: Node, place: Place, allowed: Allowed) -> tuple[BudgetStep, ...]
     return steps
 
 
-def _share(entry: Entry, place: Place) -> float | None:
+def _share(entry: Entry, place: Location) -> float | None:
     scalar = Scalar(entry.key, entry.key, True, entry.line, entry.column)
     at = share(scalar, place)
     if at is not None and not 0 < at <= 200:
@@ -166,7 +166,7 @@ def _share(entry: Entry, place: Place) -> float | None:
     return at
 
 
-def _pace(node: Node, place: Place) -> Pace | None:
+def _pace(node: Node, place: Location) -> Pace | None:
     if not isinstance(node, Keys):
         wanted = flag(node, place)
         return Pace() if wanted else None
@@ -181,7 +181,7 @@ def _pace(node: Node, place: Place) -> Pace | None:
     return pace
 
 
-def _rate(node: Node, place: Place) -> float | None:
+def _rate(node: Node, place: Location) -> float | None:
     value = worded(percent)(node, place) if isinstance(node, Scalar) or is_number(node) else None
     if value is not None and 1 <= value <= 100:
         return value

@@ -8,13 +8,13 @@ from bot.fields.field import NUMERIC, Field
 from bot.rules.model import All, AnyOf, Condition, Journey, Not, OneItem, Test
 from bot.rules.operators import OPERATORS, fitting, operator_keys, plain_operator
 from bot.rules.operators.base import Operator
-from bot.rules.syntax.location import Place, item_place, listed, nearest, texts, unknown
+from bot.rules.syntax.location import Location, item_location, listed, nearest, texts, unknown
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 from bot.rules.syntax.values import doubt
 
 
 def read_operators(
-    node: Node, place: Place, about: Field, *, single_item: bool = False
+    node: Node, place: Location, about: Field, *, single_item: bool = False
 ) -> list[Operator] | None:
     """What the field's value must meet, all of it; None and errors where it cannot be read.
 
@@ -29,7 +29,9 @@ def read_operators(
     return None if plain is None else [plain]
 
 
-def _by_keys(node: Keys, place: Place, about: Field, *, single_item: bool) -> list[Operator] | None:
+def _by_keys(
+    node: Keys, place: Location, about: Field, *, single_item: bool
+) -> list[Operator] | None:
     known = list(operator_keys(about, single_item=single_item))
     before = len(place.faults)
     for entry in node:
@@ -88,13 +90,13 @@ _HOLDS = frozenset(
 GROUPS = ("any", "all", "not")
 
 
-def condition(node: Node, place: Place, kind: Kind) -> Condition | None:
+def condition(node: Node, place: Location, kind: Kind) -> Condition | None:
     """A mapping of fields and groups, all of which must hold; None and faults where it is none."""
     parts = _parts(node, place, kind)
     return None if parts is None else _joined(parts)
 
 
-def exceptions(node: Node, place: Place, kind: Kind) -> Condition | None:
+def exceptions(node: Node, place: Location, kind: Kind) -> Condition | None:
     """The condition under `except`: one field or group that holds is enough."""
     parts = _parts(node, place, kind)
     if parts is None:
@@ -106,7 +108,7 @@ def _joined(parts: Sequence[Condition]) -> Condition:
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _parts(node: Node, place: Place, kind: Kind) -> list[Condition] | None:
+def _parts(node: Node, place: Location, kind: Kind) -> list[Condition] | None:
     place = place.on(node)
     if isinstance(node, Items):
         place.fault(
@@ -130,7 +132,9 @@ def _example_condition(kind: Kind) -> str:
     return f"{field.name}: {field.examples[0]}"
 
 
-def _entry(entry: Entry, place: Place, kind: Kind, known: Mapping[str, Field]) -> Condition | None:
+def _entry(
+    entry: Entry, place: Location, kind: Kind, known: Mapping[str, Field]
+) -> Condition | None:
     if entry.key in ("any", "all"):
         return _group(entry.node, place, kind, AnyOf if entry.key == "any" else All)
     if entry.key == "not":
@@ -166,7 +170,7 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
 
 def _group(
     node: Node,
-    place: Place,
+    place: Location,
     kind: Kind,
     group: Callable[[tuple[Condition, ...]], Condition],
 ) -> Condition | None:
@@ -179,7 +183,7 @@ def _group(
     return group(good) if len(good) == len(parts) else None
 
 
-def _field(node: Node, place: Place, field: Field) -> Condition | None:
+def _field(node: Node, place: Location, field: Field) -> Condition | None:
     if field.type == "items":
         return _item(node, place, field)
     if field.type == "variables":
@@ -191,7 +195,7 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
             return None
         paths = texts(node, place)
         for index, path in enumerate(paths or ()):
-            doubt(path, item_place(node, index, place), field)
+            doubt(path, item_location(node, index, place), field)
         return None if paths is None else Journey(paths)
     wanted = read_operators(node, place, field)
     if wanted is None:
@@ -199,7 +203,7 @@ def _field(node: Node, place: Place, field: Field) -> Condition | None:
     return _joined([Test(field.name, operator) for operator in wanted])
 
 
-def _item(node: Node, place: Place, field: Field) -> Condition | None:
+def _item(node: Node, place: Location, field: Field) -> Condition | None:
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(f"{field.name} needs a mapping such as {field.examples[0]}")
         return None
@@ -227,7 +231,7 @@ def _unknown_part(name: str, field: Field, known: Mapping[str, Field]) -> str:
     return unknown(name, known, f"part of {field.name}")
 
 
-def _variables(node: Node, place: Place, field: Field) -> Condition | None:
+def _variables(node: Node, place: Location, field: Field) -> Condition | None:
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(f"{field.name} needs names and values such as {field.examples[0]}")
         return None

@@ -45,7 +45,7 @@ from bot.rules.model import (
 )
 from bot.rules.needs import fires_early, stays
 from bot.rules.operators.past import FEWEST_WEEKS
-from bot.rules.syntax.location import Place, listed, text_place
+from bot.rules.syntax.location import Location, listed, text_location
 from bot.rules.syntax.nodes import Items, Keys, Node, Scalar
 
 
@@ -55,13 +55,13 @@ class Written:
 
     rule: Rule
     keys: Keys
-    place: Place
+    place: Location
 
-    def at(self, *path: str | int) -> Place:
+    def at(self, *path: str | int) -> Location:
         """The place of the key or item that the path leads to."""
         return self.reach(*path)[0]
 
-    def reach(self, *path: str | int) -> tuple[Place, Node]:
+    def reach(self, *path: str | int) -> tuple[Location, Node]:
         """The place and node of a key or item that the rule has."""
         node: Node = self.keys
         place = self.place
@@ -77,13 +77,13 @@ class Written:
 class Part:
     """One key of a condition's mapping, with the condition that was read from it."""
 
-    place: Place
+    place: Location
     key: str
     node: Node
     condition: Condition
 
 
-def everywhere(node: Node, place: Place) -> Iterator[tuple[Place, str, Node]]:
+def everywhere(node: Node, place: Location) -> Iterator[tuple[Location, str, Node]]:
     """Every key at any depth, with its place and value."""
     if isinstance(node, Keys):
         for entry in node:
@@ -97,7 +97,7 @@ def everywhere(node: Node, place: Place) -> Iterator[tuple[Place, str, Node]]:
         assert_never(node)
 
 
-def parts(node: Node, condition: Condition, place: Place) -> list[Part]:
+def parts(node: Node, condition: Condition, place: Location) -> list[Part]:
     """The keys of a mapping under `when` or `except`; none if it is not a mapping."""
     if not isinstance(node, Keys):
         return []
@@ -106,7 +106,7 @@ def parts(node: Node, condition: Condition, place: Place) -> list[Part]:
     return [Part(place.at(entry.key, entry), entry.key, entry.node, it) for entry, it in pairs]
 
 
-def together(node: Node, condition: Condition, place: Place) -> Iterator[Part]:
+def together(node: Node, condition: Condition, place: Location) -> Iterator[Part]:
     """All keys that must hold together, those inside `all` among them."""
     for part in parts(node, condition, place):
         if part.key == "all" and isinstance(part.node, Items) and isinstance(part.condition, All):
@@ -342,7 +342,7 @@ def _learnt_in(leaf: Leaf, watch: Kind) -> timedelta:
     return timedelta(weeks=FEWEST_WEEKS) if unknown else timedelta()
 
 
-def lint_same(rules: Sequence[tuple[Rule, Place]]) -> None:
+def lint_same(rules: Sequence[tuple[Rule, Location]]) -> None:
     """Warns of rules that do what another one does."""
     first: dict[Any, Rule] = {}
     for rule, place in rules:
@@ -370,7 +370,9 @@ def _hopeless(written: Written) -> None:
         )
 
 
-def _contradiction(node: Node, condition: Condition, place: Place, kind: Kind) -> tuple[Place, str]:
+def _contradiction(
+    node: Node, condition: Condition, place: Location, kind: Kind
+) -> tuple[Location, str]:
     """The first key that cannot hold beside another one, or by itself."""
     found = list(together(node, condition, place))
     for part in found:
@@ -421,7 +423,7 @@ def _personal(written: Written) -> None:
             several = isinstance(written.reach("do", kind)[1], Items)
             path = ("do", kind, index, "text") if several else ("do", kind, "text")
             place, text = written.reach(*path)
-            spot, words = text_place(text, place, *first_use(post.own_text, named))
+            spot, words = text_location(text, place, *first_use(post.own_text, named))
             message = f"the text posts personal data: {listed(named, 'and')}{words}"
             spot.warn("personal-data", message)
 
@@ -440,7 +442,7 @@ def _whole_days(written: Written) -> None:
         )
 
 
-def lint_undoing(rules: Sequence[tuple[Rule, Place]]) -> None:
+def lint_undoing(rules: Sequence[tuple[Rule, Location]]) -> None:
     """Warns of two rules each of which makes the condition of the other one true again."""
     setting = [(rule, place, sets) for rule, place in rules if (sets := _all_set(rule))]
     for (one, _, first), (other, place, second) in combinations(setting, 2):

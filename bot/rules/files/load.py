@@ -25,7 +25,7 @@ from bot.rules.files.rule_tests import samples
 from bot.rules.files.shared import Shared, resolved, shared_lists, without_blocks
 from bot.rules.model import Budget, Report, Rule, RuleSet, Sample
 from bot.rules.syntax import toml, yaml
-from bot.rules.syntax.location import Place, item_place, mapping, texts, unknown
+from bot.rules.syntax.location import Location, item_location, mapping, texts, unknown
 from bot.rules.syntax.nodes import (
     Empty,
     Entry,
@@ -235,12 +235,12 @@ def read(
     for name, data in files:
         if _MAY_HAVE_VARS.search(data):
             begin(name)
-            place = Place(name, faults, warnings)
+            place = Location(name, faults, warnings)
             with _surprises_told(place, "this file"):
                 _vars(_parsed(name, data, []).root, place, found.lists)
     for name, data in files:
         begin(name)
-        place = Place(name, faults, warnings)
+        place = Location(name, faults, warnings)
         with _surprises_told(place, "this file"):
             text = _parsed(name, data, faults)
             whole = whole and not text.partly
@@ -292,7 +292,7 @@ def _some(faults: Iterable[Fault]) -> list[Fault]:
 
 
 @contextmanager
-def _surprises_told(place: Place, what: str) -> Iterator[None]:
+def _surprises_told(place: Location, what: str) -> Iterator[None]:
     """Within, an exception that nobody thought of is an error in the file, not the end."""
     try:
         yield
@@ -333,19 +333,19 @@ class _Found:
     for which other one.
     """
 
-    rules: list[tuple[Rule, Place]] = field(default_factory=list)
-    was: list[tuple[str, Place]] = field(default_factory=list)
-    not_while: list[tuple[str, str, Place]] = field(default_factory=list)
+    rules: list[tuple[Rule, Location]] = field(default_factory=list)
+    was: list[tuple[str, Location]] = field(default_factory=list)
+    not_while: list[tuple[str, str, Location]] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    budgets_were: list[tuple[str, Place]] = field(default_factory=list)
+    budgets_were: list[tuple[str, Location]] = field(default_factory=list)
     silences: Silences = field(default_factory=set)
-    ids: list[Place] = field(default_factory=list)
+    ids: list[Location] = field(default_factory=list)
     lists: dict[str, Shared] = field(default_factory=dict)
     notes: list[Fault] = field(default_factory=list)
 
 
-def _file(root: Node, place: Place, allowed: Allowed, into: _Found, *, partly: bool) -> None:
+def _file(root: Node, place: Location, allowed: Allowed, into: _Found, *, partly: bool) -> None:
     """Read one file. `partly`: some of it was skipped, so missing keys are no error."""
     if isinstance(root, Keys) and not partly and not _of_rules(root):
         place.fault("this is no rule file: it has neither version nor rules; move it elsewhere")
@@ -387,13 +387,13 @@ class _Part:
     """A rule, budget or report: as written, for which accounts, and what it may do."""
 
     entry: Entry
-    place: Place
+    place: Location
     accounts: tuple[str, ...]
     allowed: Allowed
 
 
 def _of_accounts(
-    entry: Entry, here: Place, default: tuple[str, ...], allowed: Allowed, into: _Found
+    entry: Entry, here: Location, default: tuple[str, ...], allowed: Allowed, into: _Found
 ) -> _Part:
     """It with its accounts; for one of others nothing is known, and nobody is warned."""
     entry = resolved(entry, here, into.lists)
@@ -405,7 +405,7 @@ def _of_accounts(
     return _Part(entry, replace(here, warnings=[]), accounts, allowed.elsewhere())
 
 
-def _accounts(keys: Keys, place: Place, allowed: Allowed) -> tuple[str, ...]:
+def _accounts(keys: Keys, place: Location, allowed: Allowed) -> tuple[str, ...]:
     """The accounts under the key; notes errors for those that the configuration lacks."""
     entry = keys.entries.get("accounts")
     if entry is None:
@@ -417,14 +417,14 @@ def _accounts(keys: Keys, place: Place, allowed: Allowed) -> tuple[str, ...]:
         here.fault("the configuration has no [accounts]; remove accounts")
     for index, name in enumerate(found if known else ()):
         if known and name not in known:
-            item_place(entry.node, index, here).fault(unknown(name, known, "account"))
+            item_location(entry.node, index, here).fault(unknown(name, known, "account"))
     return found
 
 
 _MAY_HAVE_VARS = re.compile(rb"(?m)^\s*\[?[\"']?vars\b|[{,]\s*[\"']?vars\b")
 
 
-def _vars(root: Node | None, place: Place, into: dict[str, Shared]) -> None:
+def _vars(root: Node | None, place: Location, into: dict[str, Shared]) -> None:
     """Add the lists under `vars`; notes errors."""
     entry = root.entries.get("vars") if isinstance(root, Keys) else None
     if entry is not None:
@@ -448,7 +448,7 @@ def _budget(part: _Part, into: _Found) -> None:
     into.budgets.append(replace(good, accounts=part.accounts))
     for index, old in enumerate(good.was):
         written = entry.node.entries["was"]
-        into.budgets_were.append((old, item_place(written.node, index, here.at("was", written))))
+        into.budgets_were.append((old, item_location(written.node, index, here.at("was", written))))
 
 
 def _rule(part: _Part, into: _Found) -> None:
@@ -474,14 +474,14 @@ def _keep(written: Written, allowed: Allowed, into: _Found) -> None:
         into.not_while.append((good.id, other, place))
 
 
-def _listed(written: Written, key: str, names: Iterable[str]) -> Iterator[tuple[str, Place]]:
+def _listed(written: Written, key: str, names: Iterable[str]) -> Iterator[tuple[str, Location]]:
     """Each of the names under the rule's key, with its place."""
     for index, name in enumerate(names):
         here, node = written.reach(key)
-        yield name, item_place(node, index, here)
+        yield name, item_location(node, index, here)
 
 
-def _version(keys: Keys, place: Place) -> None:
+def _version(keys: Keys, place: Location) -> None:
     entry = keys.entries.get("version")
     if entry is None:
         place.fault("the key version is missing; write version 1 at the top")
@@ -494,7 +494,9 @@ def _version(keys: Keys, place: Place) -> None:
 _NAMES = {"rules": "checkout-friction", "budgets": "monthly-credits", "reports": "weekly"}
 
 
-def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tuple[Entry, Place]]:
+def _section(
+    keys: Keys, key: str, place: Location, *, partly: bool
+) -> Iterator[tuple[Entry, Location]]:
     """The entries under a top-level key, each with its place."""
     section = keys.entries.get(key)
     if section is None:
@@ -510,7 +512,7 @@ def _section(keys: Keys, key: str, place: Place, *, partly: bool) -> Iterator[tu
         here.on(node).fault(f"write each {key[:-1]} under its id, such as {example}")
 
 
-def _silence(keys: Keys, place: Place, path: str) -> Silences:
+def _silence(keys: Keys, place: Location, path: str) -> Silences:
     entry = keys.entries.get("silence")
     if entry is None:
         return set()
@@ -518,7 +520,7 @@ def _silence(keys: Keys, place: Place, path: str) -> Silences:
     ids = texts(entry.node, here) or ()
     for index, name in enumerate(ids):
         if name not in LINTS:
-            item_place(entry.node, index, here).fault(unknown(name, tuple(LINTS), "warning"))
+            item_location(entry.node, index, here).fault(unknown(name, tuple(LINTS), "warning"))
     return {(place.file, path, lint) for lint in ids}
 
 
@@ -527,9 +529,9 @@ def _silent(fault: Fault, silences: Silences) -> bool:
     return any((fault.file, path, fault.lint) in silences for path in ("", rule))
 
 
-def _duplicate_ids(ids: Sequence[Place]) -> list[Fault]:
+def _duplicate_ids(ids: Sequence[Location]) -> list[Fault]:
     """Errors for ids that several rules have, in whichever files."""
-    first: dict[str, Place] = {}
+    first: dict[str, Location] = {}
     faults = []
     for here in ids:
         other = first.setdefault(here.path, here)
@@ -577,7 +579,7 @@ def _circle(named: Mapping[str, Sequence[str]], rule: str, other: str) -> tuple[
     return ()
 
 
-def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Place]]) -> None:
+def _renamed(what: str, present: Collection[str], was: Sequence[tuple[str, Location]]) -> None:
     claims = Counter(old for old, _ in was)
     for old, place in was:
         if old in present:
@@ -596,7 +598,7 @@ def read_samples(name: str, data: bytes) -> tuple[Sample, ...]:
     """The samples of a file for `test --quiet-on`; raises RuleErrors with every error."""
     faults: list[Fault] = []
     found = _parsed(name, data, faults)
-    read = samples(found.root, Place(name, faults, [])) if found.root else ()
+    read = samples(found.root, Location(name, faults, [])) if found.root else ()
     if faults:
         raise RuleErrors(sorted(set(faults), key=_order))
     return read

@@ -9,7 +9,7 @@ from bot.actions import WRITTEN
 from bot.fields.catalogue import KINDS, fields
 from bot.rules.files.conditions import GROUPS
 from bot.rules.files.keys import FILE_KEYS, RULE_KEYS, names
-from bot.rules.syntax.location import Place
+from bot.rules.syntax.location import Location
 from bot.rules.syntax.nodes import Entry, Keys, Node, Scalar
 from bot.rules.syntax.synonyms import NO_SUCH, suggestion
 
@@ -30,7 +30,7 @@ ELSEWHERE = {
 """Where a key belongs that is written on the level of `when` and `do`."""
 
 
-def with_rules(root: Keys, place: Place) -> Keys:
+def with_rules(root: Keys, place: Location) -> Keys:
     """The file's keys; rules that stand beside an empty `rules:` are under it."""
     section = root.entries.get("rules")
     if section is None or not _is_empty(section.node):
@@ -42,7 +42,7 @@ def with_rules(root: Keys, place: Place) -> Keys:
     return _below(root, section, strays)
 
 
-def with_keys(rules: Keys, place: Place) -> Keys:
+def with_keys(rules: Keys, place: Location) -> Keys:
     """The rules by their ids; keys of a rule that stand beside it are in it."""
     found: Keys = rules
     above: Entry | None = None
@@ -57,7 +57,7 @@ def with_keys(rules: Keys, place: Place) -> Keys:
     return _in_rule(found, above, strays, place)
 
 
-def _in_rule(rules: Keys, above: Entry | None, strays: list[Entry], place: Place) -> Keys:
+def _in_rule(rules: Keys, above: Entry | None, strays: list[Entry], place: Location) -> Keys:
     if above is None or not strays:
         return rules
     where = f"more than {above.key}" if _is_empty(above.node) else _AS_OTHERS
@@ -68,12 +68,12 @@ def _in_rule(rules: Keys, above: Entry | None, strays: list[Entry], place: Place
 _AS_OTHERS = "as far as the rule's other keys"
 
 
-def _of_a_rule(entry: Entry, where: str, place: Place) -> None:
+def _of_a_rule(entry: Entry, where: str, place: Location) -> None:
     words = f"{entry.key} is a key of a rule; indent it {where}"
     place.at(entry.key, entry).fault(words)
 
 
-def at_their_depth(entry: Entry, place: Place) -> Entry:
+def at_their_depth(entry: Entry, place: Location) -> Entry:
     """The rule; conditions and actions that stand beside their key are under it, and back."""
     if not isinstance(entry.node, Keys):
         return entry
@@ -96,7 +96,7 @@ def at_their_depth(entry: Entry, place: Place) -> Entry:
     return replace(entry, node=rule)
 
 
-def _lifted(rule: Keys, container: Entry, place: Place) -> Keys:
+def _lifted(rule: Keys, container: Entry, place: Location) -> Keys:
     """The rule, with its keys that stand among the conditions of `container`."""
     inside = list(container.node) if isinstance(container.node, Keys) else []
     strays = [it for it in inside[1:] if it.key in _NO_CONDITION - rule.entries.keys()]

@@ -41,7 +41,7 @@ from bot.rules.model import (
 )
 from bot.rules.needs import asks_for_news
 from bot.rules.syntax.location import (
-    Place,
+    Location,
     choice,
     flag,
     length,
@@ -65,7 +65,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FITS = {key.name: key.kinds for key in RULE_KEYS}
 
 
-def named(entry: Entry, place: Place, what: str) -> bool:
+def named(entry: Entry, place: Location, what: str) -> bool:
     """Whether the key can be an id; notes an error if not."""
     if what == "rule" and entry.key == OWN_RULE:
         place.fault(f"{OWN_RULE} is the id of the bot's own messages; choose another id")
@@ -76,7 +76,7 @@ def named(entry: Entry, place: Place, what: str) -> bool:
     return False
 
 
-def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
+def rule(entry: Entry, place: Location, allowed: Allowed) -> Rule | None:
     """One rule under its id; None if it has errors."""
     before = len(place.faults)
     if entry.key in _FITS and isinstance(entry.node, Keys) and "watch" not in entry.node.entries:
@@ -100,7 +100,7 @@ def rule(entry: Entry, place: Place, allowed: Allowed) -> Rule | None:
     return None if len(place.faults) > before else made
 
 
-def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault]:
+def _faults_of_nearest(keys: Keys, place: Location, allowed: Allowed) -> list[Fault]:
     """The other errors of a rule without a kind: those that it has if it is of the nearest."""
     found: list[list[Fault]] = []
     for kind in KINDS:
@@ -109,7 +109,7 @@ def _faults_of_nearest(keys: Keys, place: Place, allowed: Allowed) -> list[Fault
     return min(found, key=len)
 
 
-def _values(keys: Keys, place: Place, kind: Kind, allowed: Allowed) -> dict[str, Any]:
+def _values(keys: Keys, place: Location, kind: Kind, allowed: Allowed) -> dict[str, Any]:
     """The values of a rule's keys; None for those that are missing or have errors."""
     read = _Reading(keys, place)
     counted = read("count", _count)
@@ -171,7 +171,7 @@ _NO_STATE: Mapping[str, str] = {
 }
 
 
-def _check_state_keys(made: Rule, keys: Keys, place: Place) -> None:
+def _check_state_keys(made: Rule, keys: Keys, place: Location) -> None:
     """Refuse keys about an alert's state that can't work with what the rule asks for or does."""
     kind = made.watch
     new = next((field for field in fields(kind) if field.news_of), None)
@@ -198,13 +198,13 @@ class _Reading:
     """Reads the values of a rule's keys."""
 
     keys: Keys
-    place: Place
+    place: Location
 
-    def __call__(self, key: str, read: Callable[[Node, Place], Any]) -> Any:
+    def __call__(self, key: str, read: Callable[[Node, Location], Any]) -> Any:
         return part(self.keys, key, self.place, read)
 
 
-def _fit(keys: Keys, place: Place, kind: Kind, few: TooFew | None) -> None:
+def _fit(keys: Keys, place: Location, kind: Kind, few: TooFew | None) -> None:
     for entry in keys:
         kinds = _FITS.get(entry.key, KINDS)
         if few and entry.key in _NOT_OF_FEW:
@@ -217,7 +217,7 @@ def _fit(keys: Keys, place: Place, kind: Kind, few: TooFew | None) -> None:
             )
 
 
-def _once_per(node: Node, place: Place) -> OncePer | None:
+def _once_per(node: Node, place: Location) -> OncePer | None:
     example = "{visitor: 1d}"
     if not isinstance(node, Keys) or len(node.entries) != 1:
         place.on(node).fault(f"once_per must have one value and a time, such as {example}")
@@ -235,7 +235,7 @@ _NOT_OF_FEW = ("once_per", "after_downtime")
 """Keys that a rule with `count: {at_most}` can't have."""
 
 
-def _count(node: Node, place: Place) -> Count | TooFew | None:
+def _count(node: Node, place: Location) -> Count | TooFew | None:
     if isinstance(node, Keys) and "at_most" in node.entries:
         return _too_few(node, place)
     example = "{at_least: 15, within: 10m}"
@@ -248,7 +248,7 @@ def _count(node: Node, place: Place) -> Count | TooFew | None:
     return None if least is None or within is None or by is None else Count(least, within, by)
 
 
-def _too_few(node: Node, place: Place) -> TooFew | None:
+def _too_few(node: Node, place: Location) -> TooFew | None:
     keys = mapping(node, place, ("at_most", "within"), ("at_most", "within"), _FEW)
     if keys is None:
         return None
@@ -264,12 +264,12 @@ LONGEST_COUNT = timedelta(days=7)
 """The longest time in which sessions are counted one by one."""
 
 
-def _safety(node: Node, place: Place) -> Rate | None:
+def _safety(node: Node, place: Location) -> Rate | None:
     keys = mapping(node, place, ("at_most",), ("at_most",), "{at_most: 200 per hour}")
     return None if keys is None else part(keys, "at_most", place, worded(rate))
 
 
-def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
+def _after_downtime(node: Node, place: Location) -> AfterDowntime | None:
     keys = mapping(node, place, ("act_up_to", "older"), (), "{act_up_to: 6h, older: digest}")
     if keys is None:
         return None
@@ -280,7 +280,7 @@ def _after_downtime(node: Node, place: Place) -> AfterDowntime | None:
     return AfterDowntime(act or default.act_up_to, words.get(older, default.older))
 
 
-def _visitors(node: Node, place: Place, kind: Kind) -> Mapping[str, FilterValue] | None:
+def _visitors(node: Node, place: Location, kind: Kind) -> Mapping[str, FilterValue] | None:
     known = visitor_filters(kind)
     keys = mapping(node, place, tuple(known), (), "{device: phone}")
     if keys is None:
@@ -294,7 +294,7 @@ def _visitors(node: Node, place: Place, kind: Kind) -> Mapping[str, FilterValue]
     return good if len(good) == len(keys.entries) else None
 
 
-def _filter_value(entry: Entry, place: Place, about: Field) -> FilterValue | None:
+def _filter_value(entry: Entry, place: Location, about: Field) -> FilterValue | None:
     """A value of the API's own filter, by the type of the field."""
     if about.served.is_range:
         return _span(entry.node, place, about)
@@ -315,7 +315,7 @@ def _filter_value(entry: Entry, place: Place, about: Field) -> FilterValue | Non
     return _filter(entry, place)
 
 
-def _span(node: Node, place: Place, about: Field) -> Span | None:
+def _span(node: Node, place: Location, about: Field) -> Span | None:
     keys = mapping(node, place, ("min", "max"), (), "{min: 2}")
     if keys is None:
         return None
@@ -329,7 +329,7 @@ def _span(node: Node, place: Place, about: Field) -> Span | None:
     return span
 
 
-def _filter(entry: Entry, place: Place) -> str | None:
+def _filter(entry: Entry, place: Location) -> str | None:
     """A value of the API's own filter: one word, no pattern."""
     if entry.key not in VISITOR_FILTERS:
         return None

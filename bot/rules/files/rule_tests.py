@@ -20,10 +20,10 @@ from bot.rules.model import (
     Sample,
 )
 from bot.rules.syntax.location import (
-    Place,
+    Location,
     choice,
     flag,
-    item_place,
+    item_location,
     listed,
     mapping,
     part,
@@ -36,7 +36,7 @@ from bot.rules.syntax.synonyms import suggestion
 from bot.rules.syntax.values import figure
 
 
-def tests(node: Node, place: Place, kind: Kind) -> tuple[RuleTest, ...]:
+def tests(node: Node, place: Location, kind: Kind) -> tuple[RuleTest, ...]:
     """The list's tests; those with faults are left out."""
     if not isinstance(node, Items) or not node.items:
         place.on(node).fault("write a list of tests, each with given and expect")
@@ -47,7 +47,7 @@ def tests(node: Node, place: Place, kind: Kind) -> tuple[RuleTest, ...]:
     return tuple(test for test in read if test is not None)
 
 
-def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
+def _test(node: Node, place: Location, kind: Kind, index: int) -> RuleTest | None:
     keys = mapping(node, place, names(TEST_KEYS), example="{given: {…}, expect: match}")
     if keys is None:
         return None
@@ -74,7 +74,7 @@ def _test(node: Node, place: Place, kind: Kind, index: int) -> RuleTest | None:
     )
 
 
-def samples(node: Node, place: Place) -> tuple[Sample, ...]:
+def samples(node: Node, place: Location) -> tuple[Sample, ...]:
     """The samples of a file for `test --quiet-on`; those with errors are left out."""
     keys = mapping(node, place, ("samples",), ("samples",), "{samples: [{given: {pages: [/]}}]}")
     entry = keys.entries.get("samples") if keys else None
@@ -88,7 +88,7 @@ def samples(node: Node, place: Place) -> tuple[Sample, ...]:
     return tuple(sample for sample in read if sample is not None)
 
 
-def _sample(node: Node, place: Place, index: int) -> Sample | None:
+def _sample(node: Node, place: Location, index: int) -> Sample | None:
     keys = mapping(node, place, names(SAMPLE_KEYS), required(SAMPLE_KEYS))
     if keys is None:
         return None
@@ -104,7 +104,7 @@ def _sample(node: Node, place: Place, index: int) -> Sample | None:
     return Sample(name or f"sample {index + 1}", kind, values, node.line)
 
 
-def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None] | None:
+def _expect(node: Node, place: Location) -> tuple[bool, tuple[str, ...], str | None] | None:
     if isinstance(node, Scalar) and node.source in ("match", "no match"):
         return node.source == "match", (), None
     if not isinstance(node, Keys):
@@ -131,17 +131,17 @@ def _expect(node: Node, place: Place) -> tuple[bool, tuple[str, ...], str | None
     return match is not False, kinds or (), message
 
 
-def _actions(node: Node, place: Place) -> tuple[str, ...] | None:
+def _actions(node: Node, place: Location) -> tuple[str, ...] | None:
     kinds = texts(node, place)
     wrong = False
     for index, kind in enumerate(kinds or ()):
         if kind not in WRITTEN and kind not in ACTIONS:
-            item_place(node, index, place).fault(unknown(kind, tuple(WRITTEN), "action"))
+            item_location(node, index, place).fault(unknown(kind, tuple(WRITTEN), "action"))
             wrong = True
     return None if wrong else kinds
 
 
-def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
+def given(node: Node, place: Location, kind: Kind) -> Mapping[str, Any] | None:
     """Values by field name, in base units; None if one has an error."""
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(
@@ -171,7 +171,7 @@ def given(node: Node, place: Place, kind: Kind) -> Mapping[str, Any] | None:
     return values if good else None
 
 
-def _given(value: Any, place: Place, field: Field) -> Any:
+def _given(value: Any, place: Location, field: Field) -> Any:
     """The value, if a subject can have it; else None and an error."""
     try:
         field.give(SUBJECTS[field.watch].blank(Site("", "")), value)
@@ -182,7 +182,7 @@ def _given(value: Any, place: Place, field: Field) -> Any:
     return value
 
 
-def _views(node: Node, place: Place, field: Field) -> Any:
+def _views(node: Node, place: Location, field: Field) -> Any:
     """The number of pages, or the page views: paths, or mappings of a page's parts."""
     if field.numeric and not isinstance(node, (Items, Keys)):
         return figure(node, place, field)
@@ -191,14 +191,14 @@ def _views(node: Node, place: Place, field: Field) -> Any:
     return None if None in views else tuple(views)
 
 
-def _view(node: Node, place: Place) -> Mapping[str, Any] | None:
+def _view(node: Node, place: Location) -> Mapping[str, Any] | None:
     if isinstance(node, Keys):
         return _parts(node, place, PAGE)
     path = text(node, place)
     return None if path is None else {PAGE.parts[0].name: path}
 
 
-def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
+def _parts(node: Node, place: Location, field: Field) -> Mapping[str, Any] | None:
     known = {part.name: part for part in field.parts}
     if not isinstance(node, Keys) or not node.entries:
         place.on(node).fault(f"{field.name} must be a mapping of {listed(tuple(known), 'and')}")
@@ -214,7 +214,7 @@ def _parts(node: Node, place: Place, field: Field) -> Mapping[str, Any] | None:
     return None if None in values.values() else values
 
 
-def _value(node: Node, place: Place, field: Field) -> Any:
+def _value(node: Node, place: Location, field: Field) -> Any:
     """One value of the field's type."""
     if isinstance(node, Keys) and field.type not in ("items", "variables"):
         place.on(node).fault(f"given takes the value of {field.name} itself, not an operator")
@@ -241,7 +241,7 @@ def _value(node: Node, place: Place, field: Field) -> Any:
             assert_never(field.type)
 
 
-def _before(node: Node, place: Place, known: Mapping[str, Field]) -> Mapping[str, float] | None:
+def _before(node: Node, place: Location, known: Mapping[str, Field]) -> Mapping[str, float] | None:
     """Figures of the past, for conditions on a change."""
     numeric = tuple(name for name, field in known.items() if field.numeric)
     keys = mapping(node, place, numeric, example="{conversion: 20%}")
@@ -256,19 +256,19 @@ def _before(node: Node, place: Place, known: Mapping[str, Field]) -> Mapping[str
     return good if len(good) == len(keys.entries) else None
 
 
-def _texts(node: Node, place: Place) -> tuple[str, ...] | None:
+def _texts(node: Node, place: Location) -> tuple[str, ...] | None:
     """Texts; an empty list is allowed."""
     return () if isinstance(node, Items) and not node.items else texts(node, place)
 
 
-def _chosen(value: str, place: Place, field: Field) -> str | None:
+def _chosen(value: str, place: Location, field: Field) -> str | None:
     if field.normal(value) in field.choices or field.open_choices:
         return value
     place.fault(unknown(value, field.choices, "value"))
     return None
 
 
-def variables(node: Node, place: Place) -> tuple[tuple[str, str], ...] | None:
+def variables(node: Node, place: Location) -> tuple[tuple[str, str], ...] | None:
     if not isinstance(node, Keys):
         place.on(node).fault("variables must have names and values such as {cart-value: 120}")
         return None
@@ -277,7 +277,7 @@ def variables(node: Node, place: Place) -> tuple[tuple[str, str], ...] | None:
     return good if len(good) == len(pairs) else None
 
 
-def watched_kind(node: Node, place: Place) -> Kind | None:
+def watched_kind(node: Node, place: Location) -> Kind | None:
     """The kind, or after an error the one probably meant, so that the rest is checked too."""
     word = choice(*KINDS)(node, place)
     if word is None and isinstance(node, Scalar):

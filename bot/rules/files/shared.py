@@ -6,7 +6,7 @@ from typing import assert_never
 
 from bot.fields.catalogue import KINDS, fields
 from bot.rules.files.keys import SHARED, VAR
-from bot.rules.syntax.location import Place, text, texts, unknown
+from bot.rules.syntax.location import Location, text, texts, unknown
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar
 
 _LISTS = ("websites", "when", "except", "until", "visitors")
@@ -23,10 +23,10 @@ class Shared:
     """A list under `vars`: its items, and its position."""
 
     items: tuple[Scalar, ...]
-    place: Place
+    place: Location
 
 
-def without_blocks(root: Node, place: Place) -> Node:
+def without_blocks(root: Node, place: Location) -> Node:
     """The file without the blocks that only its aliases use."""
     if not isinstance(root, Keys):
         return root
@@ -39,7 +39,7 @@ def without_blocks(root: Node, place: Place) -> Node:
     return Keys(root.line, root.column, kept)
 
 
-def shared_lists(entry: Entry, place: Place, into: dict[str, Shared]) -> None:
+def shared_lists(entry: Entry, place: Location, into: dict[str, Shared]) -> None:
     """Add the lists of one file; notes an error for what is none, and for a name used twice."""
     if not isinstance(entry.node, Keys):
         place.on(entry.node).fault("write each list under its name: {internal_ips: [192.0.2.7]}")
@@ -56,7 +56,7 @@ def shared_lists(entry: Entry, place: Place, into: dict[str, Shared]) -> None:
             into[each.key] = Shared(found, here)
 
 
-def resolved(entry: Entry, place: Place, lists: Names) -> Entry:
+def resolved(entry: Entry, place: Location, lists: Names) -> Entry:
     """The rule or budget with its lists in place of `{var: name}`, at the same place."""
     if not isinstance(entry.node, Keys):
         return entry
@@ -69,7 +69,7 @@ def resolved(entry: Entry, place: Place, lists: Names) -> Entry:
     return replace(entry, node=replace(entry.node, entries=entries))
 
 
-def _resolved(node: Node, place: Place, lists: Names) -> Node:
+def _resolved(node: Node, place: Location, lists: Names) -> Node:
     if isinstance(node, Items):
         inner = (_resolved(it, place.at(n, it), lists) for n, it in enumerate(node.items))
         return replace(node, items=list(inner))
@@ -82,14 +82,14 @@ def _resolved(node: Node, place: Place, lists: Names) -> Node:
     assert_never(node)
 
 
-def _inside(keys: Keys, place: Place, lists: Names) -> dict[str, Entry]:
+def _inside(keys: Keys, place: Location, lists: Names) -> dict[str, Entry]:
     return {
         key: replace(each, node=_resolved(each.node, place.at(key, each), lists))
         for key, each in keys.entries.items()
     }
 
 
-def _list(entry: Entry, place: Place, lists: Names) -> Items | None:
+def _list(entry: Entry, place: Location, lists: Names) -> Items | None:
     """The list of that name, as if it were written here; None and an error if there is none."""
     here = place.at(VAR, entry)
     name = text(entry.node, here)

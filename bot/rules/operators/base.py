@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self
 
 from bot.fields.field import Field
-from bot.rules.syntax.location import Place
+from bot.rules.syntax.location import Location
 from bot.rules.syntax.nodes import Keys, Node
 from bot.rules.syntax.values import (
     Schema,
@@ -60,7 +60,7 @@ class Operator(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         """Read the operator; notes errors and warnings at their place, None after an error.
 
         `node` is the mapping that has some of the operator's keys, or the value itself where
@@ -201,7 +201,7 @@ class Operator(ABC):
         return ""
 
 
-def operand(node: Node, key: str, place: Place) -> tuple[Node, Place] | None:
+def operand(node: Node, key: str, place: Location) -> tuple[Node, Location] | None:
     """The value under the operator's key and its place."""
     entry = node.entries.get(key) if isinstance(node, Keys) else None
     return None if entry is None else (entry.node, place.at(key, entry))

@@ -23,7 +23,7 @@ from bot.fields.field import (
 from bot.fields.field import number as number_in
 from bot.rules.operators.base import Operator
 from bot.rules.operators.texts import TextOperator
-from bot.rules.syntax.location import Place, text
+from bot.rules.syntax.location import Location, text
 from bot.rules.syntax.nodes import Items, Keys, Node
 from bot.rules.syntax.values import (
     Schema,
@@ -101,7 +101,7 @@ class Numbers(FigureOperator):
         return about.numeric
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         items = node.items if isinstance(node, Items) else [node]
         if not items:
             place.on(node).fault(f"{about.name} has an empty list; write at least one value")
@@ -155,7 +155,7 @@ class Bounds(FigureOperator):
         return about.numeric or about.type == "variables"
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
         values: dict[str, float] = {}
         for entry in entries:
@@ -243,7 +243,7 @@ class TextBounds(TextOperator):
         """Whether nothing lies within."""
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         entries = [it for it in node if it.key in cls.keys] if isinstance(node, Keys) else []
         values: dict[str, Any] = {}
         for entry in entries:

@@ -12,7 +12,7 @@ from bot.fields.catalogue import ALERTS, over_time
 from bot.fields.field import Field
 from bot.messages.text import lasting, number
 from bot.rules.operators.base import Earlier, Operator, ValueTest
-from bot.rules.syntax.location import Place, length, part, share
+from bot.rules.syntax.location import Location, length, part, share
 from bot.rules.syntax.nodes import Keys, Node
 from bot.rules.syntax.values import (
     CHANGE,
@@ -95,7 +95,7 @@ class Change(AgainstThePast):
         return about.numeric and about.watch in ALERTS
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         if not isinstance(node, Keys):
             return None
         drops = part(node, "drops_by", place, share)
@@ -182,7 +182,7 @@ class Unusual(AgainstThePast):
         return about.numeric and about.watch in ALERTS and not about.news_of
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         below = part(node, "below_usual", place, share) if isinstance(node, Keys) else None
         above = part(node, "above_usual", place, share) if isinstance(node, Keys) else None
         if not isinstance(node, Keys) or (below is None and above is None):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self
 from bot.fields.field import Field, TextKind
 from bot.messages.text import clean
 from bot.rules.operators.base import TEXTS, Operator, covered, operand
-from bot.rules.syntax.location import Place, text
+from bot.rules.syntax.location import Location, text
 from bot.rules.syntax.nodes import Node, Scalar
 from bot.rules.syntax.values import (
     TEXT,
@@ -99,7 +99,7 @@ class ListedTexts(TextOperator):
     whole: ClassVar[bool] = False
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         for key in cls.keys:
             found = operand(node, key, place)
             if found is None:
@@ -259,7 +259,7 @@ class Pattern(TextOperator):
         return about.type in TEXTS and about.text is not TextKind.SEARCH
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         found = operand(node, "matches", place)
         regex = text(*found) if found else None
         if found is None or regex is None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Self
 
 from bot.fields.field import Field, TextKind
 from bot.rules.operators.base import Operator, ValueTest
-from bot.rules.syntax.location import Place, flag, part
+from bot.rules.syntax.location import Location, flag, part
 from bot.rules.syntax.nodes import Keys, Node
 from bot.rules.syntax.values import (
     FLAG,
@@ -35,7 +35,7 @@ class Exists(Operator):
         return about.type != "items" and about.text is not TextKind.SEARCH
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         wanted = part(node, "exists", place, flag) if isinstance(node, Keys) else None
         return None if wanted is None else cls(wanted)
 
@@ -86,7 +86,7 @@ class Is(Operator):
         return about.type == "flag"
 
     @classmethod
-    def read(cls, node: Node, place: Place, about: Field) -> Self | None:
+    def read(cls, node: Node, place: Location, about: Field) -> Self | None:
         wanted = flag(node, place)
         return None if wanted is None else cls(wanted)
 

@@ -88,7 +88,7 @@ _FEW = 20
 """Most names that a message lists."""
 
 
-class Place(Struct, frozen=True):
+class Location(Struct, frozen=True):
     """A place in a file. `faults` and `warnings` are shared by all places of all files."""
 
     file: str
@@ -98,14 +98,14 @@ class Place(Struct, frozen=True):
     line: int = 1
     column: int = 1
 
-    def at(self, name: str | int, where: Entry | Node) -> "Place":
+    def at(self, name: str | int, where: Entry | Node) -> "Location":
         """The place of a key or item inside this one."""
         path = f"{self.path}.{name}" if self.path else str(name)
-        return Place(self.file, self.faults, self.warnings, path, where.line, where.column)
+        return Location(self.file, self.faults, self.warnings, path, where.line, where.column)
 
-    def on(self, where: Entry | Node) -> "Place":
+    def on(self, where: Entry | Node) -> "Location":
         """This path with the line and column of the node."""
-        return Place(self.file, self.faults, self.warnings, self.path, where.line, where.column)
+        return Location(self.file, self.faults, self.warnings, self.path, where.line, where.column)
 
     def fault(self, message: str) -> None:
         """Note an error here."""
@@ -127,14 +127,14 @@ class Place(Struct, frozen=True):
         return parts[-1] if parts else "the file"
 
 
-def item_place(node: Node, index: int, place: Place) -> Place:
+def item_location(node: Node, index: int, place: Location) -> Location:
     """The place of a list's item, or of a single value used as a list."""
     if isinstance(node, Items):
         return place.at(index, node.items[index])
     return place.on(node)
 
 
-def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place, str]:
+def text_location(text: Node, place: Location, line: int, column: int) -> tuple[Location, str]:
     """The place of a position inside a text, or the text's own place and the line in words.
 
     `line` and `column` count from 1 within the text.
@@ -150,7 +150,7 @@ def text_place(text: Node, place: Place, line: int, column: int) -> tuple[Place,
 _TEMPLATE = re.compile(r"\{[{%]")
 
 
-def without_templates(node: Node, place: Place, allowed: Collection[str] = ()) -> bool:
+def without_templates(node: Node, place: Location, allowed: Collection[str] = ()) -> bool:
     """Whether no text is a template, except under the keys `allowed`; notes an error for each."""
     if isinstance(node, Items):
         found = [
@@ -170,18 +170,18 @@ def without_templates(node: Node, place: Place, allowed: Collection[str] = ()) -
     if start is None:
         return True
     return _no_template(
-        node.source, text_place(node, place, *offset_place(node.source, start.start()))[0]
+        node.source, text_location(node, place, *offset_place(node.source, start.start()))[0]
     )
 
 
-def _no_template(written: str, place: Place) -> bool:
+def _no_template(written: str, place: Location) -> bool:
     if _TEMPLATE.search(written):
         place.fault("templates work in slack.text only; write plain text here")
         return False
     return True
 
 
-def plain_text(node: Node, place: Place) -> str | None:
+def plain_text(node: Node, place: Location) -> str | None:
     """A text that is no template."""
     return text(node, place) if without_templates(node, place) else None
 
@@ -227,7 +227,7 @@ def _no_field(word: str, known: Collection[str]) -> str | None:
 
 def mapping(
     node: Node,
-    place: Place,
+    place: Location,
     known: Collection[str],
     required: Collection[str] = (),
     example: str = "",
@@ -257,13 +257,15 @@ def mapping(
     return node
 
 
-def part(keys: Keys, key: str, place: Place, read: Callable[[Node, Place], T | None]) -> T | None:
+def part(
+    keys: Keys, key: str, place: Location, read: Callable[[Node, Location], T | None]
+) -> T | None:
     """The value under a key; None if the key is missing or the value has an error."""
     entry = keys.entries.get(key)
     return read(entry.node, place.at(key, entry)) if entry else None
 
 
-def text(node: Node, place: Place) -> str | None:
+def text(node: Node, place: Location) -> str | None:
     """A text; a number, date or word is taken as written."""
     if isinstance(node, Scalar) and node.value is None:
         place.on(node).fault(f"{place.name} has no value")
@@ -276,7 +278,7 @@ def text(node: Node, place: Place) -> str | None:
     return None
 
 
-def texts(node: Node, place: Place) -> tuple[str, ...] | None:
+def texts(node: Node, place: Location) -> tuple[str, ...] | None:
     """A text or a list of texts."""
     if not isinstance(node, Items):
         one = text(node, place)
@@ -289,7 +291,7 @@ def texts(node: Node, place: Place) -> tuple[str, ...] | None:
     return good if len(good) == len(read) else None
 
 
-def flag(node: Node, place: Place) -> bool | None:
+def flag(node: Node, place: Location) -> bool | None:
     """True or false."""
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
@@ -315,10 +317,10 @@ def _finite(value: float) -> bool:
         return False
 
 
-def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
+def whole(low: int, high: int) -> Callable[[Node, Location], int | None]:
     """A reader for a whole number within these limits."""
 
-    def read(node: Node, place: Place) -> int | None:
+    def read(node: Node, place: Location) -> int | None:
         if isinstance(node, Scalar) and type(node.value) is int and low <= node.value <= high:
             return node.value
         meant = whole_number(node.source) if isinstance(node, Scalar) else None
@@ -329,10 +331,10 @@ def whole(low: int, high: int) -> Callable[[Node, Place], int | None]:
     return read
 
 
-def choice(*choices: str) -> Callable[[Node, Place], str | None]:
+def choice(*choices: str) -> Callable[[Node, Location], str | None]:
     """A reader for one of these words."""
 
-    def read(node: Node, place: Place) -> str | None:
+    def read(node: Node, place: Location) -> str | None:
         source = node.source if isinstance(node, Scalar) else ""
         if source in choices:
             return source
@@ -343,10 +345,10 @@ def choice(*choices: str) -> Callable[[Node, Place], str | None]:
     return read
 
 
-def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
+def worded(parse: Callable[[str], T]) -> Callable[[Node, Location], T | None]:
     """A reader for text with a parser whose ValueError is the message."""
 
-    def read(node: Node, place: Place) -> T | None:
+    def read(node: Node, place: Location) -> T | None:
         known = isinstance(node, Scalar) and node.value is not None
         source = node.source if known and isinstance(node, Scalar) else ""
         try:
@@ -358,7 +360,7 @@ def worded(parse: Callable[[str], T]) -> Callable[[Node, Place], T | None]:
     return read
 
 
-def share(node: Node, place: Place) -> float | None:
+def share(node: Node, place: Location) -> float | None:
     """A percentage; a number below 1 without % gets a warning, it may be meant as a fraction."""
     value = worded(percent)(node, place)
     written = node.source.strip() if isinstance(node, Scalar) else ""
@@ -371,13 +373,13 @@ def share(node: Node, place: Place) -> float | None:
     return value
 
 
-def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]:
+def website_names(every: str) -> Callable[[Node, Location], tuple[str, ...] | None]:
     """A reader for names, ids or globs of websites; `every` says how to write all of them."""
 
-    def read(node: Node, place: Place) -> tuple[str, ...] | None:
+    def read(node: Node, place: Location) -> tuple[str, ...] | None:
         found = texts(node, place)
         for index, name in enumerate(found or ()):
-            here = item_place(node, index, place)
+            here = item_location(node, index, place)
             if name.lower() in ("all", "any"):
                 here.warn("unusual-value", f"no website is called {name}; {every}")
             elif "/" in name:
@@ -389,7 +391,7 @@ def website_names(every: str) -> Callable[[Node, Place], tuple[str, ...] | None]
     return read
 
 
-def length(node: Node, place: Place) -> timedelta | None:
+def length(node: Node, place: Location) -> timedelta | None:
     """A duration above zero."""
     value = worded(duration)(node, place)
     if value is not None and not value:

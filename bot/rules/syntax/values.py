@@ -9,14 +9,14 @@ from bot.fields.normal import half_character, is_decoded, is_host, split_address
 from bot.fields.normal import path as normal_path
 from bot.fields.recordings import FRICTION_TAGS
 from bot.messages.text import SPAN_PATTERN
-from bot.rules.syntax.location import Place, is_number, listed, nearest, share, texts, worded
+from bot.rules.syntax.location import Location, is_number, listed, nearest, share, texts, worded
 from bot.rules.syntax.nodes import Items, Node, Scalar
 from bot.rules.syntax.synonyms import COUNTRIES, LANGUAGES, comparison, is_regex
 from bot.rules.units import milliseconds, weekdays
 from bot.rules.value_tests import BadRegex, Range, search
 
 
-def doubt_exact(figures: tuple[float, ...], place: Place, field: Field) -> None:
+def doubt_exact(figures: tuple[float, ...], place: Location, field: Field) -> None:
     """Warn of exact figures that the field never has."""
     if field.banded:
         words = f"hardly any session has exactly this {field.name}; write {field.examples[0]}"
@@ -26,7 +26,7 @@ def doubt_exact(figures: tuple[float, ...], place: Place, field: Field) -> None:
         place.warn("never-holds", _words(field))
 
 
-def doubt_range(wanted: Range, words: str, last: Place, place: Place, field: Field) -> None:
+def doubt_range(wanted: Range, words: str, last: Location, place: Location, field: Field) -> None:
     """Warn of a range that no figure is in, or every one.
 
     `words` describe the range, `last` is the place of the last limit written.
@@ -77,13 +77,13 @@ _TYPOGRAPHIC = tuple("“”„‘’‚«»")
 _SEVERAL = re.compile(r"/\S*\s*(?:,|>|→|->)\s*/")
 
 
-def doubt(value: str, place: Place, field: Field) -> None:
+def doubt(value: str, place: Location, field: Field) -> None:
     """Warn of a value that the field can't have, or that hardly means what it says."""
     _doubt_kind(value, place, field)
     _doubt_notation(value, place, field)
 
 
-def _doubt_notation(value: str, place: Place, field: Field) -> None:
+def _doubt_notation(value: str, place: Location, field: Field) -> None:
     """Warn of a notation that has no meaning in a text."""
     if field.type == "variables" and (meant := comparison(value)):
         place.warn("compared-as-text", f"this is compared as a text; for numbers write {meant}")
@@ -100,7 +100,7 @@ def _doubt_notation(value: str, place: Place, field: Field) -> None:
         place.warn("compared-as-text", words)
 
 
-def _doubt_kind(value: str, place: Place, field: Field) -> None:
+def _doubt_kind(value: str, place: Location, field: Field) -> None:
     """Warn of what no text of this kind is."""
     match field.text:
         case TextKind.PATH:
@@ -133,7 +133,7 @@ def _doubt_kind(value: str, place: Place, field: Field) -> None:
             assert_never(field.text)
 
 
-def _doubt_moment(value: str, place: Place) -> None:
+def _doubt_moment(value: str, place: Location) -> None:
     """A moment has seconds, so that a day alone is never one."""
     if not _MOMENT.fullmatch(value):
         place.fault("write {after: 2026-05-01, before: 2026-05-02}, or 2026-05-01* for a day")
@@ -150,7 +150,7 @@ def _words_of(tag: str) -> tuple[str, ...]:
 _OWN_TAGS = {_words_of(tag): tag for tag in FRICTION_TAGS}
 
 
-def _doubt_path(path: str, place: Place, field: Field) -> None:
+def _doubt_path(path: str, place: Location, field: Field) -> None:
     if set("?#") & set(path):
         meant = f"{{matches: '{path}'}}" if is_regex(path) else _with_query(path, field)
         place.fault(f"a path has no query and no fragment; write {meant}")
@@ -213,7 +213,7 @@ def _without_host(path: str) -> str:
 _ASKS_QUERY = re.compile(r"\\\?|\[\?\]|#")
 
 
-def doubt_regex(regex: str, place: Place, field: Field) -> None:
+def doubt_regex(regex: str, place: Location, field: Field) -> None:
     """Warn of an expression that asks a path for what no path has."""
     if field.text is not TextKind.PATH:
         return
@@ -227,7 +227,7 @@ def doubt_regex(regex: str, place: Place, field: Field) -> None:
         place.warn("path-query", words)
 
 
-def _doubt_address(value: str, place: Place, field: Field) -> None:
+def _doubt_address(value: str, place: Location, field: Field) -> None:
     """Warn of a part where the whole address is compared; a query or fragment is such a part."""
     is_whole = "://" in str(field.sample)
     if is_whole and "://" not in value and not value.startswith("*"):
@@ -239,13 +239,13 @@ def _doubt_address(value: str, place: Place, field: Field) -> None:
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-.*)?|.*\*.*")
 
 
-def _doubt_language(value: str, place: Place) -> None:
+def _doubt_language(value: str, place: Location) -> None:
     if not _LANGUAGE.fullmatch(value):
         meant = LANGUAGES.get(value, "en")
         place.warn("unusual-value", f'a language is a tag such as en-us; write "{meant}*"')
 
 
-def _doubt_shape(value: str, place: Place, field: Field) -> None:
+def _doubt_shape(value: str, place: Location, field: Field) -> None:
     """Warn of a value that is not written as the API's filter has it, such as a screen."""
     filtered = field.api_filter
     if filtered is None or not filtered.pattern or field.choices or "*" in value:
@@ -256,7 +256,7 @@ def _doubt_shape(value: str, place: Place, field: Field) -> None:
         place.warn("unusual-value", f"no {field.name} is written like this; {meant}")
 
 
-def _doubt_country(value: str, place: Place) -> None:
+def _doubt_country(value: str, place: Location) -> None:
     code = COUNTRIES.get(value, "")
     if code and _CODE.fullmatch(value):
         place.warn("unusual-value", f"no country has the code {value}; write {code}")
@@ -265,7 +265,7 @@ def _doubt_country(value: str, place: Place) -> None:
         place.warn("unusual-value", f"a country is a code of two letters{words}")
 
 
-def read_texts(node: Node, place: Place, field: Field, *, whole: bool) -> tuple[str, ...] | None:
+def read_texts(node: Node, place: Location, field: Field, *, whole: bool) -> tuple[str, ...] | None:
     """The texts, None after an error. `whole`: they are values of the field, maybe with `*`."""
     values = texts(node, place)
     if values is None:
@@ -279,7 +279,7 @@ def read_texts(node: Node, place: Place, field: Field, *, whole: bool) -> tuple[
     return values if all(good) else None
 
 
-def _sensible_part(value: str, place: Place, field: Field) -> bool:
+def _sensible_part(value: str, place: Location, field: Field) -> bool:
     """True: part of a value can be any text. Warns of what looks like a pattern."""
     _doubt_notation(value, place, field)
     if "*" in value:
@@ -287,7 +287,7 @@ def _sensible_part(value: str, place: Place, field: Field) -> bool:
     return True
 
 
-def _sensible(value: str, place: Place, field: Field) -> bool:
+def _sensible(value: str, place: Location, field: Field) -> bool:
     """Whether the field can ever have the value; an error says so if not."""
     doubt(value, place, field)
     if not field.choices or "*" in value or field.normal(value) in field.choices:
@@ -312,7 +312,7 @@ def _days(value: str) -> str:
     return f"; write [{', '.join(WEEKDAYS[day] for day in days)}]" if days else ""
 
 
-def figure(node: Node, place: Place, field: Field) -> float | None:
+def figure(node: Node, place: Location, field: Field) -> float | None:
     """One number in the field's base unit."""
     if isinstance(node, Scalar) and not is_number(node) and (meant := comparison(node.source)):
         place.on(node).fault(f"a comparison is written in words: {meant}")

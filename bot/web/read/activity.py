@@ -12,7 +12,7 @@ from bot.domain.subjects import Severity
 from bot.messages.text import capital, clean
 from bot.store.audit import KINDS, AuditKind, history
 from bot.store.audit import Entry as Written
-from bot.store.overview import became_of
+from bot.store.overview import outcomes_of
 from bot.web.read.world import World, plain
 from bot.web.tail import action_of
 from bot.web.views import Activity, Entry, State
@@ -202,7 +202,7 @@ def _said(entry: Written, action: str, verb: str) -> tuple[str, str]:
 
 def _with_outcome(why: str, entry: Written, seen: World) -> str:
     """Why it matched, and what became of it."""
-    told = became_of(seen.conn, entry)
+    told = outcomes_of(seen.conn, entry)
     held = [plain(text) for kind, _, text in told if kind == "suppressed"]
     done = list(
         dict.fromkeys(

@@ -15,7 +15,7 @@ WEEKS_BACK = 6
 """How far back to look for the weeks that make the usual, where some have no figure."""
 
 
-class Look(Struct, frozen=True):
+class SitePoll(Struct, frozen=True):
     """One poll of a website: when, and by which clock. `gap` is how long a time without a poll
     may be for a condition to have held in it. `holidays` are days with which nothing is compared,
     in `quiet` times posts wait, `recorded` is what the website recorded of its visitors."""
@@ -35,20 +35,20 @@ class Look(Struct, frozen=True):
 
 
 def same_hours(
-    look: Look, now: datetime, *, from_midnight: bool
+    site_poll: SitePoll, now: datetime, *, from_midnight: bool
 ) -> Iterator[tuple[datetime, datetime]]:
     """The times in past weeks whose figures are like those of now, the latest first.
 
     None on a holiday, and none of one. Figures `from_midnight` are alike on the same day only.
     """
-    today = now.astimezone(look.zone)
-    if look.is_holiday(now):
+    today = now.astimezone(site_poll.zone)
+    if site_poll.is_holiday(now):
         return
     for week in range(1, WEEKS_BACK + 1):
         # The same time on the clock, also across a change of the clocks.
         last = today - timedelta(weeks=week)
-        if look.is_holiday(last):
+        if site_poll.is_holiday(last):
             continue
-        first = last.astimezone(UTC) - look.gap
+        first = last.astimezone(UTC) - site_poll.gap
         midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
         yield max(midnight, first) if from_midnight else first, last
