@@ -264,6 +264,10 @@ class Unusual(Struct, frozen=True):
     words: str
 
 
+ITSELF = "{}"
+"""The headline of a value that needs no other words."""
+
+
 def _no_words(_: str) -> None:
     return None
 
@@ -321,6 +325,7 @@ class Field:
     another value for them, `text_meaning` explains it. `label` precedes a value in *Why*
     lines instead of the name, `absent_label` where it must be absent; `in_words` says a well-known
     value in words, which need no label (None: it is not well-known); a flag is `true` or `false`.
+    `headline` has the figure in an alert's headline, as `{} convert`; `ITSELF`: the value alone.
     """
 
     watch: Kind
@@ -381,6 +386,7 @@ class Field:
     label: str | None = None
     absent_label: str = ""
     in_words: Callable[[str], str | None] = _no_words
+    headline: str = ""
 
     clean: Callable[[Any], Value] = _undeclared
     normal: Callable[[str], str] = _undeclared

@@ -17,7 +17,7 @@ from bot.domain.subjects import (
     Site,
     WebsiteSubject,
 )
-from bot.fields.field import FOLLOWS, WEEKDAYS, Field, Source, TextKind, share_of
+from bot.fields.field import FOLLOWS, ITSELF, WEEKDAYS, Field, Source, TextKind, share_of
 
 STATUSES = ("notinstalled", "recording", "stopped", "paused")
 
@@ -217,6 +217,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
         at="responses",
         made_of="responses",
         sample=120,
+        headline="{} answers",
     ),
     _campaign(
         name="new_responses",
@@ -235,6 +236,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
         at="impressions",
         made_of="responses",
         sample=4_000,
+        headline="{} impressions",
     ),
     _campaign(
         name="response_rate",
@@ -246,6 +248,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
         give=_give_response_rate,
         made_of="responses",
         sample=FOLLOWS,
+        headline="{} answer",
     ),
 )
 
@@ -326,6 +329,7 @@ FUNNEL_FIELDS: tuple[Field, ...] = (
         give=lambda subject, value: _with_ends(subject, first=value),
         made_of="steps",
         sample=FOLLOWS,
+        headline="{} visitors",
     ),
     _funnel(
         name="completed",
@@ -336,6 +340,7 @@ FUNNEL_FIELDS: tuple[Field, ...] = (
         give=lambda subject, value: _with_ends(subject, last=value),
         made_of="steps",
         sample=FOLLOWS,
+        headline="{} visitors complete it",
     ),
     _funnel(
         name="conversion",
@@ -348,6 +353,7 @@ FUNNEL_FIELDS: tuple[Field, ...] = (
         give=_give_conversion,
         made_of="steps",
         sample=FOLLOWS,
+        headline="{} convert",
     ),
     STEP,
 )
@@ -474,6 +480,7 @@ FORM_FIELDS: tuple[Field, ...] = (
         examples=("{min: 100}",),
         at="visits",
         sample=500,
+        headline="{} visits",
     ),
     _form(
         name="interactions",
@@ -491,6 +498,7 @@ FORM_FIELDS: tuple[Field, ...] = (
         examples=("{min: 10}",),
         at="submits",
         sample=210,
+        headline="{} attempts",
     ),
     _form(
         name="success",
@@ -511,6 +519,7 @@ FORM_FIELDS: tuple[Field, ...] = (
         give=_give_completion,
         made_of="interactions",
         sample=FOLLOWS,
+        headline="{} succeed",
     ),
     FORM_FIELD,
 )
@@ -540,6 +549,7 @@ PAGE_FIELDS: tuple[Field, ...] = (
         examples=("{min: 100}",),
         at="views",
         sample=2_300,
+        headline="{} views",
     ),
     _page(
         name="visit_time",
@@ -549,6 +559,7 @@ PAGE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 30s}",),
         at="visit_time",
         sample=70_000,
+        headline="{} on the page",
     ),
     _page(
         name="engagement_time",
@@ -558,6 +569,7 @@ PAGE_FIELDS: tuple[Field, ...] = (
         examples=("{under: 5s}",),
         at="engagement_time",
         sample=20_000,
+        headline="{} of activity",
     ),
     _page(
         name="clicks",
@@ -566,6 +578,7 @@ PAGE_FIELDS: tuple[Field, ...] = (
         examples=("{under: 10}",),
         at="clicks",
         sample=5_100,
+        headline="{} clicks",
     ),
     _page(
         name="render_time",
@@ -575,6 +588,7 @@ PAGE_FIELDS: tuple[Field, ...] = (
         examples=("{over: 4s}",),
         at="render_time",
         sample=3_500,
+        headline="{} to render",
     ),
     _page(
         name="scroll",
@@ -623,6 +637,33 @@ PAGE_FIELDS: tuple[Field, ...] = (
     ),
 )
 
+RECORDINGS = _website(
+    name="recordings",
+    type="number",
+    meaning="how many recordings were made in over_last",
+    examples=("{under: 1}",),
+    at="recordings",
+    over_last=True,
+    source=Source.DETAIL,
+    known=lambda subject: subject.recordings is not None,
+    sample=1_480,
+    headline="{} recordings",
+)
+RECORDINGS_TODAY = _website(
+    name="recordings_today",
+    type="number",
+    meaning="how many recordings were made since midnight",
+    examples=("{over: 5000}",),
+    at="recordings_today",
+    over_last=True,
+    of_today=True,
+    source=Source.DETAIL,
+    known=lambda subject: subject.recordings_today is not None,
+    sample=620,
+    headline="{} recordings today",
+)
+"""The fields of a website that are counted from rows of its recordings."""
+
 WEBSITE_FIELDS: tuple[Field, ...] = (
     _website(
         name="website",
@@ -651,6 +692,7 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         at="status",
         choices=STATUSES,
         sample="Recording",
+        headline=ITSELF,
     ),
     _website(
         name="stopped_by",
@@ -681,30 +723,10 @@ WEBSITE_FIELDS: tuple[Field, ...] = (
         at="budget_used",
         of_budget=True,
         sample=82.5,
+        headline="{} of the budget used",
     ),
-    _website(
-        name="recordings",
-        type="number",
-        meaning="how many recordings were made in over_last",
-        examples=("{under: 1}",),
-        at="recordings",
-        over_last=True,
-        source=Source.DETAIL,
-        known=lambda subject: subject.recordings is not None,
-        sample=1_480,
-    ),
-    _website(
-        name="recordings_today",
-        type="number",
-        meaning="how many recordings were made since midnight",
-        examples=("{over: 5000}",),
-        at="recordings_today",
-        over_last=True,
-        of_today=True,
-        source=Source.DETAIL,
-        known=lambda subject: subject.recordings_today is not None,
-        sample=620,
-    ),
+    RECORDINGS,
+    RECORDINGS_TODAY,
     _website(
         name="weekday",
         type="text",

@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.domain.subjects import Kind
 from bot.fields.catalogue import KINDS, text_fields
+from bot.fields.field import ITSELF
 from bot.messages.text import clean, number
 
 Values = Mapping[str, Any]
@@ -115,31 +116,18 @@ FIGURES: Mapping[Kind, Callable[[Values], Iterable[str]]] = {
 
 _FIGURE = r"((?:[^,]|,(?=\d))+)"  # 1,204 is one
 _BOUND = re.compile(rf"(\w+) {_FIGURE}, (?:under|over|at least|at most) {_FIGURE}")
-_FIGURE_WORDS: Mapping[str, str] = {
-    "conversion": "{} convert",
-    "completion": "{} succeed",
-    "response_rate": "{} answer",
-    "render_time": "{} to render",
-    "visit_time": "{} on the page",
-    "engagement_time": "{} of activity",
-    "entered": "{} visitors",
-    "completed": "{} visitors complete it",
-    "visits": "{} visits",
-    "views": "{} views",
-    "clicks": "{} clicks",
-    "submits": "{} attempts",
-    "impressions": "{} impressions",
-    "responses": "{} answers",
-    "recordings": "{} recordings",
-    "recordings_today": "{} recordings today",
-    "budget_used": "{} of the budget used",
+_HEADLINES: Mapping[str, str] = {
+    field.name: field.headline
+    for kind in KINDS
+    for field in text_fields(kind).values()
+    if field.headline
 }
 
 
 def with_limit(reason: str) -> str:
     """`18.2 % convert, limit 25 %` for `conversion 18.2 %, under 25 %`; else empty."""
     found = _BOUND.fullmatch(reason)
-    words = _FIGURE_WORDS.get(found[1]) if found else None
+    words = _HEADLINES.get(found[1]) if found else None
     return f"{words.format(found[2])}, limit {found[3]}" if found and words else ""
 
 
@@ -155,7 +143,7 @@ def then_and_now(reason: str, shown: Values) -> str:
     Empty if the figure is not known or has no words.
     """
     found = _BOUND.fullmatch(reason)
-    words = _FIGURE_WORDS.get(found[1]) if found else None
+    words = _HEADLINES.get(found[1]) if found else None
     now = shown.get(found[1]) if found else None
     if found is None or words is None or now is None:
         return ""
@@ -164,13 +152,11 @@ def then_and_now(reason: str, shown: Values) -> str:
 
 if missing := [kind for kind in KINDS if kind not in FIGURES or kind not in BRIEF]:
     raise TypeError(f"kinds of subjects without figures of a message: {', '.join(missing)}")
-if strange := _FIGURE_WORDS.keys() - {name for kind in KINDS for name in text_fields(kind)}:
-    raise TypeError(f"figures in words of no field: {', '.join(strange)}")
 
 
 def in_words(line: str, names: Collection[str]) -> str:
     """The reason without the name of a field: `render time 3.5 s`; a status needs none at all."""
     name, mark, rest = line.partition(" ")
-    if name == "status" and name in names:
+    if _HEADLINES.get(name) == ITSELF and name in names:
         return rest
     return f"{name.replace('_', ' ')}{mark}{rest}" if name in names else line

@@ -21,11 +21,11 @@ from bot.domain.subjects import FormField, FormSubject, Kind, Site, Subject
 from bot.errors import BadCredentials, GiveUp, TryLater
 from bot.fields.catalogue import KINDS, SUBJECTS, fields
 from bot.fields.field import Source
-from bot.fields.reports import FORM_FIELD
+from bot.fields.reports import FORM_FIELD, RECORDINGS_TODAY
 from bot.polling.context import PollContext
 from bot.polling.session import ZONE_ROWS, account_offset, days_to_ask, is_due
 from bot.reports import sources
-from bot.reports.past_days import RECORDINGS_TODAY, made_since
+from bot.reports.past_days import made_since
 from bot.reports.sources import (
     MOST_PAGES,
     Question,
@@ -374,7 +374,7 @@ async def _recordings(
                 kind=series,
                 website=site.id,
                 subject=site.id,
-                name=RECORDINGS_TODAY,
+                name=RECORDINGS_TODAY.name,
                 first=then - max(context.gap / 3, window / 8),
                 last=then,
             )

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from bot.domain.subjects import Site
 from bot.errors import GiveUp, TryLater
+from bot.fields.reports import RECORDINGS, RECORDINGS_TODAY
 from bot.polling.context import PollContext
 from bot.polling.list_reader import ROW_CAP, of_days, read
 from bot.polling.session import account_offset, aware
@@ -24,9 +25,6 @@ from bot.store import Connection
 from bot.store.alert_states import GRAIN, add_figures, figure_between, grain
 from bot.store.schema import ms
 from mouseflow import recordings
-
-RECORDINGS, RECORDINGS_TODAY = "recordings", "recordings_today"
-"""The figures of a website that are counted from rows."""
 
 
 class Day(Struct, frozen=True):
@@ -145,13 +143,13 @@ async def _keep(
     figures: dict[datetime, dict[str, float]] = {}
     at = this.begin
     while at < min(this.end, now):
-        figures[at] = {RECORDINGS_TODAY: this.until(at)}
+        figures[at] = {RECORDINGS_TODAY.name: this.until(at)}
         if question.part_of_a_day:
             made = _in_part(this, before, at - (question.over_last or timedelta()), at)
         else:
             made = None if earlier is None else earlier + this.until(at)
         if made is not None:
-            figures[at][RECORDINGS] = made
+            figures[at][RECORDINGS.name] = made
         at += GRAIN
 
     def work(conn: Connection) -> None:

@@ -10,7 +10,7 @@ from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
 from bot.store.audit import AuditKind, Note, record
 from bot.store.digests import step_ended
-from bot.store.presses import settle
+from bot.store.presses import show_outcome
 from bot.store.rules import rule_states
 from bot.store.schema import digests, matches, ms, steps
 
@@ -153,7 +153,7 @@ def _take_back(
         conn.execute(update(steps).where(steps.c.id == step).values(**ended))
         conn.execute(delete(digests).where(digests.c.step_id == step))
         step_ended(conn, row.match_id)
-        settle(conn, row.key, now, reason)
+        show_outcome(conn, row.key, now, reason)
         unsure = "; an earlier attempt may have taken effect" if row.unknown_since else ""
         note = Note(
             kind=kind,

@@ -21,6 +21,7 @@ from bot.domain.step import Rank, StepStatus
 from bot.store.alert_states import grain
 from bot.store.audit import Entry
 from bot.store.matches import PAGES
+from bot.store.presses import TAKEN
 from bot.store.schema import (
     audit,
     digests,
@@ -427,7 +428,7 @@ _FOLDED = (
 _CALLED_USELESS = (
     select(posts.c.match_id)
     .join(presses, presses.c.post_key == posts.c.key)
-    .where(presses.c.button == "not_useful", presses.c.outcome == "done")
+    .where(presses.c.button == "not_useful", presses.c.outcome == TAKEN)
     .where(posts.c.match_id.in_(_SOME))
 )
 _STEPS_OF = (

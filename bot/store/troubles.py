@@ -12,7 +12,7 @@ from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
 from bot.store.audit import AuditKind, Note, record
 from bot.store.digests import step_ended
-from bot.store.presses import settle
+from bot.store.presses import show_outcome
 from bot.store.schema import lanes, matches, moment, ms, steps
 from bot.store.schema import troubles as _table
 from bot.store.statements import execute, upsert
@@ -332,7 +332,7 @@ def _end(
         step_ended(conn, row.match_id)
         said = values.get("fault") or "too many dead letters: its data was erased"
         if not row.ended:  # else people know why
-            settle(conn, row.key, now, str(said))
+            show_outcome(conn, row.key, now, str(said))
         note = Note(
             kind=kind,
             rule=row.rule,

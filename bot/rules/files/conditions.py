@@ -159,7 +159,7 @@ def _unknown_field(name: str, kind: Kind, known: Mapping[str, Field]) -> str:
         return f"{name} is a field of {listed(others, 'and')}, not of {kind}{hint}"
     if name == "and":
         return "a mapping means and by itself; leave and out, or write all with a list"
-    message = unknown(name, [*known, *GROUPS], "field")
+    message = unknown(name, [*known, *GROUPS], "field", kind=kind)
     if message != "unknown field":
         return message
     several = ", ".join(list(known)[:5])

@@ -158,7 +158,7 @@ def given(node: Node, place: Location, kind: Kind) -> Mapping[str, Any] | None:
         elif entry.key == BEFORE and kind in ALERTS:
             value = _before(entry.node, here, known)
         elif entry.key not in known:
-            here.fault(unknown(entry.key, [*known, WEBSITE], "field"))
+            here.fault(unknown(entry.key, [*known, WEBSITE], "field", kind=kind))
             value = None
         elif known[entry.key].gives_views:
             value = _views(entry.node, here, known[entry.key])

@@ -10,13 +10,13 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bot.domain.subjects import Kind
 from bot.errors import Fault
 from bot.messages import duration
 from bot.rules.syntax.nodes import Entry, Items, Keys, Node, Scalar, Unreadable
 from bot.rules.syntax.nodes import place as offset_place
 from bot.rules.syntax.synonyms import (
     NO_FIELD,
-    NO_FIELD_OF,
     NO_SUCH,
     flag_hint,
     suggestion,
@@ -200,29 +200,23 @@ def listed(names: Collection[str], last: str = "or") -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def unknown(word: str, known: Collection[str], what: str = "key") -> str:
-    """The error for an unknown name."""
+def unknown(
+    word: str, known: Collection[str], what: str = "key", *, kind: Kind | None = None
+) -> str:
+    """The error for an unknown name; `kind` has the fields if it should be the name of one."""
     name, colon, value = word.partition(":")
     if colon and suggestion(name, known):
         return f"add a space after the colon: {name}: {value}"
     if word and (word[0].isspace() or not word.isprintable()):
         return "invisible character; use plain spaces"
     reason = NO_SUCH.get(word.lower())
-    if what == "field" and not reason and word.lower() not in known:
-        reason = _no_field(word.lower().replace("-", "_"), known)
+    if kind and not reason and word.lower() not in known:
+        reason = NO_FIELD.get(kind, {}).get(word.lower().replace("-", "_"))
     if reason:
         return f"unknown {what}; {reason}"
     hint = nearest(word, known)
     tail = "" if hint or not 0 < len(known) <= _FEW else f"; known here: {', '.join(known)}"
     return f"unknown {what}{hint or tail}"
-
-
-def _no_field(word: str, known: Collection[str]) -> str | None:
-    """What to write instead of a field that does not exist, where the kind has that."""
-    its, reason = NO_FIELD_OF.get(word, ("", ""))
-    if its in known:
-        return reason
-    return NO_FIELD.get(word) if "created" in known else None
 
 
 def mapping(

@@ -2,9 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
+
+from bot.domain.subjects import Kind
 
 _SWITCH = "rules have no switch; remove the rule, or mute it with mouseflow-bot snooze"
 _ORDER = "rules have no order and no weight; each is evaluated by itself"
@@ -24,30 +26,25 @@ _PHONE = "write device: phone"
 _BOUNCE = "write pages: 1"
 _TIME_ON_PAGE = "write page: {path: /checkout*, engagement: {over: 60s}}"
 _IN_URL = 'write entry_url: "*name=value*"'
-NO_FIELD: Final = MappingProxyType({
-    "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
-    "website": _WHICH_SITE, "websites": _WHICH_SITE,
-    "date": _WHEN, "time": _WHEN, "start": _WHEN, "started": _WHEN,
-    "day": _WHEN, "start_time": _WHEN,
-    "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
-    "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,
-    "returning": _RETURNING, "returning_visitor": _RETURNING, "returning_visitors": _RETURNING,
-    "new_visitor": _FIRST, "new_visitors": _FIRST, "first_visit": _FIRST,
-    "mobile": _PHONE, "is_mobile": _PHONE, "bounce": _BOUNCE, "bounced": _BOUNCE,
-    "time_on_page": _TIME_ON_PAGE, "page_time": _TIME_ON_PAGE, "utm": _IN_URL,
-    "query": _IN_URL, "utm_source": _IN_URL, "utm_medium": _IN_URL, "utm_campaign": _IN_URL,
+_RAGE = "write visitors: {tags: click-rage} beside when, and views"
+NO_FIELD: Final[Mapping[Kind, Mapping[str, str]]] = MappingProxyType({
+    "recordings": {
+        "host": _WHICH_SITE, "hostname": _WHICH_SITE, "domain": _WHICH_SITE, "site": _WHICH_SITE,
+        "website": _WHICH_SITE, "websites": _WHICH_SITE,
+        "date": _WHEN, "time": _WHEN, "start": _WHEN, "started": _WHEN,
+        "day": _WHEN, "start_time": _WHEN,
+        "rage": _MARK, "rage_click": _MARK, "rage_clicks": _MARK, "click_rage": _MARK,
+        "event": _MARK, "events": _MARK, "error": _MARK, "errors": _MARK, "js_error": _MARK,
+        "returning": _RETURNING, "returning_visitor": _RETURNING, "returning_visitors": _RETURNING,
+        "new_visitor": _FIRST, "new_visitors": _FIRST, "first_visit": _FIRST,
+        "mobile": _PHONE, "is_mobile": _PHONE, "bounce": _BOUNCE, "bounced": _BOUNCE,
+        "time_on_page": _TIME_ON_PAGE, "page_time": _TIME_ON_PAGE, "utm": _IN_URL,
+        "query": _IN_URL, "utm_source": _IN_URL, "utm_medium": _IN_URL, "utm_campaign": _IN_URL,
+    },
+    "pages": {"rage_clicks": _RAGE, "rage_click": _RAGE},
+    "forms": {"start_time": "write field: {start: {over: 10s}}"},
 })  # fmt: skip
-"""Words for a field that does not exist, and what to write instead."""
-
-NO_FIELD_OF: Final = MappingProxyType({
-    "rage_clicks": ("views", "write visitors: {tags: click-rage} beside when, and views"),
-    "rage_click": ("views", "write visitors: {tags: click-rage} beside when, and views"),
-    "start_time": ("submits", "write field: {start: {over: 10s}}"),
-})  # fmt: skip
-"""Like `NO_FIELD`, for names that mean something only in one kind of rule.
-
-Each name comes with a field that this kind alone has, and what to write instead.
-"""
+"""Words for a field that the kind of subject does not have, and what to write instead."""
 
 _MEANT: Final = MappingProxyType({
     "if": "when", "condition": "when", "conditions": "when", "filter": "when", "match": "when",
