@@ -172,6 +172,19 @@ first:
   when: {visitor_type: first}
   do: {tag: first}
 """
+
+
+async def starred_after_its_end(tmp_path):
+    """A session in the cart that has ended an hour ago, and that somebody has just starred."""
+    shop = Account(tmp_path, CARTED, expand=False)
+    shop.marks = timedelta(hours=24)
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
+    await polled(shop, 60)
+    await shop.sender.send(star(shop.site.id, who))
+    return shop, who
+
+
 BRIEF = """
 brief:
   watch: recordings
@@ -182,12 +195,7 @@ brief:
 
 async def test_a_mark_whose_detail_is_away_makes_no_session_live_again(tmp_path):
     """A rule that came after the session had ended does not decide it once the detail is back."""
-    shop = Account(tmp_path, CARTED, expand=False)
-    shop.marks = timedelta(hours=24)
-    await shop.poll()
-    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
-    await polled(shop, 60)
-    await shop.sender.send(star(shop.site.id, who))
+    shop, who = await starred_after_its_end(tmp_path)
     shop.sim.fail("status", status=500, path=f"/recordings/{who}", times=1000)
     shop.rules = (*shop.rules, *rules(BRIEF).rules)
     await polled(shop, 10)
@@ -249,12 +257,7 @@ class NotFound:
 
 async def test_a_mark_whose_detail_is_not_found_makes_no_new_session_of_it(tmp_path):
     """Else a rule that came after the session had ended would decide it."""
-    shop = Account(tmp_path, CARTED, expand=False)
-    shop.marks = timedelta(hours=24)
-    await shop.poll()
-    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
-    await polled(shop, 60)
-    await shop.sender.send(star(shop.site.id, who))
+    shop, who = await starred_after_its_end(tmp_path)
     shop.sender = NotFound(shop.sender, who)
     shop.rules = (*shop.rules, *rules(BRIEF).rules)
     await polled(shop, 20)
@@ -300,12 +303,7 @@ async def test_a_filter_that_fails_meanwhile_brings_no_rule_what_ended_before_it
 
 
 async def test_a_mark_taken_back_while_its_detail_is_away_is_news_when_it_is_set_again(tmp_path):
-    shop = Account(tmp_path, CARTED, expand=False)
-    shop.marks = timedelta(hours=24)
-    await shop.poll()
-    who = shop.sim.add("myshop.com", session([("/", 5), ("/cart", 5)]), start=0)
-    await polled(shop, 60)
-    await shop.sender.send(star(shop.site.id, who))
+    shop, who = await starred_after_its_end(tmp_path)
     shop.sim.fail("status", status=500, path=f"/recordings/{who}", times=1000)
     shop.rules = (*shop.rules, *rules(STARRED).rules)
     await polled(shop, 10)

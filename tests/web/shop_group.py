@@ -20,7 +20,7 @@ from unittest.mock import patch
 from sqlalchemy import insert
 from test_web_accounts import AccountsWorld
 from test_web_reports import look
-from web_world import NOW, TOKEN, WebWorld
+from web_world import CHECKOUT_FRICTION, NOW, TOKEN, WebWorld
 
 from bot.budgets.state import (
     BudgetMark,
@@ -56,20 +56,14 @@ from mouseflow.models import PageView, Recording
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ZONE = "Europe/Copenhagen"
 CALENDAR = Calendar(zone=ZONE)
-RULES = """
+RULES = (
+    """
 version: 1
 reports:
   weekly: {summary: The week, at: wed 09:00, do: {slack: {channel: "#ux"}}}
-rules:
-  checkout-friction:
-    summary: Frustrated visitor in the checkout
-    watch: recordings
-    when: {friction: {min: 2.5}, saw_page: /checkout*, duration: {over: 60s}}
-    except: {tags: [internal, load-test]}
-    do:
-      tag: [friction, checkout]
-      star: true
-      slack: {channel: "#checkout-alerts", at_most: 3 per hour}
+rules:"""
+    + CHECKOUT_FRICTION.replace("10 per hour", "3 per hour")
+    + """
     safety: {at_most: 200 per hour}
   checkout-rage:
     summary: Many rage clicks in the checkout
@@ -142,6 +136,7 @@ budgets:
       95%: {recording_rate: 25, slack: {channel: "#ops"}}
       100%: {recording: stop, slack: {channel: "#ops"}}
 """
+)
 SITES = {
     "s1": "larkfield.example", "s2": "de.larkfield.example", "s3": "outlet.larkfield.example",
     "s4": "fr.larkfield.example", "s5": "gifts.larkfield.example", "s6": "trade.larkfield.example",

@@ -25,9 +25,7 @@ from bot.web.tail import Tail
 NOW = datetime(2026, 11, 26, 13, 32, tzinfo=UTC)
 TOKEN = "a-token-of-the-page"
 
-RULES = """
-version: 1
-rules:
+CHECKOUT_FRICTION = """
   checkout-friction:
     summary: Frustrated visitor in the checkout
     watch: recordings
@@ -36,20 +34,23 @@ rules:
     do:
       tag: [friction, checkout]
       star: true
-      slack: {channel: "#checkout-alerts", at_most: 10 per hour}
+      slack: {channel: "#checkout-alerts", at_most: 10 per hour}"""
+RULES = f"""
+version: 1
+rules:{CHECKOUT_FRICTION}
   outlet-404:
     summary: Visitor meets a missing page
     severity: critical
     runbook: https://wiki.example/missing-pages
     watch: recordings
     websites: [outlet.example]
-    when: {saw_page: /404}
-    do: {slack: {channel: "#outlet-alerts"}}
+    when: {{saw_page: /404}}
+    do: {{slack: {{channel: "#outlet-alerts"}}}}
   checkout-funnel:
     summary: Checkout funnel converts badly
     watch: funnels
-    when: {conversion: {under: 25%}}
-    do: {slack: {}}
+    when: {{conversion: {{under: 25%}}}}
+    do: {{slack: {{}}}}
 """
 
 
