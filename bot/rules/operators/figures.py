@@ -2,8 +2,9 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, floor, inf, isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
@@ -195,14 +196,7 @@ class Bounds(FigureOperator):
                 yield name, served.take(limit)
 
     def words(self, about: Field) -> str:
-        named = (
-            ("at least", self.min),
-            ("over", self.over),
-            ("at most", self.max),
-            ("under", self.under),
-        )
-        said = [f"{word} {quantity(about, it)}" for word, it in named if it is not None]
-        return " and ".join(said) or "anything"
+        return _within(self, partial(quantity, about))
 
     def distance(self, about: Field, value: Any) -> str:
         if isinstance(value, Band):
@@ -327,14 +321,19 @@ class Versions(TextBounds):
         )
 
     def words(self, about: Field) -> str:
-        named = (
-            ("at least", self.min),
-            ("over", self.over),
-            ("at most", self.max),
-            ("under", self.under),
-        )
-        said = [f"{word} {'.'.join(map(str, it))}" for word, it in named if it is not None]
-        return " and ".join(said) or "anything"
+        return _within(self, lambda bound: ".".join(map(str, bound)))
+
+
+def _within(bounds: Bounds | Versions, told: Callable[[Any], str]) -> str:
+    """The bounds in words, such as `at least 3 and under 5`."""
+    named = (
+        ("at least", bounds.min),
+        ("over", bounds.over),
+        ("at most", bounds.max),
+        ("under", bounds.under),
+    )
+    said = [f"{word} {told(bound)}" for word, bound in named if bound is not None]
+    return " and ".join(said) or "anything"
 
 
 def _cut(seen: Version, bound: Version) -> Version:

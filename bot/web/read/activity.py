@@ -12,7 +12,7 @@ from bot.domain.subjects import Severity
 from bot.messages.text import capital, clean
 from bot.store.audit import KINDS, AuditKind, history
 from bot.store.audit import Entry as Written
-from bot.store.overview import outcomes_of
+from bot.store.matches_now import outcomes_of
 from bot.web.read.world import World, plain
 from bot.web.tail import action_of
 from bot.web.views import Activity, Entry, State

@@ -14,6 +14,7 @@ from bot.polling.watermark import SOURCE, without_detail
 from bot.rules.needs import fires_early
 from bot.store.budgets import owned
 from bot.store.dead_letters import queue_figures
+from bot.store.matches_now import matches_now
 from bot.store.overview import (
     FiringAlert,
     counts_between,
@@ -21,7 +22,6 @@ from bot.store.overview import (
     lags,
     lanes_now,
     last_polls,
-    matches_now,
     messages_since,
     newest_recording,
     recordings_between,

@@ -11,7 +11,8 @@ from bot.messages.text import clean
 from bot.polling.watermark import SOURCE
 from bot.store import Connection
 from bot.store.audit import history
-from bot.store.overview import MatchNow, matches_now, members_of, recording_row
+from bot.store.matches_now import MatchNow, matches_now, members_of
+from bot.store.overview import recording_row
 from bot.web.read.activity import quotes_visitors
 from bot.web.read.world import World, actions_of, match_of, plain
 from bot.web.views import Match, MatchPage, NearRule, Recording, RuleOfRecording

@@ -7,7 +7,7 @@ import msgspec
 from bot.messages.text import clean
 from bot.messages.weekly import RuleWeek, Week, in_words
 from bot.rules.model import Report
-from bot.store.overview import MatchNow, weekly_reports
+from bot.store.matches_now import MatchNow, weekly_reports
 from bot.web.read.world import World, outcome_of
 from bot.web.views import PlannedReport, Reports, WeeklyReport
 from bot.weekly import SOURCE

@@ -21,13 +21,13 @@ from bot.rules.model import applies, rules_by_website
 from bot.rules.needs import fires_early
 from bot.store.audit import history
 from bot.store.limits import open_window
+from bot.store.matches_now import matches_now
 from bot.store.overview import (
     FiringAlert,
     costs_since,
     counts_between,
     firing_alerts,
     last_matches,
-    matches_now,
     waiting_digest,
 )
 from bot.store.presses import acknowledged, precision

@@ -17,7 +17,8 @@ from bot.rules.model import Rule
 from bot.store import Connection
 from bot.store.audit import history
 from bot.store.dead_letters import queue_figures
-from bot.store.overview import MatchNow, StepNow, lanes_now
+from bot.store.matches_now import MatchNow, StepNow
+from bot.store.overview import lanes_now
 from bot.store.recordings import missing_websites, on_hold, watermark, website_names
 from bot.store.rules import (
     BrokenConfiguration,
