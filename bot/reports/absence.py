@@ -66,7 +66,7 @@ class Counting(msgspec.Struct, frozen=True):
 class Counted(Struct, frozen=True):
     """How many sessions met the rule's condition in the time that it asks for.
 
-    `enough_known` tells whether there were no others. `unconfirmed`: that takes another site_poll at
+    `enough_known` tells whether there were no others. `unconfirmed`: that takes another look at
     the website's switches.
     """
 
