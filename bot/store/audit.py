@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, text
@@ -44,6 +44,34 @@ class Note:
     subject: str = ""
     step: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AboutStep(Protocol):
+    """A step's key, and what its match is about."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def website(self) -> str: ...
+    @property
+    def subject_key(self) -> str: ...
+
+
+def of_step(
+    kind: AuditKind, step: AboutStep, text: str, details: Mapping[str, Any] | None = None
+) -> Note:
+    """A line about a step."""
+    return Note(
+        kind=kind,
+        text=text,
+        rule=step.rule,
+        website=step.website,
+        subject=step.subject_key,
+        step=step.key,
+        details=details or {},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 
 from bot.actions import ACTIONS, IRREVERSIBLE
 from bot.domain.step import StepStatus
-from bot.store.audit import AuditKind, Note, record
+from bot.store.audit import AuditKind, of_step, record
 from bot.store.digests import step_ended
 from bot.store.presses import show_outcome
 from bot.store.rules import rule_states
@@ -155,14 +155,7 @@ def _take_back(
         step_ended(conn, row.match_id)
         show_outcome(conn, row.key, now, reason)
         unsure = "; an earlier attempt may have taken effect" if row.unknown_since else ""
-        note = Note(
-            kind=kind,
-            rule=row.rule,
-            website=row.website,
-            subject=row.subject_key,
-            step=row.key,
-            text=f"{reason}{unsure}",
-        )
+        note = of_step(kind, row, f"{reason}{unsure}")
         record(conn, now, [note])
 
 

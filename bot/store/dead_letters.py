@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, text
 
 from bot.domain.step import StepStatus
-from bot.store.audit import Note, record
+from bot.store.audit import of_step, record
 from bot.store.lanes import open_lanes
 from bot.store.rules import resume_rule
 from bot.store.schema import matches, moment, moment_or_none, ms, steps
@@ -187,17 +187,7 @@ def retry(
     if not found:
         return 0
     execute_many(conn, _AGAIN, [{"step": row.id, "now": ms(now)} for row in found])
-    notes = [
-        Note(
-            kind="step.retried",
-            rule=row.rule,
-            website=row.website,
-            subject=row.subject_key,
-            step=row.key,
-            text="requeued by hand",
-        )
-        for row in found
-    ]
+    notes = [of_step("step.retried", row, "requeued by hand") for row in found]
     record(conn, now, notes)
     open_lanes(conn)
     return len(found)

@@ -20,7 +20,7 @@ from bot.domain.causes import Cause
 from bot.domain.limits import Posting, Told
 from bot.domain.step import OWN_RULE, Rank, StepStatus
 from bot.ports import Posted
-from bot.store.audit import AuditKind, Note, record
+from bot.store.audit import AuditKind, Note, of_step, record
 from bot.store.digests import (
     OTHERS_LEFT,
     DueStep,
@@ -399,13 +399,5 @@ def _record(
     details: dict[str, object] = {"attempt": claimed.attempts, "began": claimed.began}
     if until is not None:
         details["until"] = until
-    note = Note(
-        kind=kind,
-        rule=claimed.rule,
-        website=claimed.website,
-        subject=claimed.subject_key,
-        step=claimed.key,
-        text=text,
-        details=details,
-    )
+    note = of_step(kind, claimed, text, details)
     record(conn, now, [note])

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, select, text, update
 
 from bot.domain.limits import Limit, Posting, Reason, Window
-from bot.store.audit import Note, record
+from bot.store.audit import of_step, record
 from bot.store.lanes import add_lanes
 from bot.store.schema import digests, matches, moment, ms, steps, windows
 from bot.store.statements import Value, execute_many
@@ -115,14 +115,7 @@ def put_anew(conn: Connection, anew: Sequence[tuple[StoredStep, str, str]], now:
     ]
     execute_many(conn, _ANEW, rows)
     notes = [
-        Note(
-            kind="step.rebuilt",
-            rule=step.rule,
-            website=step.website,
-            subject=step.subject_key,
-            step=step.key,
-            text=f"rebuilt from the rule as it is now, for {lane}",
-        )
+        of_step("step.rebuilt", step, f"rebuilt from the rule as it is now, for {lane}")
         for step, _params, lane in anew
     ]
     record(conn, now, notes)

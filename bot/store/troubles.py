@@ -10,7 +10,7 @@ from bot.domain.backoff import CEILING, LONGEST_ASKED
 from bot.domain.causes import Cause, trouble_key
 from bot.domain.limits import Reason
 from bot.domain.step import StepStatus
-from bot.store.audit import AuditKind, Note, record
+from bot.store.audit import AuditKind, of_step, record
 from bot.store.digests import step_ended
 from bot.store.presses import show_outcome
 from bot.store.schema import lanes, matches, moment, ms, steps
@@ -333,14 +333,7 @@ def _end(
         said = values.get("fault") or "too many dead letters: its data was erased"
         if not row.ended:  # else people know why
             show_outcome(conn, row.key, now, str(said))
-        note = Note(
-            kind=kind,
-            rule=row.rule,
-            website=row.website,
-            subject=row.subject_key,
-            step=row.key,
-            text=str(said),
-        )
+        note = of_step(kind, row, str(said))
         record(conn, now, [note])
     return len(ids)
 
