@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from budget_world import Shop, World
 
-from bot.budgets.poll import _rate
+from bot.budgets.counting import _rate
 from bot.budgets.state import SiteMark
 
 BUDGET = """
