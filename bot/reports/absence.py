@@ -239,7 +239,9 @@ def _transition(
     found = found_by(conn, rule, website, before, event, why, site_poll) if event else None
     state = KeptLevel(after, website if after.lives else None, condition)
     transition = transition_to(rule, website.key, kept, state, event, found, site_poll, held=held)
-    return with_end_of_another(conn, transition, website, known, site_poll) if changed else transition
+    return (
+        with_end_of_another(conn, transition, website, known, site_poll) if changed else transition
+    )
 
 
 def _in_words(rule: Rule, counted: Counted) -> str:

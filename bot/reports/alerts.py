@@ -132,7 +132,9 @@ def _transition(
     found = _found(conn, rule, subject, known, event, past, site_poll)
     state = KeptLevel(told, _remembered(subject, known, event, told), condition)
     transition = transition_to(rule, subject.key, kept, state, event, found, site_poll, held=held)
-    transition = with_end_of_another(conn, transition, subject, known, site_poll) if changed else transition
+    transition = (
+        with_end_of_another(conn, transition, subject, known, site_poll) if changed else transition
+    )
     untold = replace(state, level=replace(after, told=after.told and not fires))
     return replace(transition, untold=untold, undone=_undone(rule, known, before))
 
@@ -199,10 +201,17 @@ def for_condition(known: KeptLevel, condition: str) -> tuple[bool, Level]:
 
 
 def with_end_of_another(
-    conn: Connection, transition: Transition, subject: Subject, known: KeptLevel, site_poll: SitePoll
+    conn: Connection,
+    transition: Transition,
+    subject: Subject,
+    known: KeptLevel,
+    site_poll: SitePoll,
 ) -> Transition:
-    """The transition, which tells the end of the alert about the condition of before, unless an alert
-    about the new one is told instead. Where that must wait, the end is told."""
+    """The transition with the end of the alert about the condition of before.
+
+    Not where an alert about the new condition is told instead; where that must wait, the end is
+    told.
+    """
     told = transition.found is not None and not transition.found.held
     if told or not known.level.told:
         return transition
