@@ -5,7 +5,6 @@ from collections.abc import (
     Collection,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
     Set,
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from bot.budgets.members import covered
 from bot.domain.subjects import Site, reread
+from bot.fields.normal import folded
 from bot.polling.live_sessions import LiveSessions
 from bot.polling.ops_messages import announce
 from bot.polling.record_matches import Recorded, Routing
@@ -29,7 +29,14 @@ from bot.polling.watermark import stop_reading
 from bot.replay.backfill import Attempts
 from bot.reports.fetch import LevelMemory
 from bot.reports.poll import uncovered, website_gone
-from bot.rules.model import Rule, RuleSet, applies, names_site, rules_by_website
+from bot.rules.model import (
+    Rule,
+    RuleSet,
+    applies,
+    find_by_website,
+    names_site,
+    rules_by_website,
+)
 from bot.store import Connection
 from bot.store.alert_states import note_share, websites_of_levels
 from bot.store.recordings import (
@@ -91,14 +98,23 @@ def _named(name: str, rules: RuleSet) -> bool:
     return any(name.casefold() == wanted.casefold() for names in lists for wanted in names)
 
 
-def unknown_websites(rules: RuleSet, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
-    """The rules that name a website which the account does not have, each with that name."""
-    missing = {
-        name: not any(names_site((name,), site) for site in sites)
-        for name in dict.fromkeys(name for rule in rules.rules for name in rule.websites)
-    }
-    for rule in rules.rules:
-        yield from ((rule.id, name) for name in rule.websites if missing[name])
+def unknown_websites(
+    rules: RuleSet, sites: Sequence[Site]
+) -> Generator[None, None, list[tuple[str, str]]]:
+    """The rules that name a website which the account does not have, each with that name.
+
+    A piece at a time: each name with a wildcard is compared with all websites.
+    """
+    called = {folded(text) for site in sites for text in (site.name, site.id)}
+    missing: dict[str, bool] = {}
+    for name in dict.fromkeys(name for rule in rules.rules for name in rule.websites):
+        if "*" in name:
+            yield
+            missing[name] = not any(names_site((name,), site) for site in sites)
+        else:
+            missing[name] = folded(name) not in called
+    yield
+    return [(rule.id, name) for rule in rules.rules for name in rule.websites if missing[name]]
 
 
 class Prepared(Struct, frozen=True):
@@ -111,7 +127,7 @@ class Prepared(Struct, frozen=True):
 NOTHING_PREPARED = Prepared({}, {})
 
 AT_ONCE = 20
-"""How many rules are prepared at once, so that other work does not wait long."""
+"""How many rules, or websites, are prepared at once, so that other work does not wait long."""
 
 
 async def in_turns(work: Generator[None, None, T]) -> T:
@@ -140,11 +156,12 @@ def prepare(
         if place % AT_ONCE == 0:
             yield
     own = own_tags(rules.rules) | tags
-    every = rules_by_website(rules.rules, sites)
-    yield
+    every = yield from find_by_website(rules.rules, sites)
     found: dict[str, SiteRules] = {}
     shared = {each.traits: each for each in before.rules.values() if each.own_tags == own}
-    for site in sites:
+    for place, site in enumerate(sites, 1):
+        if place % AT_ONCE == 0:
+            yield
         watching = every[site.id]
         if not watching and not any(covered(budget, [site]) for budget in rules.budgets):
             continue

@@ -46,7 +46,7 @@ from bot.reports.site_poll import SitePoll
 from bot.reports.sources import USUAL
 from bot.rule_reader import Start, without_secrets
 from bot.rules.model import RuleSet, applies, waits_for
-from bot.rules.needs import counts_visitors, fires_early
+from bot.rules.needs import counts_visitors
 from bot.store import Connection
 from bot.store.recordings import (
     missing_websites,
@@ -151,7 +151,7 @@ class Watcher:
         sites = [*sites_of(found, self.rules), *await self._unread_sites(found)]
         if sites != self._sites:
             # Otherwise such a rule would silently never match.
-            for rule, name in unknown_websites(self.rules, sites):
+            for rule, name in await in_turns(unknown_websites(self.rules, sites)):
                 log.warning("rules.unknown_website", rule=rule, website=name)
         known = {site.id for site in sites}
         self._left_out = [site_of(row) for row in found if row.id not in known]
@@ -278,7 +278,9 @@ class Watcher:
             added=sorted(after - before),
             removed=sorted(before - after),
             disabled=sorted(rule.id for rule in rules.disabled),
-            wait_until_settled=sorted(rule.id for rule in rules.rules if not fires_early(rule)),
+            wait_until_settled=sorted(
+                key for key, it in self._prepared.traits.items() if not it.early
+            ),
             settled_after=lasting(self.context.settle),
         )
 

@@ -1,10 +1,10 @@
 """A rule, read and checked: frozen values that the rest of the bot trusts."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, Literal, assert_never
@@ -315,7 +315,19 @@ def names_site(names: Iterable[str], site: Site) -> bool:
 
 
 def rules_by_website(rules: Iterable[Rule], sites: Collection[Site]) -> dict[str, tuple[Rule, ...]]:
-    """The rules that watch each of the websites, by the website's id.
+    """The rules that watch each of the websites, by the website's id."""
+    work = find_by_website(rules, sites)
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return dict(done.value)
+
+
+def find_by_website(
+    rules: Iterable[Rule], sites: Collection[Site]
+) -> Generator[None, None, dict[str, tuple[Rule, ...]]]:
+    """What `rules_by_website` returns, a piece at a time.
 
     Each distinct list of names is compared once, and plain names are looked up.
     """
@@ -323,19 +335,20 @@ def rules_by_website(rules: Iterable[Rule], sites: Collection[Site]) -> dict[str
     for site in sites:
         for name in {folded(site.name), folded(site.id)}:
             called.setdefault(name, []).append(site.id)
-
-    @cache
-    def ids(names: tuple[str, ...]) -> frozenset[str]:
-        like = _website_names(names)
-        found = chain.from_iterable(called.get(name, ()) for name in like.patterns)
-        if not any("*" in name for name in like.patterns):
-            return frozenset(found)
-        return frozenset(chain.from_iterable(called[name] for name in called if like(name)))
-
+    yield
     found: dict[str, list[Rule]] = {site.id: [] for site in sites}
+    named: dict[tuple[str, ...], Collection[str]] = {(): list(found)}
     for rule in rules:
-        for website in ids(rule.websites) if rule.websites else found:
+        if rule.websites not in named:
+            like = _website_names(rule.websites)
+            ids = chain.from_iterable(called.get(name, ()) for name in like.patterns)
+            if any("*" in name for name in like.patterns):
+                yield
+                ids = chain.from_iterable(called[name] for name in called if like(name))
+            named[rule.websites] = frozenset(ids)
+        for website in named[rule.websites]:
             found[website].append(rule)
+    yield
     return {website: tuple(watching) for website, watching in found.items()}
 
 
