@@ -27,7 +27,7 @@ from bot.polling.candidates import Evaluation
 from bot.polling.ops_messages import announce
 from bot.polling.session import last_activity
 from bot.rules.explain import insight, nearest, why
-from bot.rules.model import Count, Rule, match_key, steps
+from bot.rules.model import Count, Rule, condition_id, match_key, steps
 from bot.store import Connection
 from bot.store.audit import AuditKind, Note, record
 from bot.store.matches import (
@@ -312,9 +312,10 @@ def _group(subject: Subject, field: str) -> Group | None:
 
 def _counted(conn: Connection, each: Found, count: Count) -> _Counted:
     """The subjects that reach the count together with this one; none if there are too few."""
-    group = _group(each.subject, count.by)
-    if group is None:
+    value = group_value(each.subject, count.by)
+    if value is None:
         return _ALONE
+    group = Group(count.by, value, condition_id(each.rule))
     at = moment(ms(each.happened))  # as the store tells it
     seen = written(glimpse(each.subject))
     near = tally(conn, each.rule.id, group, each.subject.key, at, count.within, seen)

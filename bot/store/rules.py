@@ -37,16 +37,20 @@ from bot.store.statements import Value, execute, execute_many, upsert
 
 
 class Group(Struct, frozen=True):
-    """The subjects that have this value in this field, as `once_per` and `count` group them."""
+    """The subjects that have this value in this field, as `once_per` and `count` group them.
+
+    `condition` is the one that they meet, where those that meet another are no part of it.
+    """
 
     field: str
     value: str
+    condition: str = ""
 
     @property
     def key(self) -> bytes:
         """What the store keeps of it: a hash, since the value may be personal."""
         # Without the rule's id, so that a renamed rule still knows the values.
-        return _hash(f"{self.field}={self.value}")
+        return _hash(f"{self.field}={self.value}{self.condition and f' {self.condition}'}")
 
     @property
     def key_of_format_1(self) -> bytes:

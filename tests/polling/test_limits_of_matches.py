@@ -212,6 +212,16 @@ async def test_count_by_another_field_does_not_mix_up_equal_values(ruled):
     assert ruled.match(city="de")
 
 
+async def test_what_met_another_condition_does_not_count(ruled):
+    count = "count: {at_least: 2, within: 1h, by: website}"
+    await ruled.use(f"when: {{saw_page: /cart}}, {count}")
+    assert not ruled.match()
+    await ruled.use(f"when: {{saw_page: /pay}}, {count}")
+    assert not ruled.match()
+    await ruled.use(f"when: {{saw_page: /pay}}, summary: Paid, {count}")
+    assert ruled.match()
+
+
 async def acts(ruled, *minutes: float) -> list[bool]:
     """Whether matches of one visitor act that happened then, in the order of arrival."""
     found = []
