@@ -163,7 +163,9 @@ def uncovered(
     over: list[Transition] = []
     for rule_id, website in states_of_rules(conn):
         rule, site = by_id.get(rule_id), by_site.get(website)
-        if rule is None or site is None or (website in watched and applies(rule, site)):
+        if rule is None or site is None:
+            continue
+        if website in watched and rule.has_state and applies(rule, site):
             continue
         site_poll = SitePoll(site, now, ZoneInfo("UTC"))
         for key, known in levels(conn, rule_id, website).items():

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from bot.polling.context import PollContext
 from bot.polling.record_matches import Routing
+from bot.store.alert_states import states_of_rules
 from bot.store.audit import history
 from bot.store.dead_letters import steps_of
 from bot.store.matches import matches_of
@@ -342,6 +343,15 @@ async def test_an_edit_that_leaves_a_website_out_ends_its_episode(watched):
     bot.account.wait(minutes=15)
     await bot.watcher.poll_reports(bot.account.site)
     assert len(bot.matches()) == 3
+
+
+async def test_the_alert_of_a_rule_that_watches_recordings_now_is_over(watched):
+    bot = watched()
+    await bot.fire()
+    text = "not-recording: {watch: recordings, when: {pages: {min: 1}}, do: {star: true}}"
+    bot.restart(text)
+    await bot.list(times=2)
+    assert bot.account.store.do(states_of_rules) == []
 
 
 TWO = """
