@@ -158,7 +158,8 @@ class DigestOfMany(Action):
     """Tells many matches of one rule as one message.
 
     `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
-    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate.
+    worst few, worst first; `since` is when the first one matched, `spread` where they concentrate,
+    `over` how many of them are alerts that have ended.
     """
 
     after_quiet: ClassVar[str]
@@ -169,6 +170,7 @@ class DigestOfMany(Action):
     since: datetime
     items: tuple[DigestItem, ...] = ()
     spread: dict[str, dict[str, int]] = field(default_factory=dict)
+    over: int = 0
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
@@ -180,6 +182,7 @@ class DigestOfMany(Action):
             since=self.since,
             spread=msgspec.convert(self.spread, Spread),
             worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
+            over=self.over,
         )
 
 

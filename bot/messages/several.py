@@ -47,8 +47,12 @@ def digest(
     since: datetime,
     worst: Sequence[Subject],
     spread: Spread = NOWHERE,
+    over: int = 0,
 ) -> Message:
-    """Many matches of one rule: how many for each reason, where, the worst few, how many more."""
+    """Many matches of one rule: how many for each reason, where, the worst few, how many more.
+
+    Of them `over` are alerts that have ended.
+    """
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
     why = ", ".join(f"{number(n)} {clean(reason, 100)}" for reason, n in reasons.items())
@@ -58,7 +62,8 @@ def digest(
         more = "match"
     buttons, menu = pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
     held = () if more != "more" else (f"In the last {lasted}: {why or 'held back'}.",)
-    told = (" ".join(where(spread, total)), *held)
+    ended = (f"{number(over)} of {number(total)} ended.",) if over else ()
+    told = (" ".join(where(spread, total)), *ended, *held)
     several = len(spread.websites) != 1
     few = worst_few(task, worst, total, task.now, addresses, several=several)
     return Message(

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select, text, update
 
 from bot.actions import DIGESTS, IF_HELD_BACK
+from bot.domain.alert_state import RESOLVED
 from bot.domain.limits import (
     SHOWN_IN_A_DIGEST,
     Posting,
@@ -112,7 +113,7 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
 
     `channel` is the posts' channel as their rule has it, `total` their number, `reasons` how
     many were held back for which reason, `since` when the first one matched, `items` the worst
-    few, worst first, `spread` where they concentrate.
+    few, worst first, `spread` where they concentrate. Of them `over` are alerts that have ended.
     """
 
     channel: str
@@ -121,6 +122,7 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     reasons: dict[str, int] = {}
     items: tuple[DigestItem, ...] = ()
     spread: Spread = NOWHERE
+    over: int = 0
 
 
 class _AtMost(msgspec.Struct, frozen=True):
@@ -254,28 +256,51 @@ def folding(row: DueStep, channel: str) -> Folding:
 def fold(
     conn: Connection, posts: Sequence[Folding], reason: Reason, due: datetime, now: datetime
 ) -> None:
-    """Fold posts of one rule on one lane into its digest."""
+    """Fold posts of one rule on one lane into its digest.
+
+    The end of an alert of which it tells is not one more of them.
+    """
     first = posts[0]
     digest = _open_digest(conn, first.row) or _begin_digest(
         conn, first.row, first.channel, due, reason, now
     )
     content = read_content(digest.params)
     items, spread = content.items, content.spread
-    for row, _channel, subject, why in posts:
+    over = _over(conn, [row for row, *_ in posts], digest.id)
+    more = [it for it in posts if it.row.id not in over]
+    for row, _channel, subject, why in more:
         item = DigestItem(subject=glimpse(subject), matched=moment(row.m_matched), why=why)
         items, spread = _worst((*items, item)), spread_with(spread, subject)
     content = DigestContent(
         channel=content.channel,
         since=content.since,
-        total=content.total + len(posts),
-        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + len(posts)},
+        total=content.total + len(more),
+        reasons={**content.reasons, reason: content.reasons.get(reason, 0) + len(more)},
         items=items,
         spread=spread,
+        over=content.over + len(over),
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))
     rows = [each.row for each in posts]
     end_held_back(conn, rows, "step.folded", StepStatus.FOLDED, reason, now, digest.id)
+
+
+def _over(conn: Connection, rows: Sequence[DueStep], digest: int) -> set[int]:
+    """The steps that end an alert of which one of the others tells, or the digest."""
+    ends = {
+        row.m_continues: row.id
+        for row in rows
+        if row.m_continues is not None and row.m_key.endswith(RESOLVED)
+    }
+    if not ends:
+        return set()
+    begun = {row.match_id for row in rows}
+    # Where an alert began the digest, its end continues the digest's own match.
+    held = (steps.c.digest_id == digest) | (steps.c.id == digest)
+    query = select(steps.c.match_id).where(steps.c.match_id.in_(ends), held)
+    begun.update(conn.execute(query).scalars())
+    return {ends[match] for match in ends.keys() & begun}
 
 
 def _worst(items: tuple[DigestItem, ...]) -> tuple[DigestItem, ...]:

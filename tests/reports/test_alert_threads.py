@@ -232,3 +232,18 @@ async def test_an_end_that_goes_into_a_digest_has_nothing_to_edit_without_a_firs
             step.action: step.state for step in world.store.do(lambda c: steps_of(c, *_end(c)))
         }
     assert states == {"resolved": "folded"}
+
+
+async def test_the_end_of_an_alert_that_a_digest_tells_of_is_not_one_more_of_them():
+    async with alerts() as world:
+        await world.converts(274)
+        world.store.do(lambda conn: snooze(conn, "dip", world.now + timedelta(hours=3), world.now))
+        for _ in range(2):
+            await world.converts(182)
+            await world.ends()
+        await world.converts(182)
+        await world.converts(182, hours=3)
+        [digest] = world.posts
+    assert digest.text.startswith("🔶 3 while snoozed: Checkout funnel")
+    assert "\n2 of 3 ended." in first_lines(digest)[0]
+    assert "27.4 %" not in str(digest.blocks)
