@@ -3,7 +3,7 @@
 `accept` comes first; then the watcher uses the rules, and `rebuild` changes the waiting steps.
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from bot.budgets.changed_by_others import follow_files
 from bot.delivery.rebuild import current_rules, post_limits, rebuild_some
+from bot.domain.subjects import Site
 from bot.polling.context import PollContext
 from bot.polling.record_matches import posting
 from bot.polling.server_facts import remember_tags
 from bot.reports.poll import end_disabled
-from bot.rules.model import Rule, RuleSet
+from bot.rules.model import Rule, RuleSet, applies
 from bot.store import Connection
 from bot.store.alert_states import rules_present
 from bot.store.audit import Note, record
@@ -68,7 +69,7 @@ async def accept(
         rules_present(conn, fingerprints, now, context.gap)
         lost = follow_files(conn, rules.budgets, names, ops, now)
         changed = rules_loaded(conn, fingerprints, now)
-        take_back_unwanted(conn, actions, changed, now)
+        take_back_unwanted(conn, actions, _covers(conn, rules), changed, now)
         return Accepted(changed, actions, lost or bool(ended.matches))
 
     return await context.store.run(work)
@@ -127,7 +128,7 @@ async def follow_edits(
 
     def work(conn: Connection) -> None:
         _rename(conn, rules.rules, now)
-        take_back_unwanted(conn, accepted.actions, edited, now)
+        take_back_unwanted(conn, accepted.actions, _covers(conn, rules), edited, now)
 
     await context.store.run(work)
     return await rebuild(edited, rules, context, now)
@@ -141,6 +142,17 @@ async def rename_late(rules: Sequence[Rule], context: PollContext, now: datetime
         _rename(conn, [rule for rule in rules if rule.was and rule.id in renamed], now)
 
     await context.store.run(work)
+
+
+def _covers(conn: Connection, rules: RuleSet) -> Callable[[str, str], bool]:
+    """Whether a rule watches a website, by their ids; also where its name is not known."""
+    names, by_id = website_names(conn), {rule.id: rule for rule in rules.rules}
+
+    def covers(rule: str, website: str) -> bool:
+        it, name = by_id.get(rule), names.get(website)
+        return it is None or name is None or applies(it, Site(website, name))
+
+    return covers
 
 
 def _rename(conn: Connection, rules: Sequence[Rule], now: datetime) -> None:

@@ -1,6 +1,6 @@
 """Take back steps that wait: when a person says so, and when their rule no longer has them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -112,17 +112,19 @@ def _named(ids: Collection[int], rules: Collection[str]) -> ColumnElement[bool]:
 def take_back_unwanted(
     conn: Connection,
     wanted: Mapping[str, Collection[tuple[str, str]]],
+    covers: Callable[[str, str], bool],
     changed: Collection[str],
     now: datetime,
 ) -> int:
     """Take back what the rules as they are now no longer ask for; returns how many steps.
 
     That is what can't be undone, of rules that are `changed` or gone, and switches that their
-    rule no longer sets. `wanted` has each rule's actions: kind and parameters.
+    rule no longer sets. `wanted` has each rule's actions: kind and parameters; `covers` tells
+    whether a rule watches a website, by its id.
     """
     once_rules = rule_states(conn)
     query = (
-        select(steps.c.id, steps.c.action, steps.c.params, matches.c.rule)
+        select(steps.c.id, steps.c.action, steps.c.params, matches.c.rule, matches.c.website)
         .join(matches, matches.c.id == steps.c.match_id)
         .where(_PENDING, steps.c.action.in_((*_IRREVERSIBLE, *_SWITCHING)))
         .order_by(steps.c.id)
@@ -134,6 +136,8 @@ def take_back_unwanted(
         has = row.rule in wanted and (row.action, row.params) in wanted[row.rule]
         if not has:
             why = f"the rule {row.rule} is gone, or no longer has the action {row.action}"
+        elif not covers(row.rule, row.website):
+            why = f"the rule {row.rule} no longer watches the website"
         elif row.rule in changed and row.action in _IRREVERSIBLE:
             why = f"the rule {row.rule} was edited before this ran"
         else:

@@ -13,7 +13,7 @@ from bot.actions.slack import Slack
 from bot.cli.main import main
 from bot.delivery import Delivery
 from bot.delivery.rebuild import CurrentRules, NoLongerAsked, Rebuilt, rebuilt, retry_some
-from bot.domain.subjects import RecordingSubject, written
+from bot.domain.subjects import RecordingSubject, WebsiteSubject, written
 from bot.errors import GiveUp, Refused, TryLater
 from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
@@ -24,6 +24,7 @@ from bot.store.audit import history
 from bot.store.dead_letters import dead_letters, waiting_steps
 from bot.store.matches import PollOutcome
 from bot.store.rebuild import StoredStep
+from bot.store.recordings import set_websites
 from bot.watcher import Watcher
 
 ROUTING = Routing("#usual", "UTC")
@@ -65,7 +66,8 @@ class Editing:
         )  # fmt: skip
 
     async def use(self, do, more="", name="rule"):
-        rule = f"{{watch: recordings, when: {{pages: 1}}, {more} do: {do}}}"
+        about = "" if "watch" in do else "watch: recordings, when: {pages: 1}, "
+        rule = f"{{{about}{more} do: {do}}}"
         text = f"version: 1\nrules: {{{name}: {rule}}}"
         self.rules = read([("r.yaml", text.encode())], allowed=Allowed(delete=True))
         context = PollContext(None, self.store, ZoneInfo("UTC"), HOUR, HOUR, ROUTING)
@@ -201,6 +203,24 @@ async def test_a_delete_of_an_edited_or_removed_rule_is_taken_back(world):
     await world.passes(HOUR)
     assert world.account.calls.count("DELETE") == 1
     assert "is gone" in world.do(history, kind="step.withheld")[0].text
+
+
+@pytest.mark.parametrize(("websites", "waits"), [("[shop*]", 1), ("[other.com]", 0)])
+async def test_a_switch_is_taken_back_where_its_rule_no_longer_watches(world, websites, waits):
+    stop = "{recording: stop}, watch: websites, when: {status: recording}"
+    await world.use(stop)
+    found = Found(
+        rule=world.rules.rules[0], subject=WebsiteSubject(website=SITE), happened=world.now,
+        episode="one",
+    )  # fmt: skip
+    outcome = PollOutcome(source="reports", website=SITE.id, at=world.now)
+    world.do(record_poll, outcome, [found], ROUTING)
+    world.do(set_websites, {SITE.id: SITE.name}, {}, world.now)
+    await world.use(stop, f"websites: {websites},")
+    assert len(world.do(waiting_steps)) == waits
+    notes = [note.text for note in world.do(history, kind="step.withheld")]
+    told = "not performed: the rule rule no longer watches the website"
+    assert notes == [told] * (1 - waits)
 
 
 async def test_a_raised_limit_frees_what_was_kept_back(world):
