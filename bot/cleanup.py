@@ -34,13 +34,14 @@ async def clean_up(
     keep: timedelta,
     *,
     figures: Callable[[], timedelta],
+    counts: Callable[[], timedelta],
     ops: str | None,
     clock: Callable[[], datetime],
 ) -> None:
     """Delete old data every hour, without end; a fault is logged once and tried again.
 
-    `figures` is for how long the history of figures is kept because rules compare with it. `ops`
-    is the channel that learns of websites which are forgotten.
+    `figures` is for how long the history of figures is kept because rules compare with it, `counts`
+    for how long back rules count. `ops` is the channel that learns of websites which are forgotten.
     """
     last: datetime | None = None
     started, failed = clock(), False
@@ -57,7 +58,9 @@ async def clean_up(
                 limited = await store.run(partial(limit, keep=keep, now=now, started=started))
                 for website, read in limited.lost.items():
                     await store.run(partial(_lose, website=website, read=read, now=now, ops=ops))
-                await _forget(store, limited.before, now - max(figures(), min(keep, KEPT)))
+                figures_since = now - max(figures(), min(keep, KEPT))
+                counts_since = limited.before - max(counts() - keep, timedelta())
+                await _forget(store, limited.before, figures_since, counts_since)
                 store.delete_copies(now - keep)
             failed = False
         except StoreError as error:
@@ -69,8 +72,10 @@ async def clean_up(
         await asyncio.sleep(CLEANUP.total_seconds())
 
 
-async def _forget(store: Store, before: datetime, figures_since: datetime) -> None:
-    old = partial(forget, before=before, figures_since=figures_since)
+async def _forget(
+    store: Store, before: datetime, figures_since: datetime, counts_since: datetime
+) -> None:
+    old = partial(forget, before=before, figures_since=figures_since, counts_since=counts_since)
     for piece in (old, store.shrink):
         while await store.run(piece):  # noqa: ASYNC110 - a pause for other work
             await asyncio.sleep(BETWEEN_PIECES)

@@ -76,6 +76,7 @@ from bot.reload import Reload, set_within
 from bot.reports.history import compared_for
 from bot.rule_reader import ProcessReader, RuleReader, Start, rules_at_start
 from bot.rules.files.disk import Signature
+from bot.rules.needs import counted_for
 from bot.scheduler import Marked, Polls, Schedule
 from bot.store import Connection, Store, in_memory_copy, open_store
 from bot.store.lanes import account_pause, keep_account_pause
@@ -696,6 +697,7 @@ class Daemon:
             self._store,
             self._settings.store.keep,
             figures=lambda: compared_for(self._watcher.rules.rules),
+            counts=lambda: counted_for(self._watcher.rules.rules),
             ops=self._settings.slack.ops,
             clock=utc,
         )

@@ -181,6 +181,12 @@ def texts_read(rule: Rule) -> frozenset[str]:
     return frozenset(name for text in texts if text for name in names_used(text))
 
 
+def counted_for(rules: Iterable[Rule]) -> timedelta:
+    """How old what a rule counts may be when it comes to be known, and a day more."""
+    counts = (each for rule in rules for each in (rule.count, rule.too_few) if each is not None)
+    return max((each.within for each in counts), default=timedelta()) + timedelta(days=1)
+
+
 def changes_asked(rule: Rule) -> frozenset[tuple[str, int]]:
     """The (field, ms ago) pairs of the subject's own past that an alert rule compares with."""
     return frozenset(

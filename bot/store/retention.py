@@ -57,10 +57,16 @@ def forget_website(conn: Connection, website: str) -> None:
     forget_watermark(conn, "recordings", website)
 
 
-def forget(conn: Connection, before: datetime, figures_since: datetime | None = None) -> int:
+def forget(
+    conn: Connection,
+    before: datetime,
+    figures_since: datetime | None = None,
+    counts_since: datetime | None = None,
+) -> int:
     """Delete some of what is older; call it again while it returns more than 0.
 
-    `figures_since` is the same for the history of figures. Matches with open steps stay; dead
+    `figures_since` is the same for the history of figures, `counts_since` for what `count` has
+    counted. Matches with open steps stay; dead
     letters are deleted with their match. The budgets' ledger, steps and ownership stay: they are
     a row a day.
     """
@@ -71,7 +77,7 @@ def forget(conn: Connection, before: datetime, figures_since: datetime | None = 
         (matches, (matches.c.matched < limit) & _OPEN),
         (recordings, recordings.c.created < limit),
         (once, once.c.until < limit),
-        (tallies, tallies.c.at < limit),
+        (tallies, tallies.c.at < ms(counts_since or before)),
         (presses, presses.c.at < limit),
         (figures, figures.c.at < figures_limit),
         (levels, levels.c.at < limit),

@@ -106,7 +106,14 @@ def test_a_clock_that_is_far_ahead_for_hours_deletes_nothing(virtually, restarte
         if restarted:
             it.step(far)
         cleanup = asyncio.create_task(
-            clean_up(store, keep, figures=lambda: keep, ops=None, clock=lambda: datetime.now(UTC))
+            clean_up(
+                store,
+                keep,
+                figures=lambda: keep,
+                counts=timedelta,
+                ops=None,
+                clock=lambda: datetime.now(UTC),
+            )
         )
         await asyncio.sleep(600)
         if not restarted:

@@ -1,14 +1,17 @@
 """`safety` counts what acts, from the last release on; `once_per` follows the present rule."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from poll_world import rules
 
+from bot import cleanup
 from bot.domain.subjects import RecordingSubject, Site
 from bot.polling.context import PollContext
 from bot.polling.record_matches import Found, Routing, record_poll
+from bot.rules.needs import counted_for
 from bot.store import open_store
 from bot.store.dead_letters import steps_of
 from bot.store.matches import PollOutcome
@@ -220,6 +223,29 @@ async def test_what_met_another_condition_does_not_count(ruled):
     assert not ruled.match()
     await ruled.use(f"when: {{saw_page: /pay}}, summary: Paid, {count}")
     assert ruled.match()
+
+
+async def clean_up_once(ruled, keep, monkeypatch):
+    async def rest(seconds):
+        if seconds >= cleanup.CLEANUP.total_seconds():
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    with pytest.raises(asyncio.CancelledError):
+        await cleanup.clean_up(
+            ruled.store, keep, figures=timedelta, counts=lambda: counted_for([ruled.rule]),
+            ops=None, clock=lambda: ruled.now,
+        )  # fmt: skip
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("days", "acts"), [(5, True), (9, False)])
+async def test_a_count_of_longer_than_the_store_keeps_is_whole(ruled, monkeypatch, days, acts):
+    await ruled.use("when: {pages: {min: 1}}, count: {at_least: 2, within: 7d, by: website}")
+    assert not ruled.match()
+    ruled.wait(days=days)
+    await clean_up_once(ruled, timedelta(days=4), monkeypatch)
+    assert ruled.match() is acts
 
 
 async def acts(ruled, *minutes: float) -> list[bool]:
