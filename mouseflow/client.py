@@ -8,7 +8,7 @@ import logging
 import os
 import random as randomness
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -47,6 +47,10 @@ ENVIRONMENT = {
     "api_key": ("MOUSEFLOW_API_KEY", "BOT_MOUSEFLOW__API_KEY"),
 }
 """The variables that `from_env` reads; the second of each pair is the bot's."""
+
+
+LONG = 500_000
+"""Bytes of an answer that is decoded in pieces, with turns for other tasks in between."""
 
 
 class Sent(Struct, frozen=True):
@@ -161,6 +165,7 @@ class AsyncMouseflow(AccountLists):
         self._observed_badly = False
         self._concurrency = concurrency
         self._closed = False
+        self._long = asyncio.Lock()
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._queue = CallQueue(
             TokenBucket(requests_per_second, burst),
@@ -369,7 +374,7 @@ class AsyncMouseflow(AccountLists):
         try:
             reply = await self._transport.exchange(request, timeout)
             status = reply.status
-            value = self._decode(request, reply)
+            value = await self._decode(request, reply)
             return RawAnswer(reply.status, reply.headers, reply.body, value)
         except MouseflowError as error:
             problem = type(error).__name__
@@ -397,12 +402,15 @@ class AsyncMouseflow(AccountLists):
                 self._observed_badly = True
                 log.exception("observe failed; its further errors are not logged")
 
-    def _decode(self, request: Request[T], reply: Reply) -> T:
+    async def _decode(self, request: Request[T], reply: Reply) -> T:
         if not 200 <= reply.status < 300:
             raise self._status_error(request, reply)
         self._state.succeeded()
         try:
-            return request.read(reply.body)
+            if request.in_pieces is None or len(reply.body) < LONG:
+                return request.read(reply.body)
+            async with self._long:  # two decoded at once would take twice the memory
+                return await _in_turns(request.in_pieces(reply.body))
         except BadAnswer as problem:
             body = self._transport.without_secrets(reply.body.decode("utf-8", "replace")).encode()
             error = unreadable(request, reply.status, body, problem)
@@ -422,6 +430,17 @@ class AsyncMouseflow(AccountLists):
         start = reply.body[:4096].decode("utf-8", "replace")
         body = self._transport.without_secrets(start).encode()
         return status_error(request, reply.status, body, after, _hint(request, reply.status))
+
+
+async def _in_turns(work: Generator[None, None, T]) -> T:
+    """Run it to its end; other tasks run at each `yield`."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 def _hint(request: Request[Any], status: int) -> str:

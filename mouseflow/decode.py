@@ -129,7 +129,8 @@ def _plain(value: Any) -> Any:
 
 S = TypeVar("S", bound=Struct)
 _BOM = b"\xef\xbb\xbf"
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a body that is no JSON; msgspec.ValidationError is among these."""
 
 
 def nothing(body: bytes) -> None:
@@ -151,7 +152,7 @@ def decode(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(body)
     except msgspec.ValidationError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         return decoder.decode(_repaired(bytes(body), error))
 
 
@@ -159,7 +160,7 @@ def value_of(body: bytes | Raw) -> Any:
     """The body as plain lists, dictionaries, texts and numbers; raises BadAnswer for no JSON."""
     try:
         return _decoder(Any).decode(body)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         return _decoder(Any).decode(_repaired(bytes(body), error))
 
 
@@ -307,16 +308,19 @@ def token(body: bytes) -> str:
 
 
 def row_by_row(
-    raws: Sequence[Raw], kind: type[S], id_key: str = "id"
+    raws: Sequence[Raw], kind: type[S], id_key: str = "id", first: int = 0
 ) -> tuple[tuple[S, ...], tuple[Unreadable, ...]]:
-    """The rows that can be decoded, and what is wrong with the others."""
+    """The rows that can be decoded, and what is wrong with the others.
+
+    `first` is the index of the first of them in the list.
+    """
     good: list[S] = []
     bad: list[Unreadable] = []
-    for index, raw in enumerate(raws):
+    for index, raw in enumerate(raws, first):
         try:
             good.append(_decoder(kind).decode(raw))
             continue
-        except _MALFORMED:
+        except MALFORMED:
             pass
         try:
             value = value_of(raw)

@@ -1,6 +1,6 @@
 """Recordings of visitors' sessions: list, detail, and what can be done to one of them."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from mouseflow import decode
 from mouseflow.arguments import number, plain, text, texts
-from mouseflow.decode import Id, Int, Rows, days
+from mouseflow.decode import Id, Int, Rows, Unreadable, days
 from mouseflow.errors import BadAnswer
 from mouseflow.filters import SessionFilters, session_pairs
 from mouseflow.models import Recording, RecordingPage
@@ -45,7 +45,10 @@ def list(
     query = session_pairs(filters) + integer_pair("limit", limit) + integer_pair("offset", offset)
     if expand:
         query += (("expand", "true"),)
-    return build("GET", _ALL, _page_reader(brief, only), query=query, website_id=website)
+    pieces = None if only is not None else _brief_in_pieces if brief else _page_in_pieces
+    return build(
+        "GET", _ALL, _page_reader(brief, only), query=query, in_pieces=pieces, website_id=website
+    )
 
 
 def detail(website: str, recording: str) -> Request[Recording]:
@@ -230,6 +233,12 @@ class _BriefPage(Struct):
 _page_decoder = msgspec.json.Decoder(_Page)
 _brief_decoder = msgspec.json.Decoder(_BriefPage)
 _times_decoder = msgspec.json.Decoder(_Times)
+_raw_decoder = msgspec.json.Decoder(_RawPage)
+_rows_decoder = msgspec.json.Decoder(tuple[Recording, ...])
+_times_rows_decoder = msgspec.json.Decoder(tuple[_Times, ...])
+
+AT_ONCE = 500
+"""Rows that are decoded in one piece: some milliseconds."""
 
 
 def _page_reader(brief: bool, only: Set[str] | None) -> Callable[[bytes], RecordingPage]:
@@ -254,13 +263,78 @@ def _read_brief_page(body: bytes) -> RecordingPage:
     except msgspec.ValidationError:
         return _read_page(body)
     try:
-        rows = tuple(
-            Recording(id=row.id, created=row.created, last_activity=row.last_activity)
-            for row in page.recordings or ()
-        )
+        rows = tuple(map(_brief, page.recordings or ()))
     except ValueError:  # an id that cannot be one
         return _read_page(body)
     return RecordingPage(recordings=rows, chart=days(page.chart or {}), count=page.count)
+
+
+def _page_in_pieces(body: bytes) -> Generator[None, None, RecordingPage]:
+    """What `_read_page` returns."""
+    try:
+        page = _raw_decoder.decode(body)
+    except decode.MALFORMED:
+        return _read_page(body)
+    raws, strict = page.recordings or (), True
+    found: tuple[Recording, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    for start in range(0, len(raws), AT_ONCE):
+        yield
+        some = raws[start : start + AT_ONCE]
+        try:
+            found += _rows_decoder.decode(_joined(some)) if strict else ()
+        except msgspec.ValidationError:
+            strict = False
+        except decode.MALFORMED:
+            return _read_page(body)
+        if not strict:
+            good, bad = decode.row_by_row(some, Recording, first=start)
+            found, unreadable = found + good, unreadable + bad
+    yield
+    try:
+        if strict:
+            count = msgspec.convert(page.count, Int)
+            by_day = msgspec.convert(page.chart, dict[str, int] | None)
+            return RecordingPage(recordings=found, chart=days(by_day or {}), count=count)
+    except msgspec.ValidationError:
+        pass
+    chart, bad_values = decode.chart(page.chart)
+    return RecordingPage(
+        recordings=found,
+        chart=chart,
+        count=decode.count(page.count),
+        unreadable=unreadable,
+        bad_values=bad_values,
+    )
+
+
+def _brief_in_pieces(body: bytes) -> Generator[None, None, RecordingPage]:
+    """What `_read_brief_page` returns."""
+    rows: tuple[Recording, ...] = ()
+    try:
+        page = _raw_decoder.decode(body)
+        count = msgspec.convert(page.count, Int)
+        by_day = msgspec.convert(page.chart, dict[str, int] | None)
+        raws = page.recordings or ()
+        for start in range(0, len(raws), AT_ONCE):
+            yield
+            some = _times_rows_decoder.decode(_joined(raws[start : start + AT_ONCE]))
+            rows += tuple(map(_brief, some))
+    except msgspec.ValidationError:
+        return (yield from _page_in_pieces(body))
+    except decode.MALFORMED:
+        return _read_brief_page(body)
+    except ValueError:  # an id that cannot be one
+        return (yield from _page_in_pieces(body))
+    return RecordingPage(recordings=rows, chart=days(by_day or {}), count=count)
+
+
+def _brief(row: _Times) -> Recording:
+    return Recording(id=row.id, created=row.created, last_activity=row.last_activity)
+
+
+def _joined(raws: Sequence[Raw]) -> bytes:
+    return b"[" + b",".join(raws) + b"]"
 
 
 def _read_only(body: bytes, ids: Set[str]) -> RecordingPage:

@@ -1,6 +1,6 @@
 """One API call as a value: what to send, how to read the answer, whether it may be repeated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -11,6 +11,8 @@ from mouseflow.arguments import identifier, whole
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
+InPieces = Callable[[bytes], Generator[None, None, T]]
+"""Reads a long answer a piece at a time, so that an event loop can do other work in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +21,9 @@ class Request(Generic[T]):
 
     `path` is percent-encoded. `route` is its template ("GET /websites/{website-id}"), the
     only form fit for logs and metrics. `read` decodes the body of a 2xx answer into a `T` and
-    raises `BadAnswer` if it cannot. `repeatable`: sending it twice has the effect of sending
-    it once, so it may be retried while the outcome of the first attempt is unknown.
+    raises `BadAnswer` if it cannot; `in_pieces` does the same in short pieces. `repeatable`:
+    sending it twice has the effect of sending it once, so it may be retried while the outcome
+    of the first attempt is unknown.
     """
 
     method: str
@@ -30,6 +33,7 @@ class Request(Generic[T]):
     query: Pairs = ()
     body: bytes | None = field(default=None, repr=False)
     repeatable: bool = True
+    in_pieces: InPieces[T] | None = field(default=None, repr=False)
 
     @property
     def target(self) -> str:
@@ -53,6 +57,7 @@ def build(
     query: Pairs = (),
     body: Any = None,
     repeatable: bool = True,
+    in_pieces: InPieces[T] | None = None,
     **ids: str,
 ) -> Request[T]:
     """The request to that path template, with `ids` for its names and `body` as JSON.
@@ -62,7 +67,9 @@ def build(
     """
     encoded = None if body is None else msgspec.json.encode(body)
     route = f"{method} {template}"
-    return Request(method, path(template, **ids), route, read, query, encoded, repeatable)
+    return Request(
+        method, path(template, **ids), route, read, query, encoded, repeatable, in_pieces
+    )  # fmt: skip
 
 
 def path(template: str, **ids: str) -> str:

@@ -27,10 +27,12 @@ class Turns:
     def __repr__(self) -> str:
         return f"{self.calls:,} calls, most of them {self.longest.most_common(12)}"
 
-    def note(self, frame: FrameType, event: str, _arg: Any) -> None:
+    def note(self, frame: FrameType, event: str, arg: Any) -> None:
         """Count what `sys.setprofile` tells."""
-        if event in ("call", "c_call"):
+        if event == "call":
             self._calls[frame.f_code.co_qualname] += 1
+        elif event == "c_call":
+            self._calls[arg.__qualname__] += 1
 
     def begin(self) -> None:
         """Begin a turn."""

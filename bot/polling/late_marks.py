@@ -5,9 +5,10 @@ once an hour and compared with the marks that each recording had when it was dec
 the API can filter by (stars, watched marks, a site's own tags) are asked for every five minutes.
 """
 
+import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -51,6 +52,9 @@ SWEEP = timedelta(hours=1)
 ASK = timedelta(minutes=5)
 """How often to ask for the marks that the API can filter by."""
 
+AT_ONCE = 500
+"""Rows to compare at once, so that other work does not wait long."""
+
 ALL = SessionFilters()
 
 
@@ -81,14 +85,17 @@ async def _marked(
 
     async def sift(known: Mapping[str, str] | None, rows: Sequence[Recording]) -> list[Recording]:
         """Keep the rows whose marks differ from the known ones, which else the store tells."""
-        ended = [row for row in rows if _has_ended(row, since, settle, now)]
+        ended: list[Recording] = []
+        async for some in _in_pieces(rows):
+            ended += [row for row in some if _has_ended(row, since, settle, now)]
         if known is None:
             ids = [row.id for row in ended]
             known = await store.read(partial(decided_marks, website=website, ids=ids))
-        for row in ended:
-            before = known.get(row.id)  # empty: not known
-            if before and before != (after := marks(row, own_tags)):
-                found[row.id] = row, marked_anew(before, after)
+        async for some in _in_pieces(ended):
+            for row in some:
+                before = known.get(row.id)  # empty: not known
+                if before and before != (after := marks(row, own_tags)):
+                    found[row.id] = row, marked_anew(before, after)
         return []
 
     async def ask(filters: SessionFilters, limit: int, known: Mapping[str, str] | None) -> None:
@@ -109,7 +116,7 @@ async def _marked(
         try:
             if each == ALL:
                 # 10,000 rows take 20 MB. What they are compared with is read before, so that
-                # nothing is waited for, and no other poll reads as many, while they are there.
+                # nothing but other tasks' turns is waited for while they are there.
                 await ask(filters, ROW_CAP, await store.read(decided))
             else:
                 await ask(filters, LEAST, None)
@@ -117,6 +124,14 @@ async def _marked(
             if each == ALL or concerns_all(error):
                 raise
     return list(found.values())
+
+
+async def _in_pieces(rows: Sequence[Recording]) -> AsyncIterator[Sequence[Recording]]:
+    """The rows, some at a time; other tasks run in between."""
+    for start in range(0, len(rows), AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        yield rows[start : start + AT_ONCE]
 
 
 def _has_ended(row: Recording, since: datetime, settle: timedelta, now: datetime) -> bool:
