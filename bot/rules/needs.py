@@ -4,11 +4,11 @@ Pure: rules in, values out. The list's row costs nothing more; a friction thresh
 type is one more query for all recordings together; a detail is one more call per recording.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 from bot.actions.notifier import Notifier
 from bot.domain.subjects import Kind, Site
@@ -27,6 +27,7 @@ from bot.rules.model import (
     Test,
     applies,
     leaves,
+    rules_by_website,
 )
 from bot.rules.operators.base import Operator
 from mouseflow.filters import SessionFilters
@@ -340,14 +341,30 @@ def most_calls(rules: Iterable[Rule]) -> int:
     return _plan([rule for rule in rules if rule.watch == "recordings"]).calls
 
 
-def _plan(watching: Sequence[Rule]) -> Plan:
+class _Asked(NamedTuple):
+    """What a rule alone adds to a plan. `facts`: it asks for some."""
+
+    facts: bool
+    detail: bool
+    early: bool
+
+
+def _asked(rule: Rule) -> _Asked:
+    alone = (rule,)
+    facts = bool(thresholds(alone) or visitor_types(alone) or searches(alone))
+    return _Asked(facts, needs_detail(rule), fires_early(rule))
+
+
+def _plan(watching: Sequence[Rule], known: Mapping[str, _Asked] | None = None) -> Plan:
+    known = {rule.id: _asked(rule) for rule in watching} if known is None else known
+    asking = [rule for rule in watching if known[rule.id].facts]
     return Plan(
         rules=tuple(rule.id for rule in watching),
-        thresholds=thresholds(watching),
-        visitor_types=visitor_types(watching),
-        searches=searches(watching),
-        detailed=tuple(rule.id for rule in watching if needs_detail(rule)),
-        early=tuple(rule.id for rule in watching if fires_early(rule)),
+        thresholds=thresholds(asking),
+        visitor_types=visitor_types(asking),
+        searches=searches(asking),
+        detailed=tuple(rule.id for rule in watching if known[rule.id].detail),
+        early=tuple(rule.id for rule in watching if known[rule.id].early),
     )
 
 
@@ -357,11 +374,13 @@ def plans(rules: Iterable[Rule], sites: Iterable[Site]) -> dict[Plan, tuple[Site
     Websites whose recordings no rule watches are left out.
     """
     rules = [rule for rule in rules if rule.watch == "recordings"]
+    sites = tuple(sites)
+    watching, known = rules_by_website(rules, sites), {rule.id: _asked(rule) for rule in rules}
     alike: dict[tuple[str, ...], list[Site]] = {}
     for site in sites:
-        alike.setdefault(tuple(rule.id for rule in rules if applies(rule, site)), []).append(site)
+        alike.setdefault(tuple(rule.id for rule in watching[site.id]), []).append(site)
     common = sorted((group for ids, group in alike.items() if ids), key=len, reverse=True)
-    return {plan(rules, group[0]): tuple(group) for group in common}
+    return {_plan(watching[group[0].id], known): tuple(group) for group in common}
 
 
 INTERVALS = tuple(timedelta(minutes=it) for it in (1, 5, 15))

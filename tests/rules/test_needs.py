@@ -1,5 +1,6 @@
 """What is asked of the API: each fact once, filters that lose nothing, and when a rule may fire."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -25,6 +26,7 @@ from bot.rules.needs import (
     lines,
     needs_detail,
     plan,
+    plans,
     thresholds,
     visitor_types,
 )
@@ -271,3 +273,22 @@ def test_the_costs_of_intervals_are_known_before_one_is_chosen():
     alone = interval_lines(interval_costs(1, timedelta(minutes=15), rate=2), timedelta())
     assert "  every 15 min: 96, 0.056 % of the limit; 1,800 such websites fit" in alone
     assert interval_lines(interval_costs(0, timedelta(minutes=2), rate=2), timedelta()) == []
+
+
+def test_the_plans_of_many_websites_are_those_of_each_and_a_rule_is_read_once(monkeypatch):
+    names = ("", "shop-*", "*-1", "shop-2", "w3")
+    found = [
+        rule(friction(min=n / 2) if n % 2 else c.Test("visitor_type", OneOf(("first",))),
+             f"r{n}", websites=(names[n % 5],) if n % 5 else ())
+        for n in range(10)
+    ]  # fmt: skip
+    sites = [Site(f"w{n}", f"shop-{n}") for n in range(9)] + [Site("x", "else")]
+    expected = {site: plan(found, site) for site in sites}
+    read = []
+    monkeypatch.setattr("bot.rules.needs.needs_detail", lambda it: read.append(it.id) or False)
+    together = plans(found, sites)
+    assert {site: each for each, alike in together.items() for site in alike} == {
+        site: dataclasses.replace(each, detailed=()) for site, each in expected.items()
+    }
+    assert len(together) > 3
+    assert read == [it.id for it in found]
