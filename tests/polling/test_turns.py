@@ -7,7 +7,7 @@ import pytest
 from poll_world import START, Account
 from turns import counted
 
-from bot.polling.late_marks import ALL, AT_ONCE, marked
+from bot.polling.late_marks import ALL, AT_ONCE, _marked
 from bot.polling.record_matches import Routing
 from bot.polling.recordings import PollContext
 from bot.rules.files.load import read
@@ -78,7 +78,7 @@ async def test_late_marks_of_a_long_list_are_compared_in_short_turns(context):
     await context.store.run(lambda conn: save_recordings(conn, "w", seen, START))
     since = START - timedelta(days=1)
     with counted() as turns:
-        found = await marked(LongList(rows), context.store, "w", [ALL], since,
+        found = await _marked(LongList(rows), context.store, "w", [ALL], since,
                              context.settle, START, frozenset())  # fmt: skip
     assert len(found) == rows
     assert turns.longest["marks"] <= AT_ONCE
