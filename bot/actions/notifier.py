@@ -159,7 +159,7 @@ class DigestOfMany(Action):
 
     `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
     worst few, worst first; `since` is when the first one matched, `spread` where they concentrate,
-    `over` how many of them are alerts that have ended.
+    `over` how many of them are alerts that have ended, `snoozed` who snoozed the rule, and why: ` by Kim: release`.
     """
 
     after_quiet: ClassVar[str]
@@ -171,6 +171,7 @@ class DigestOfMany(Action):
     items: tuple[DigestItem, ...] = ()
     spread: dict[str, dict[str, int]] = field(default_factory=dict)
     over: int = 0
+    snoozed: str = ""
 
     def message(self, task: Task, addresses: Addresses) -> Message:
         """How many, the worst few with links, and how many more."""
@@ -183,6 +184,7 @@ class DigestOfMany(Action):
             spread=msgspec.convert(self.spread, Spread),
             worst=[reread(msgspec.json.encode(item.subject)) for item in self.items],
             over=self.over,
+            snoozed=self.snoozed,
         )
 
 

@@ -34,7 +34,7 @@ from bot.messages.message import (
 )
 from bot.messages.pages import page_of_trouble, where
 from bot.messages.template_variables import values
-from bot.messages.text import clean, cut, lasting, number
+from bot.messages.text import clean, cut, lasting, number, sentence
 from bot.ports import Addresses, Task
 
 
@@ -48,10 +48,11 @@ def digest(
     worst: Sequence[Subject],
     spread: Spread = NOWHERE,
     over: int = 0,
+    snoozed: str = "",
 ) -> Message:
     """Many matches of one rule: how many for each reason, where, the worst few, how many more.
 
-    Of them `over` are alerts that have ended.
+    Of them `over` are alerts that have ended. `snoozed` is who snoozed the rule, and why: ` by Kim: release`.
     """
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
@@ -63,7 +64,8 @@ def digest(
     buttons, menu = pressable(addresses, "snooze_1h", "snooze_tomorrow", "not_useful")
     held = () if more != "more" else (f"In the last {lasted}: {why or 'held back'}.",)
     ended = (f"{number(over)} of {number(total)} ended.",) if over else ()
-    told = (" ".join(where(spread, total)), *ended, *held)
+    who = sentence(f"Snoozed{snoozed}") if snoozed else ""
+    told = (" ".join(where(spread, total)), *ended, *held, who)
     several = len(spread.websites) != 1
     few = worst_few(task, worst, total, task.now, addresses, several=several)
     return Message(

@@ -26,6 +26,7 @@ from bot.domain.subjects import Subject, reread
 from bot.messages.pages import glimpse, spread_with
 from bot.store.audit import AuditKind, Note, record
 from bot.store.matches import NewStep, add_steps, release_next
+from bot.store.rules import snoozer
 from bot.store.schema import digests, matches, moment, ms, posts, steps
 from bot.store.statements import Value, execute, execute_later, execute_many, upsert
 
@@ -114,6 +115,8 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     `channel` is the posts' channel as their rule has it, `total` their number, `reasons` how
     many were held back for which reason, `since` when the first one matched, `items` the worst
     few, worst first, `spread` where they concentrate. Of them `over` are alerts that have ended.
+    `snoozed` is who snoozed the rule, and why (` by Kim: release`), if a snooze held some back and
+    somebody said so.
     """
 
     channel: str
@@ -123,6 +126,7 @@ class DigestContent(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[DigestItem, ...] = ()
     spread: Spread = NOWHERE
     over: int = 0
+    snoozed: str = ""
 
 
 class _AtMost(msgspec.Struct, frozen=True):
@@ -279,6 +283,7 @@ def fold(
         items=items,
         spread=spread,
         over=content.over + len(over),
+        snoozed=(reason is Reason.SNOOZED and snoozer(conn, first.row.m_rule)) or content.snoozed,
     )
     write = update(steps).where(steps.c.id == digest.id)
     conn.execute(write.values(params=msgspec.json.encode(content).decode()))

@@ -475,6 +475,13 @@ def snoozed_until(conn: Connection, rule: str) -> datetime | None:
     return moment_or_none(found[0]) if found else None
 
 
+def snoozer(conn: Connection, rule: str) -> str:
+    """Who snoozed the rule last, and why: ` by Kim: release`, as far as it is known."""
+    about = select(_table.c.snoozed_by, _table.c.snoozed_because).where(_table.c.rule == rule)
+    found = conn.execute(about).first()
+    return on_behalf(*found) if found else ""
+
+
 def _matched(rule: str, since: datetime) -> tuple[ColumnElement[bool], ...]:
     at = ms(since)
     return matches.c.rule == rule, matches.c.matched >= at, matches.c.happened >= at

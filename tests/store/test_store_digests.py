@@ -1,5 +1,7 @@
 """Posts beyond a limit: folded into one digest or withheld, each with its reason."""
 
+from functools import partial
+
 import msgspec
 import pytest
 from store_samples import HOUR, MINUTE, NOW, POST, SECOND, VISITOR, match, poll, step
@@ -119,6 +121,16 @@ def test_a_snoozed_rule_posts_one_digest_when_the_snooze_ends(store, add, sent, 
     assert sent() == []
     content = digest(NOW + 2 * HOUR)
     assert content.reasons == {"snoozed": 3}
+    assert content.snoozed == ""
+
+
+def test_a_digest_keeps_who_snoozed_its_rule_also_once_somebody_else_has(store, add, sent, digest):
+    begin = partial(snooze, rule="checkout", until=NOW + 2 * HOUR, at=NOW)
+    store.do(partial(begin, by="Kim", because="release"))
+    add(*posts('{"channel":"#alerts"}', 3))
+    assert sent() == []
+    store.do(partial(begin, by="Ann"))
+    assert digest(NOW + 2 * HOUR).snoozed == " by Kim: release"
 
 
 def test_a_snooze_leaves_a_receipt_of_what_it_held_back(store, add, sent):
