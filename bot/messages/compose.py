@@ -57,7 +57,7 @@ from bot.messages.message import (
 from bot.messages.pages import PAGE, Page, middle_cut, pages, where
 from bot.messages.several import unlisted, without_websites, worst_few
 from bot.messages.template_variables import values
-from bot.messages.text import capital, clean, cut, lasting, number, size
+from bot.messages.text import capital, clean, cut, lasting, number, size, with_instants
 from bot.ports import Addresses, Task
 
 _MOST_LINES, _MOST_PAGES = 20, 8
@@ -249,14 +249,10 @@ def notice(
     """
     icon, rest = _iconed(title)
     page_name = urlsplit(page).path.strip("/").partition("/")[0]
-    rest = "".join(text_of(_timed(part, now, zone)) for part in _MOMENT.split(rest))
+    rest = text_of(_timed(rest, now, zone))
     *shown, end = [
-        tuple(
-            piece
-            # A message shows no code, and a backtick would become another character.
-            for part in _MOMENT.split(cut(clean(line.replace("`", ""), 400), 400))
-            for piece in _timed(part, now, zone)
-        )
+        # A message shows no code, and a backtick would become another character.
+        _timed(clean(line.replace("`", ""), 400), now, zone)
         for line in (*lines[:_MOST_LINES], grey)
     ]
     left = len(lines) - _MOST_LINES
@@ -279,13 +275,12 @@ def notice(
 _PAGE_LABELS = {"queue": "See the queue", "rules": "Open rule", "budgets": "Open budget"}
 
 
-_MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
-
-
 def _timed(text: str, now: datetime, zone: str) -> Line:
-    if _MOMENT.fullmatch(text):
-        return time_part(datetime.fromisoformat(text), now, zone)
-    return line_of(text)
+    """The line; an instant in it is a time in the reader's own zone."""
+    found: Line = ()
+    for part in with_instants(text):
+        found += line_of(part) if isinstance(part, str) else time_part(part, now, zone)
+    return found
 
 
 _SNOOZES: tuple[Button, ...] = ("snooze_1h", "snooze_tomorrow")

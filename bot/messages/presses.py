@@ -50,6 +50,9 @@ AT_MOUSEFLOW: Mapping[Button, tuple[str, str]] = {
 }
 """What somebody did and what was done, of the buttons that ask something of Mouseflow."""
 
+NOBODY = "Somebody"
+"""Who pressed, if nobody knows the name."""
+
 AT_ONCE = timedelta(minutes=1)
 """How long Mouseflow may take before the message says how long it took."""
 
@@ -71,7 +74,7 @@ def after(
     `until` is the end of a snooze, `useful` how useful the rule has been.
     """
     icon, words = _AFTER[press.button]
-    name = Part(clean(press.name) or "Somebody", user=press.user)
+    name = Part(clean(press.name) or NOBODY, user=press.user)
     line: Line = (Part(f"{icon} "), name)
     rules = f"rule{'s' if len(message.rules) > 1 else ''} {', '.join(message.rules)}"
     words = f" {words}".replace("{rules}", rules).replace("{useful}", useful)

@@ -358,6 +358,25 @@ def instant(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+_INSTANT = re.compile(r"(\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ)")
+
+
+def with_instants(text: str) -> list[str | datetime]:
+    """The text in parts: an instant in UTC that stands in it is a datetime."""
+    return [
+        _read(part) if place % 2 else part
+        for place, part in enumerate(_INSTANT.split(text))
+        if part
+    ]
+
+
+def _read(text: str) -> str | datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # there is no such day, or no such time
+        return text
+
+
 def moment(at: datetime | None, zone: str = "UTC") -> str | None:
     """A time in the account's zone: `24 Nov 2026 20:29 (Europe/Copenhagen)`."""
     if at is None or at.tzinfo is None:

@@ -16,7 +16,7 @@ from bot.domain.step import OWN_RULE
 from bot.domain.subjects import RecordingSubject, Site, Subject, written
 from bot.messages import message as messages
 from bot.messages.message import Message
-from bot.messages.presses import AT_MOUSEFLOW, LABELS, after, not_done, outcome
+from bot.messages.presses import AT_MOUSEFLOW, LABELS, NOBODY, after, not_done, outcome
 from bot.messages.text import clean, number
 from bot.ports import Posted
 from bot.store.audit import Note, record
@@ -54,13 +54,21 @@ class _Pressed(Struct, frozen=True):
 
 
 def receive(conn: Connection, press: Press) -> bool:
-    """Keep the press; False if it is known already."""
+    """Keep the press; False if it is known already.
+
+    Without a name it gets the one that the same person had when they pressed something earlier.
+    """
+    name = clean(press.name)
+    if not name:
+        earlier = select(_table.c.name).where(_table.c.user == press.user, _table.c.name != NOBODY)
+        latest = earlier.order_by(_table.c.at.desc(), _table.c.id).limit(1)
+        name = conn.execute(latest).scalar() or NOBODY
     add = upsert(_table).values(
         id=press.id,
         button=press.button,
         post_key=press.post,
         user=press.user,
-        name=press.name,
+        name=name,
         channel=press.channel,
         at=ms(press.at),
     )
@@ -201,7 +209,7 @@ def show_outcome(conn: Connection, step: str, now: datetime, failed: str = "") -
             channel=found.post.channel,
             post=found.post.key,
             title=not_done(done, failed),
-            line=f"{clean(press.name) or 'Somebody'} asked for it.",
+            line=f"{press.name} asked for it.",
         )
         _add(conn, press, found, answer, _nothing(found), found.lane, now, f"/{ms(now)}")
 
@@ -275,7 +283,8 @@ def _end(
         rule=found.rule if found else "",
         website=found.website if found else "",
         subject=found.subject if found else "",
-        text=f"{press.name} ({press.user}) pressed {said}: {outcome}",
+        text=f"{press.name} pressed {said}: {outcome}",
+        details={"user": press.user},
     )
     record(conn, now, [note])
 

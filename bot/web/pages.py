@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from bot.messages.text import clean, counted, lasting, number
+from bot.messages.text import clean, counted, lasting, number, with_instants
 from bot.web import charts
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -65,6 +65,11 @@ class Clock:
         if local.date() != today:
             text = f"{local:%a} {local.day} {local:%b}, {text}"
         return self._time(at, text)
+
+    def said(self, text: str) -> Markup:
+        """A text of the bot; instants in it are times of the account's zone."""
+        parts = (self.clock(it) if isinstance(it, datetime) else it for it in with_instants(text))
+        return Markup("").join(parts)
 
     def exact(self, at: datetime) -> Markup:
         """The time of day with seconds."""

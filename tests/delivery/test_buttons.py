@@ -57,7 +57,7 @@ async def test_an_envelope_that_comes_twice_also_after_a_restart_is_done_once(bo
         await bot.is_connected()
         bot.socket.send(envelope)
         await bot.until(lambda: len(bot.socket.confirmed) == 3)
-    assert bot.audited() == ["kim (U1) pressed Not useful: done"]
+    assert bot.audited() == ["kim pressed Not useful: done"]
 
 
 async def test_a_press_that_was_kept_is_done_after_a_restart(bot):

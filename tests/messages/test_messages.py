@@ -17,7 +17,7 @@ from bot.domain.subjects import Band, FunnelStep
 from bot.fields.catalogue import KINDS
 from bot.messages import compose, several
 from bot.messages.blocks import blocks, notification
-from bot.messages.message import kept, plain
+from bot.messages.message import kept, plain, text_of
 from bot.messages.template_check import SAMPLES
 from bot.ports import Addresses, Posted
 from mouseflow.models import PageView
@@ -34,6 +34,12 @@ def mrkdwn(text):
 
 def notice(title, lines):
     return compose.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
+
+
+def test_what_only_looks_like_an_instant_stays_as_it_is():
+    told = ["Since 2026-99-10T09:00:00Z", "0001-01-01T00:00:00Z", "at 2026-03-10 09:00:00Z"]
+    shown = [text_of(line) for line in notice("Down at 2026-03-10T25:00:00Z", told).why]
+    assert shown == [*told[:2], "at 10 Mar 10:00 CET"]
 
 
 def test_moments_in_notices_are_told_in_each_readers_zone():
