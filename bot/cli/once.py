@@ -65,6 +65,16 @@ class _Waiting:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """A message of a dry run; `does` says where it goes, `edits` that it changes an earlier one."""
+
+    does: str
+    channel: str
+    text: str
+    edits: bool = False
+
+
 def options(parser: ArgumentParser) -> None:
     """Add the command's own options."""
     parser.add_argument(
@@ -171,7 +181,7 @@ def _show(
         # Only a recording's id is unique; of other subjects calls and posts come at the end.
         url = recording_url(app_url, website, subject)
         about = [words for words in left if f" {subject} on " in f"{words} "]
-        told = [(channel, text) for channel, text in posts if f"/recordings/{subject}/" in text]
+        told = [post for post in posts if f"/recordings/{subject}/" in post.text]
         if url and about and not told:  # a post has its own link
             output.line(f"    {url}")
         _show_would(about, told, "    ")
@@ -213,15 +223,15 @@ def _show_match(match: MatchView, did: "OnceResult") -> None:
         output.line(f"    {undone}: {match.held_back}")
 
 
-def _show_would(calls: Sequence[str], posts: Sequence[tuple[str, str]], start: str) -> None:
+def _show_would(calls: Sequence[str], posts: Sequence[_Post], start: str) -> None:
     """Print what a dry run would have called and posted."""
     from bot.cli import output
 
     for words in calls:
         output.line(f"{start}{words}")
-    for channel, text in posts:
-        output.line(f"{start}would post to {channel}:")
-        for line in text.splitlines():
+    for post in posts:
+        output.line(f"{start}would {post.does}:")
+        for line in post.text.splitlines():
             output.line(line, f"{start}  │ ")
 
 
@@ -255,15 +265,28 @@ def _would(did: "OnceResult", names: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _posts(did: "OnceResult") -> list[tuple[str, str]]:
+def _posts(did: "OnceResult") -> list[_Post]:
+    """What a dry run would have posted; an edit follows the message that it changes."""
     from bot.cli.output import as_text
 
     if did.dry_run_log is None:
         return []
-    return [
-        *((post.channel, as_text(post.text, post.blocks)) for post in did.dry_run_log.posts),
-        *((place, f"{each.title}\n{each.body}") for place, each in did.dry_run_log.letters),
+    edits, found = dict(did.dry_run_log.edits), list[_Post]()
+    for post in did.dry_run_log.posts:
+        to = f"answer in a thread of {post.channel}" if post.thread else f"post to {post.channel}"
+        found.append(_Post(to, post.channel, as_text(post.text, post.blocks)))
+        if (edit := edits.pop(post.key, None)) is not None:
+            text = as_text(edit.text, edit.blocks)
+            found.append(_Post("edit that message", edit.channel, text, edits=True))
+    found += [
+        _Post(
+            f"edit a message in {it.channel}", it.channel, as_text(it.text, it.blocks), edits=True
+        )
+        for it in edits.values()
     ]
+    for place, letter in did.dry_run_log.letters:
+        found.append(_Post(f"post to {place}", place, f"{letter.title}\n{letter.body}"))
+    return found
 
 
 def _as_json(
@@ -310,5 +333,7 @@ def _as_json(
         ],
         "would": _would(did, names),
         "would_write": did.dry_run_log.writes if did.dry_run_log else [],
-        "would_post": [{"channel": channel, "text": text} for channel, text in _posts(did)],
+        "would_post": [
+            {"channel": it.channel, "text": it.text, "edits": it.edits} for it in _posts(did)
+        ],
     }

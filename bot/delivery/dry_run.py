@@ -19,12 +19,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class DryRunLog:
-    """What would have been done: requests that change something, posts, webhook hosts, and
-    messages to other places.
+    """What would have been done: requests that change something, posts, the last edit of each
+    message, webhook hosts, and messages to other places.
     """
 
     requests: list[Request[Any]] = field(default_factory=list)
     posts: list[SlackPost] = field(default_factory=list)
+    edits: dict[str, SlackPost] = field(default_factory=dict)
     hooks: list[str] = field(default_factory=list)
     letters: list[tuple[str, PlainMessage]] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ class DrySlack(Struct, frozen=True):
         return "dry-run"
 
     async def update(self, post: SlackPost, stamp: str) -> None:
-        self.dry_run_log.posts.append(post)
+        self.dry_run_log.edits[post.key] = post
 
     async def find(self, channel: str, key: str, since: datetime, thread: str = "") -> str | None:
         return None

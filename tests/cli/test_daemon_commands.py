@@ -256,6 +256,19 @@ def test_a_dry_run_shows_what_concerns_one_recording_together_with_its_link(plac
         }  # fmt: skip
 
 
+def test_a_dry_run_shows_an_edit_of_a_message_as_an_edit(place: Place) -> None:
+    (place.directory / "rules/trouble.yaml").write_text(
+        RULE + "  again: {watch: recordings, when: {friction: {min: 2}}, "
+        'do: {slack: {channel: "#ux"}}}\n'
+    )
+    lines = place.run("once", "--dry-run")[0].splitlines()
+    said = [line.strip() for line in lines if line.lstrip().startswith("would ")]
+    assert said[1:] == ["would post to #ux:", "would edit that message:"]
+    told = json.loads(place.run("once", "--dry-run", "--json")[0])["would_post"]
+    assert [it["edits"] for it in told] == [False, True]
+    assert "again" in told[1]["text"]
+
+
 def test_a_first_look_that_sees_nothing_says_why(place: Place) -> None:
     place.environ["BOT_POLL__START"] = "now"
     said = "The first poll starts from now"
