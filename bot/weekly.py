@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.actions.slack import Weekly
 from bot.budgets.state import budget_marks
@@ -25,12 +26,15 @@ from bot.polling.context import PollContext
 from bot.polling.list_reader import narrowed, of_days
 from bot.polling.ops_messages import announce
 from bot.polling.server_facts import friction_is_ignored
+from bot.polling.watermark import SOURCE as WATCHED
+from bot.polling.watermark import Watermark
 from bot.rules.model import Report, RuleSet, applies, names_site
 from bot.store import Connection
 from bot.store.matches import NewMatch, NewStep, add_match
 from bot.store.overview import alerts_of, last_matches, matches_of, pages_of
 from bot.store.presses import precision
 from bot.store.recordings import set_watermark, watermark, watermarks_below
+from bot.store.rules import rule_states
 from mouseflow import recordings
 
 log = structlog.get_logger(__name__)
@@ -93,11 +97,13 @@ async def post_reports(
     if unknown:
         await context.store.run(lambda conn: _note(conn, unknown, now))
     ready: dict[str, list[Gathered]] = {}
+    without: dict[str, list[str]] = {}
     failed = list[tuple[Due, str]]()
     for each in due:
         about = {"report": each.report.id, "website": each.site.name}
         known = failing.get((each.report.id, each.site.id))
         if known is not None and now < known.again <= now + SELDOM:
+            without.setdefault(each.report.id, []).append(each.site.name or each.site.id)
             continue
         try:
             trend = await _trend(each, context)
@@ -110,10 +116,11 @@ async def post_reports(
             if known is None or known.reason != reason:
                 log.exception("report.failed", **about)
             failed.append((each, reason))
+            without.setdefault(each.report.id, []).append(each.site.name or each.site.id)
         else:
             ready.setdefault(each.report.id, []).append(found)
-    for those in ready.values():
-        await context.store.run(partial(_post, those, context, now))
+    for report, those in ready.items():
+        await context.store.run(partial(_post, those, without.get(report, ()), context, now))
         names = ", ".join(each.due.site.name for each in those)
         log.info("report.posted", report=those[0].due.report.id, website=names)
     posted = len(ready)
@@ -214,15 +221,23 @@ def _note(conn: Connection, reports: Iterable[Due], now: datetime) -> None:
 
 
 def _post(
-    found: Sequence["Gathered"], context: PollContext, now: datetime, conn: Connection
+    found: Sequence["Gathered"],
+    without: Sequence[str],
+    context: PollContext,
+    now: datetime,
+    conn: Connection,
 ) -> None:
-    """Put the report into the outbox and note that, in one transaction."""
+    """Put the report into the outbox and note that, in one transaction.
+
+    It says that it is `without` the websites of these names.
+    """
     first = found[0].due
     week, site = found[0].week, first.site
     if len(found) > 1:
         weeks = [(each.due.site.name or each.due.site.id, each.week) for each in found]
         lasted = _median([it for each in found for it in each.lasted])
         week, site = together(weeks, lasted), Site("", "")
+    week = replace(week, without=tuple(without))
     action = Weekly(channel=first.report.channel, week=Weekly.kept(week))
     subject = WebsiteSubject(website=site)
     key = f"{_source(first.report, first.site)}/{first.at:%Y%m%dT%H%M%S}"
@@ -276,10 +291,14 @@ def _week(
     useful = precision(conn)
     alerts = alerts_of(conn, site, since, due.at)
     by_id = {rule.id: rule for rule in rules}
+    states, mark = rule_states(conn), watermark(conn, WATCHED, site)
+    joined = mark is not None and msgspec.json.decode(mark, type=Watermark).since > earlier
     found = []
     for rule in rules:
         if applies(rule, due.site):
             known = useful.get(rule.id)
+            began = states[rule.id].since if rule.id in states else None
+            new = joined or (began is not None and began > earlier)
             # A rule about too few sessions counts those that come.
             told = (rule.id, "websites" if rule.too_few else rule.watch)
             found.append(
@@ -287,12 +306,14 @@ def _week(
                     rule=rule.id,
                     summary=rule.summary or rule.id,
                     matches=now.get(told, 0),
-                    before=before.get(told, 0) if before else None,
+                    before=before.get(told, 0) if before and not new else None,
+                    new=new,
                     useful=known.useful if known else None,
                     rated=known.of if known else 0,
                     silent=last.get(rule.id, due.at) < due.at - SILENT,
                 )
             )
+    matched = [each.summary for each in found if each.new and each.matches]
     firing = [by_id[rule].summary or rule for rule in alerts.firing if rule in by_id]
     week = Week(
         since=since,
@@ -305,6 +326,7 @@ def _week(
         pages=pages_of(conn, site, since, due.at),
         budgets=tuple(_budgets(conn, ruleset, due.site)),
         trend=trend,
+        new=(due.site.name or site,) if joined and matched else tuple(matched),
     )
     return Gathered(due, week, alerts.lasted)
 

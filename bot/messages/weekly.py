@@ -23,13 +23,15 @@ FEW_RATED, HARDLY_USEFUL = 5, 50
 class RuleWeek(Struct, frozen=True, kw_only=True):
     """A rule's matches in the week and in the one before; `useful` of its `rated` messages were.
 
-    `before` is None where nobody watched then; `silent`: it has matched nothing for four weeks.
+    `before` is None where nobody watched then, or (`new`) not for all of that week; `silent`: it
+    has matched nothing for four weeks.
     """
 
     rule: str
     summary: str
     matches: int
     before: int | None = None
+    new: bool = False
     useful: int | None = None
     rated: int = 0
     silent: bool = False
@@ -57,7 +59,9 @@ class Trend(Struct, frozen=True, kw_only=True):
 class Week(Struct, frozen=True, kw_only=True):
     """All that a weekly report tells. `lasted` is the median of the alerts that ended.
 
-    `websites` are the matches on each, of a report about several.
+    `websites` are the matches on each, of a report about several, `without` those whose figures
+    could not be read. `new` are websites and rules with matches that were not watched for all of
+    the week before.
     """
 
     since: datetime
@@ -71,6 +75,8 @@ class Week(Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetWeek, ...] = ()
     trend: Trend | None = None
     websites: tuple[tuple[str, int], ...] = ()
+    without: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
 
     @property
     def several(self) -> str:
@@ -104,12 +110,15 @@ def together(weeks: Sequence[tuple[str, Week]], lasted: timedelta | None) -> Wee
         budgets=tuple({each.name: each for week in all_of for each in week.budgets}.values()),
         trend=reduce(_sum_of_trends, trends) if len(trends) == len(all_of) else None,
         websites=tuple(sorted(counts, key=lambda it: -it[1])),
+        new=tuple(dict.fromkeys(name for week in all_of for name in week.new)),
     )
 
 
 def _sum(one: RuleWeek, other: RuleWeek) -> RuleWeek:
     before = [each.before for each in (one, other) if each.before is not None]
-    return replace(one, matches=one.matches + other.matches, before=sum(before) if before else None)
+    new = one.new or other.new
+    known = sum(before) if before and not new else None
+    return replace(one, matches=one.matches + other.matches, before=known, new=new)
 
 
 def _sum_of_trends(one: Trend, other: Trend) -> Trend:
@@ -145,9 +154,11 @@ def in_words(week: Week, zone: str) -> tuple[str, tuple[str, ...]]:
     """The headline and the lines of the report; what each rule matched follows."""
     total = sum(each.matches for each in week.rules)
     before = [each.before for each in week.rules if each.before is not None]
-    change = _change(total, sum(before)) if before else ""
+    change = _change(total, sum(before)) if before and not week.new else ""
     counted = f"{number(total)} match{'' if total == 1 else 'es'}" if total else "no matches"
     lines = (
+        _without(week.without),
+        _not_compared(week.new),
         _alerts(week),
         _trend(week.trend),
         _websites(week.websites),
@@ -173,6 +184,24 @@ def _change(now: int, before: int) -> str:
     if not percent:
         return "as many as"
     return f"{number(abs(percent))} % {'more' if percent > 0 else 'fewer'} than"
+
+
+def _without(websites: Sequence[str]) -> str:
+    if not websites:
+        return ""
+    their = "its" if len(websites) == 1 else "their"
+    return (
+        f"Without {_few(websites)}: {their} figures could not be read. The bot retries for 2 days."
+    )
+
+
+def _not_compared(new: Sequence[str]) -> str:
+    are = "is" if len(new) == 1 else "are"
+    return f"No comparison with the week before: {_few(new)} {are} new." if new else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(clean(name, 60) for name in names[:3])}{_more(len(names) - 3)}"
 
 
 def _alerts(week: Week) -> str:

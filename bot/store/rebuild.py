@@ -179,6 +179,7 @@ def clock_set_back(conn: Connection, now: datetime, longest: timedelta) -> None:
 _REPAIRS = (
     text("UPDATE windows SET began = :now WHERE began > :now"),
     text("UPDATE rule_states SET released_at = :now WHERE released_at > :now"),
+    text("UPDATE rule_states SET since = :now WHERE since > :now"),
     text(
         "UPDATE rule_states SET snoozed_until = snoozed_until - snoozed_at + :now,"
         " snoozed_at = :now WHERE snoozed_at > :now"

@@ -150,7 +150,8 @@ class RuleState(Struct, frozen=True, kw_only=True):
 
     `snoozed_at` is when the snooze began, None once its end is in the audit log; `snoozed_by` and
     `snoozed_because` say who began it and why, where that is known. `released_at` is
-    when the rule was last edited or released from a pause: its safety counts from then.
+    when the rule was last edited or released from a pause: its safety counts from then. `since` is
+    when it was first active, None if that was under an earlier version.
     """
 
     rule: str
@@ -162,6 +163,7 @@ class RuleState(Struct, frozen=True, kw_only=True):
     snoozed_by: str = ""
     snoozed_because: str = ""
     released_at: datetime | None = None
+    since: datetime | None = None
 
 
 def rule_states(conn: Connection) -> dict[str, RuleState]:
@@ -177,6 +179,7 @@ def rule_states(conn: Connection) -> dict[str, RuleState]:
             snoozed_by=row.snoozed_by,
             snoozed_because=row.snoozed_because,
             released_at=moment_or_none(row.released_at),
+            since=moment_or_none(row.since),
         )
         for row in conn.execute(select(_table))
     }
@@ -193,7 +196,7 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
         rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
     }
     new = [
-        {"rule": rule, "digest": digest}
+        {"rule": rule, "digest": digest, "at": ms(at)}
         for rule, digest in digests.items()
         if rule not in known or rule in changed
     ]
@@ -222,7 +225,7 @@ def steps_rebuilt(conn: Connection, rules: Collection[str]) -> None:
 
 
 _DIGEST = (
-    "INSERT INTO rule_states (rule, digest) VALUES (:rule, :digest)"
+    "INSERT INTO rule_states (rule, digest, since) VALUES (:rule, :digest, :at)"
     " ON CONFLICT (rule) DO UPDATE SET digest = :digest"
 )
 

@@ -280,6 +280,7 @@ rule_states = Table(
     _text("snoozed_by", ""),
     _text("snoozed_because", ""),
     Column("released_at", _Int),
+    Column("since", _Int),  # None: before this was kept
     _number("outdated", 0),  # steps that wait may still be those of the rule before its edit
     sqlite_with_rowid=False,
 )

@@ -17,10 +17,13 @@ from bot.errors import RuleErrors, TryLater
 from bot.messages.template_check import SAMPLES
 from bot.messages.weekly import BudgetWeek, RuleWeek, Trend, Week, weekly
 from bot.polling.record_matches import Found, record_poll
+from bot.polling.watermark import SOURCE, Watermark
 from bot.ports import Addresses
 from bot.rules.files.load import read
 from bot.store.alert_states import KeptLevel, save_level
 from bot.store.matches import PollOutcome
+from bot.store.recordings import set_watermark
+from bot.store.rules import rules_loaded
 from bot.weekly import post_reports
 
 MONDAY = datetime(2026, 3, 16, 8, tzinfo=UTC)  # 09:00 in Copenhagen
@@ -57,6 +60,47 @@ async def test_it_tells_what_the_rules_found_against_the_week_before():
         " · 25 % fewer than the week before",
         "• 3 × <https://bot.example/rules/search-dead-end|Search without a click>",
     ]
+
+
+async def told_in(world):
+    """The headline of the latest report, and its lines."""
+    head, *lines = world.slack.posts()[-1].blocks[0]["text"]["text"].splitlines()
+    return head.partition("|")[2] or head, lines
+
+
+@pytest.mark.parametrize(("days", "compared"), [(8, False), (13, False), (14, True), (40, True)])
+async def test_it_compares_no_week_in_which_a_website_was_not_yet_watched(days, compared):
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await two_weeks(world)
+        began = MONDAY - days * DAY
+        mark = msgspec.json.encode(Watermark.after(began, began, {}, {})).decode()
+        slack.store.do(partial(set_watermark, source=SOURCE, website=SITE.id, data=mark, at=began))
+        await world.tick(MONDAY - 7 * DAY)
+        await world.tick(MONDAY)
+        head, lines = await told_in(world)
+    assert ("12 % more than the week before" in head) == compared
+    assert ("No comparison with the week before: myshop.com is new." in lines) != compared
+
+
+@pytest.mark.parametrize(("days", "compared"), [(13, False), (14, True)])
+async def test_it_compares_no_week_in_which_a_rule_was_not_yet_there(days, compared):
+    async with posting("") as slack:
+        world = Weeks(slack)
+        await two_weeks(world)
+        loaded = partial(rules_loaded, digests=dict.fromkeys(["search-dead-end"], "1"))
+        slack.store.do(partial(loaded, at=MONDAY - days * DAY))
+        slack.store.do(partial(loaded, digests={"search-dead-end": "2"}, at=MONDAY - DAY))
+        world.matches("search-dead-end", MONDAY - 8 * DAY, "/search", count=1)
+        await world.tick(MONDAY - 7 * DAY)
+        await world.tick(MONDAY)
+        head, lines = await told_in(world)
+        rules = slack.posts()[-1].blocks[1]["text"]["text"].splitlines()
+    assert ("than the week before" in head or "as many as" in head) == compared
+    said = "No comparison with the week before: Search without a click is new."
+    assert (said in lines) != compared
+    assert rules[0].endswith("25 % fewer than the week before")
+    assert ("the week before" in rules[1]) == compared
 
 
 async def test_it_comes_once_a_week_also_across_restarts_and_not_before_its_time():
@@ -294,10 +338,13 @@ async def test_a_report_that_fails_is_told_once_and_posted_when_it_works(surpris
     )
     assert "a surprise" not in told
     assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com"]
+    said = "Without odd.example: its figures could not be read. The bot retries for 2 days."
+    assert said in str(slack.posts()[0].blocks)
     surprises.left = False
     told = await passes(slack, world, MONDAY + timedelta(hours=7))
     assert told[1:] == ["✅ The report weekly is posted for odd.example"]
     assert [post.text.split(" · ")[1] for post in slack.posts()] == ["myshop.com", "odd.example"]
+    assert "Without" not in str(slack.posts()[1].blocks)
 
 
 async def test_a_report_that_fails_for_two_days_is_left_out_and_told(surprised):
@@ -309,6 +356,7 @@ async def test_a_report_that_fails_for_two_days_is_left_out_and_told(surprised):
     told = await passes(slack, world, MONDAY + 8 * DAY, hour)
     assert len(told) == 3
     assert told[2].startswith("🔶 The report weekly failed")
+    assert all("Without odd.example: " in str(post.blocks) for post in slack.posts())
     assert len(slack.posts()) == 2
 
 

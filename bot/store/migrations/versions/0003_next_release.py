@@ -161,6 +161,8 @@ def upgrade() -> None:
         "rule_states",
         sa.Column("outdated", sa.Integer, server_default=sa.text("0"), nullable=False),
     )
+    # Since when a rule is active.
+    op.add_column("rule_states", sa.Column("since", sa.Integer))
     # Who snoozed a rule, and why.
     for name in ("snoozed_by", "snoozed_because"):
         op.add_column("rule_states", sa.Column(name, sa.Text, server_default="", nullable=False))
