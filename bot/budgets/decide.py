@@ -252,7 +252,7 @@ def _act_on(
     if not now:
         return said
     label = f"{fresh[-1].at:g}%"
-    reason = f"{label} step at {texts.figure(status.used, status.budget)}"
+    reason = f"{fresh[-1].at:g} % step at {texts.figure(status.used, status.budget)}"
     posting = {step.at for step in status.budget.steps if any(each.posts for each in step.do)}
     posted = any(step.at in posting and step.name(recordings) not in status.done for step in fresh)
     by_switch = {

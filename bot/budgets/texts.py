@@ -10,6 +10,7 @@ from bot.domain.budget import BUDGET, Change, Ownership, Period, Step, Switch
 from bot.domain.forecast import HOUR
 from bot.domain.limits import Awaited
 from bot.domain.subjects import Severity
+from bot.messages.text import number
 from bot.rules.model import Budget
 
 LEFT_ALONE: Mapping[Switch, str] = {
@@ -40,8 +41,8 @@ def percent(used: float, recordings: int) -> float:
 
 def figure(used: int, budget: Budget) -> str:
     """`47,600 of 50,000 recordings (95.2 %)`."""
-    share = percent(used, budget.recordings)
-    return f"{used:,} of {budget.recordings:,} recordings ({share:,.1f} %)"
+    share = number(round(percent(used, budget.recordings), 1))
+    return f"{used:,} of {budget.recordings:,} recordings ({share} %)"
 
 
 def step_title(budget: Budget, used: int, at: float) -> str:

@@ -15,7 +15,7 @@ from bot.domain.press import Button
 from bot.domain.subjects import Severity
 from bot.messages import links
 from bot.messages.figures import Values
-from bot.messages.text import clean, cut, number
+from bot.messages.text import and_more, clean, cut, number
 from bot.ports import Addresses, Task
 
 INFO, WARNING, CRITICAL, ENDED = "🔵", "🔶", "🛑", "✅"
@@ -201,9 +201,11 @@ def grey(message: Message) -> tuple[Line, ...]:
     pages, budget = dict(message.pages), any(each.startswith(BUDGET) for each in message.rules)
     word = "Budget" if budget else "Rule" if len(message.rules) == 1 else "Rules"
     rules = [Part(f"{word} ")]
-    for each in message.rules:
+    for each in message.rules[:FEW_ITEMS]:
         rules += [*([Part(", ")] if len(rules) > 1 else []),
                   Part(each.removeprefix(BUDGET), url=pages.get(each, ""))]  # fmt: skip
+    if more := and_more(len(message.rules) - FEW_ITEMS):
+        rules.append(Part(more))
     runbook = ((Part("Runbook", url=message.runbook),),) if message.runbook else ()
     owner = (plain_line(message.owner),) if message.owner else ()
     account = (plain_line(f"Account {message.account}"),) if message.account else ()

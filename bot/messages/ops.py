@@ -286,8 +286,8 @@ def resumed(since: datetime, now: datetime) -> Notice:
     return Notice(
         f"🔵 Polling resumed after {lasting(now - since)}",
         (
-            "The bot has caught up on what it missed. Matches older than their rule's act_up_to "
-            "arrive as one digest.",
+            "The bot has caught up on what it missed. What is too old to be posted alone comes in "
+            "digests.",
         ),
         grey=f"{instant(since)} to {instant(now)}",
     )

@@ -107,19 +107,19 @@ def where(spread: Spread, total: int) -> tuple[str, ...]:
     if share[0] and 2 * share[1] > total:
         device = f"{number(share[1])} on {share[0].lower()}s"
         if share[1] == total:
-            device = f"all on {share[0].lower()}s"
+            device = f"all on {share[0].lower()}s" if total > 1 else f"on a {share[0].lower()}"
     pages = _most(spread.pages, total)
     second = ", ".join(part for part in (pages, device) if part)
     return tuple(f"{capital(line)}." for line in (sites, second) if line)
 
 
 def _most(counts: Mapping[str, int], total: int) -> str:
-    """`all on /cart`, or `4 on /cart, 2 on /, 3 on 2 others`."""
+    """`all on /cart`, `on /cart` of a single one, or `4 on /cart, 2 on /, 3 on 2 others`."""
     named = sorted(
         ((name, n) for name, n in counts.items() if name != OTHERS), key=lambda each: -each[1]
     )
     if len(named) == 1 and named[0][1] == total:
-        return f"all on {named[0][0]}"
+        return f"{'all ' if total > 1 else ''}on {named[0][0]}"
     told = [f"{number(n)} on {name}" for name, n in named[:SHOWN]]
     left = named[SHOWN:]
     rest = sum(n for _, n in left) + counts.get(OTHERS, 0)

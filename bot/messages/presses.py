@@ -7,8 +7,8 @@ from typing import get_args
 from msgspec.structs import replace
 
 from bot.domain.press import Button, Press
-from bot.messages.message import Line, Message, Part, time_part
-from bot.messages.text import capital, clean, cut, lasting, without_answer
+from bot.messages.message import FEW_ITEMS, Line, Message, Part, time_part
+from bot.messages.text import and_more, capital, clean, cut, lasting, without_answer
 
 LABELS: Mapping[Button, str] = {
     "ack": "Acknowledge",
@@ -38,7 +38,7 @@ _AFTER: Mapping[Button, tuple[str, str]] = {
     "not_useful": ("👎", "marked this as not useful.{useful}"),
     "watched": ("✔️", "asked to mark this as watched at {when}."),
     "star": ("⭐", "asked to star this at {when}."),
-    "snooze_1h": ("🔕", "snoozed {rules} until {until}. Its messages come as one digest then."),
+    "snooze_1h": ("🔕", "snoozed {rules} until {until}. {messages} then."),
     "unsnooze": ("🔕", "ended the snooze of {rules} at {when}."),
     "retry": ("🔁", "retried them at {when}."),
     "resume": ("🔁", "let {rules} run again at {when}."),
@@ -76,8 +76,12 @@ def after(
     icon, words = _AFTER[press.button]
     name = Part(clean(press.name) or NOBODY, user=press.user)
     line: Line = (Part(f"{icon} "), name)
-    rules = f"rule{'s' if len(message.rules) > 1 else ''} {', '.join(message.rules)}"
+    several = len(message.rules) > 1
+    rules = f"rule{'s' if several else ''} {', '.join(message.rules[:FEW_ITEMS])}"
+    rules += and_more(len(message.rules) - FEW_ITEMS)
+    come = "Their messages come as digests" if several else "Its messages come as one digest"
     words = f" {words}".replace("{rules}", rules).replace("{useful}", useful)
+    words = words.replace("{messages}", come)
     for mark, at in (("{when}", now), ("{until}", until)):
         before, found, rest = words.partition(mark)
         if found and at is not None:

@@ -112,8 +112,17 @@ def size(text: str) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, cut with `…` if it is longer than `limit` UTF-16 units."""
-    return text if size(text) <= limit else _first(text, limit - 1) + "…"
+    """The text, cut with `…` if it is longer than `limit` UTF-16 units, after a word if it can."""
+    if size(text) <= limit:
+        return text
+    kept = _first(text, limit - 1)
+    words = kept.rpartition(" ")[0].rstrip(" ,;:·")
+    in_a_word = text[len(kept)] != " " and len(kept) - len(words) <= _LONGEST_WORD
+    return f"{words if words and in_a_word else kept}…"
+
+
+_LONGEST_WORD = 30
+"""What is longer, such as an address, is cut within."""
 
 
 def cut_mrkdwn(text: str, limit: int) -> str:
@@ -237,6 +246,11 @@ def rate(text: str) -> tuple[int, timedelta]:
 def shown(text: str) -> str:
     """The text quoted, and cut to fit into an error message."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def and_more(left: int) -> str:
+    """What ends a list of which so many are not named: ` and 4 more`; empty for none."""
+    return f" and {number(left)} more" if left > 0 else ""
 
 
 def on_behalf(by: str, because: str) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bot.messages import links
 from bot.messages.message import MOST_ITEMS, PLACE, Line, Message, Part, line_of, span_of
-from bot.messages.text import clean, cut, lasting, number
+from bot.messages.text import and_more, clean, cut, lasting, number
 from bot.ports import Addresses, Task
 
 ICON = "📊"
@@ -201,7 +201,7 @@ def _not_compared(new: Sequence[str]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    return f"{', '.join(clean(name, 60) for name in names[:3])}{_more(len(names) - 3)}"
+    return f"{', '.join(clean(name, 60) for name in names[:3])}{and_more(len(names) - 3)}"
 
 
 def _alerts(week: Week) -> str:
@@ -212,7 +212,7 @@ def _alerts(week: Week) -> str:
         told += f", {number(week.ended)} ended"
         told += f" (median {lasting(week.lasted)})" if week.lasted else ""
     names = ", ".join(clean(name, 80) for name in week.firing[:3])
-    more = _more(len(week.firing) - 3)
+    more = and_more(len(week.firing) - 3)
     return f"{told}.{f' Firing now: {names}{more}.' if names else ''}"
 
 
@@ -239,11 +239,7 @@ def _pages(pages: Sequence[tuple[str, int]]) -> str:
 
 def _websites(websites: Sequence[tuple[str, int]]) -> str:
     told = ", ".join(f"{number(count)} on {clean(name, 60)}" for name, count in websites[:3])
-    return f"By website: {told}{_more(len(websites) - 3)}." if told else ""
-
-
-def _more(left: int) -> str:
-    return f" and {number(left)} more" if left > 0 else ""
+    return f"By website: {told}{and_more(len(websites) - 3)}." if told else ""
 
 
 def _budgets(budgets: Iterable[BudgetWeek], zone: str) -> list[str]:

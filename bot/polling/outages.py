@@ -255,7 +255,7 @@ def _caught_up(by_poll: Mapping[str, Caught]) -> str:
     told = [counted(recordings, "recording")] if recordings else []
     if len(sites) > 1:
         told[0] += f" of {len(sites)} websites"
-    older = "Matches older than their rule's act_up_to arrive as one digest."
+    older = "What is too old to be posted alone comes in digests."
     return f"Caught up: {', '.join((*told, counted(matches, 'match', 'matches')))}. {older}"
 
 

@@ -259,7 +259,7 @@ async def test_who_starts_what_they_stopped_themselves_is_told_that_the_budget_i
     await bot.run(every=QUARTER, hours=2)
     assert shop.log[-1][1:] == ("person", "Recording")
     [said] = bot.slack.said("somebody turned recording back on")
-    assert "105 of 100 recordings (105.0 %) used" in said
+    assert "105 of 100 recordings (105 %) used" in said
 
 
 async def test_what_mouseflow_starts_after_a_persons_stop_is_stopped(world):

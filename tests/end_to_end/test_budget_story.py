@@ -40,29 +40,29 @@ DIARY = """\
 rules.loaded: the bot started: 0 rules and 1 budget active
 budget.step: Budget credits: 100 % used (4 of 4), passed the 100 % step; Recording starts again \
 on {tomorrow}, when the next period begins
-website.held: shop.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
-website.held: blog.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
+website.held: shop.com: recording set to Stopped: 100 % step at 4 of 4 recordings (100 %)
+website.held: blog.com: recording set to Stopped: 100 % step at 4 of 4 recordings (100 %)
 website.renamed: blog.com is now called blog.shop
 website.listed: blog.shop is missing in the list of websites, but it answers: no change
 website.listed: blog.shop is in the list of websites again
 rules.loaded: 0 rules and 1 budget active
 budget.edited: Budget credits: 10 recordings per day (was 4 per day)
 budget.step: ✅ Budget credits: 40 % used (4 of 10)
-website.released: shop.com: recording: Recording again, undone at 4 of 10 recordings (40.0 %)
-website.released: blog.shop: recording: Recording again, undone at 4 of 10 recordings (40.0 %)
+website.released: shop.com: recording: Recording again, undone at 4 of 10 recordings (40 %)
+website.released: blog.shop: recording: Recording again, undone at 4 of 10 recordings (40 %)
 rules.loaded: 0 rules and 1 budget active
 budget.edited: Budget credits: 4 recordings per day (was 10 per day)
 budget.step: Budget credits: 100 % used (4 of 4), passed the 100 % step; Recording starts again \
 on {tomorrow}, when the next period begins
-website.held: shop.com: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
-website.held: blog.shop: recording set to Stopped: 100% step at 4 of 4 recordings (100.0 %)
+website.held: shop.com: recording set to Stopped: 100 % step at 4 of 4 recordings (100 %)
+website.held: blog.shop: recording set to Stopped: 100 % step at 4 of 4 recordings (100 %)
 website.person: shop.com: somebody turned recording back on
 rules.loaded: the bot started: 0 rules and 1 budget active
 rules.loaded: the bot started: 0 rules and 1 budget active
 budget.period: Budget credits: new day until {after}, counts shop.com; the last one used 4 of 4 \
 recordings
 budget.step: ✅ Budget credits: new period, 0 % used (0 of 4)
-website.released: blog.shop: recording: Recording again, undone at 0 of 4 recordings (0.0 %)
+website.released: blog.shop: recording: Recording again, undone at 0 of 4 recordings (0 %)
 """
 OPS = """\
 🛑 *Budget credits: 100 % used (4 of 4), passed the 100 % step · recording stopped on 2 websites*
@@ -81,7 +81,7 @@ shop.com, blog.shop: recording stopped. New sessions may still come in for up to
 Recording starts again on {tomorrow}, when the next period begins.
 
 🔵 *shop.com: somebody turned recording back on*
-The budget had set it to Stopped: 100% step at 4 of 4 recordings (100.0 %).
+The budget had set it to Stopped: 100 % step at 4 of 4 recordings (100 %).
 The bot leaves this website alone until the next period and won't undo its own change.
 
 ✅ *Budget credits: new period, 0 % used (0 of 4) · recording again on blog.shop*

@@ -13,12 +13,18 @@ from slack_sdk.models.blocks import Block
 
 from bot import cli
 from bot.domain.accounts import OF_ONE
+from bot.domain.many import Spread
+from bot.domain.press import Press
 from bot.domain.subjects import Band, FunnelStep
 from bot.fields.catalogue import KINDS
 from bot.messages import compose, several
 from bot.messages.blocks import blocks, notification
 from bot.messages.message import kept, plain, text_of
+from bot.messages.ops import resumed
+from bot.messages.pages import where
+from bot.messages.presses import after
 from bot.messages.template_check import SAMPLES
+from bot.messages.text import cut
 from bot.ports import Addresses, Posted
 from mouseflow.models import PageView
 
@@ -34,6 +40,35 @@ def mrkdwn(text):
 
 def notice(title, lines):
     return compose.notice(title, lines, "", TASK.now, "Europe/Copenhagen")
+
+
+def test_a_text_is_cut_after_a_word_and_an_address_within():
+    line = "Biggest loss: Cart → Shipping, 592 of 1,204 visitors left (49 %)"
+    assert cut(line, 45) == "Biggest loss: Cart → Shipping, 592 of 1,204…"
+    assert cut("outlet.example, blog.example", 20) == "outlet.example…"
+    assert cut("Left on /" + "a" * 90, 60) == "Left on /" + "a" * 50 + "…"
+    assert cut("no room for the end", 19) == "no room for the end"
+
+
+def test_a_single_match_is_not_all_of_them():
+    one = Spread(websites={"a.com": 1}, pages={"/x": 1}, devices={"Phone": 1})
+    assert where(one, 1) == ("On a.com.", "On /x, on a phone.")
+    assert where(one.and_(one), 2) == ("All on a.com.", "All on /x, all on phones.")
+
+
+def test_a_recording_of_many_rules_names_a_few():
+    rules = tuple(f"rule-{n}" for n in range(12))
+    message = replace(compose.match(TASK, APP), rules=rules)
+    assert plain(message)[-1].endswith("Rules rule-0, rule-1, rule-2 and 9 more")
+    press = Press(id="1", button="snooze_1h", post="k", user="U1", name="Kim", channel="C",
+                  at=TASK.now)  # fmt: skip
+    (said,) = after(message, press, TASK.now, TASK.now, "", "UTC").people
+    assert "snoozed rules rule-0, rule-1, rule-2 and 9 more until " in text_of(said)
+    assert text_of(said).endswith(". Their messages come as digests then.")
+
+
+def test_a_message_after_a_downtime_has_no_name_of_the_rule_language():
+    assert "act_up_to" not in str(resumed(TASK.now, TASK.now).lines)
 
 
 def test_what_only_looks_like_an_instant_stays_as_it_is():
