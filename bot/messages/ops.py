@@ -54,7 +54,7 @@ _STOPS_ALL = frozenset(
 )
 
 
-_SAID = frozenset(
+SAID = frozenset(
     {
         Cause.SLACK_NOT_SET,
         Cause.CHANNEL_ARCHIVED,
@@ -161,7 +161,7 @@ def began(fault: Fault, patience: timedelta) -> Notice:
     return Notice(
         f"{icon} {what(fault.cause, fault.place)}: {waits}",
         (
-            *(() if fault.cause in _SAID else (sentence(fault.reason),)),
+            *(() if fault.cause in SAID else (sentence(fault.reason),)),
             f"{remedy}What waits goes out by itself when it works again.",
         ),
         grey=f"Since {instant(fault.since)}{rules} · each action is kept for {patience.days} days",

@@ -194,6 +194,7 @@ async def test_a_problem_leads_with_its_cause_remedy_and_rule(world):
         assert "Slack channel #checkout-alerts is archived: 1 action waits" in page
         assert "Unarchive it. What waits goes out by itself." in page
         assert re.search(r"· rule checkout-friction \(\S+/rules.yaml:4\) ·", page)
+        assert "is_archived" not in page  # the title says it in words
         queue = text_of(await html(asking, "/queue"))
         assert "1 action waits, 1 of them for Slack #checkout-alerts" in queue
         assert "in 9 min" in queue

@@ -9,7 +9,7 @@ from typing import TypeVar, assert_never
 from bot.domain.causes import Cause, Stops, stops, trouble_key
 from bot.domain.step import Rank, StepStatus
 from bot.logs import scrubber
-from bot.messages.ops import what
+from bot.messages.ops import SAID, what
 from bot.messages.text import clean, counted, lasting, number, sentence, told_apart, without_answer
 from bot.polling import outages
 from bot.polling.watermark import SOURCE
@@ -263,7 +263,7 @@ def _lane_problems(
                 kept_until=each.since + PATIENCE,
                 rule_ids=ids,
                 place=place_of(active[ids[0]]) if ids else "",
-                reason=plain(each.reason),
+                reason="" if each.cause in SAID else plain(each.reason),
                 link=address("queue"),
                 link_text="See what waits",
                 lane=each.key,
