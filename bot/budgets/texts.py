@@ -95,7 +95,7 @@ def forecast(ends: datetime | None, now: datetime, period: Period, zone: ZoneInf
     local = ends.astimezone(zone)
     days, hours = (period.end - local.date()).days, int((period.ends(zone) - ends) / HOUR)
     before = f", {days} days early" if days > 1 else f", {hours} h early" if hours > 0 else ""
-    return f"At this rate it runs out on {local:%A} {local.day} {local:%b %H:%M}{before}"
+    return f"At this rate it runs out on {day(local)} {local:%H:%M}{before}"
 
 
 def stopped_until(budget: Budget, period: Period) -> str:

@@ -73,7 +73,7 @@ async def test_a_post_promises_no_start_where_nothing_was_stopped(world):
 def test_on_its_last_day_a_budget_runs_out_hours_early(kind, early):
     now = datetime(2026, 1, 15, 9, tzinfo=UTC)
     said = forecast(now + 3.5 * HOUR, now, period(now.date(), kind, 1), ZoneInfo("Asia/Dubai"))
-    assert said == f"At this rate it runs out on Thursday 15 Jan 16:30{early}"
+    assert said == f"At this rate it runs out on Thu 15 Jan 16:30{early}"
 
 
 async def test_the_post_goes_out_after_the_switch_and_says_that_it_was_done(world):
