@@ -195,7 +195,7 @@ def rules_loaded(conn: Connection, digests: Mapping[str, str], at: datetime) -> 
     changed = {
         rule for rule, digest in digests.items() if rule in known and known[rule].digest != digest
     }
-    new = [
+    new: list[dict[str, Value]] = [
         {"rule": rule, "digest": digest, "at": ms(at)}
         for rule, digest in digests.items()
         if rule not in known or rule in changed
