@@ -159,7 +159,8 @@ class DigestOfMany(Action):
 
     `reasons` counts the posts by why they were held back, `total` all of them. `items` are the
     worst few, worst first; `since` is when the first one matched, `spread` where they concentrate,
-    `over` how many of them are alerts that have ended, `snoozed` who snoozed the rule, and why: ` by Kim: release`.
+    `over` how many of them are alerts that have ended, `snoozed` who snoozed the rule, and why:
+    ` by Kim: release`.
     """
 
     after_quiet: ClassVar[str]
