@@ -15,6 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(RUN)
 	@$(BIN)/mouseflow-bot demo
+	@echo "To find these commands in this terminal: . $(BIN)/activate"
 
 test: $(DEV)
 	@$(BIN)/python -m compileall -q -j 0 bot mouseflow

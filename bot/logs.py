@@ -8,11 +8,13 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TextIO
@@ -146,6 +148,32 @@ def presentable(text: str) -> str:
     return scrubber.text(text).translate(_LINES)
 
 
+def width(stream: TextIO) -> int:
+    """Columns of the stream's terminal; 80 if it has none."""
+    columns = shutil.get_terminal_size((0, 0)).columns  # COLUMNS, else standard output's terminal
+    with suppress(OSError, ValueError):
+        columns = columns or os.get_terminal_size(stream.fileno()).columns
+    return columns or 80
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Wraps at words; a URL stays whole on a line of its own, so that a click opens it."""
+
+    def _handle_long_word(
+        self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
+    ) -> None:
+        if "://" not in reversed_chunks[-1]:
+            super()._handle_long_word(reversed_chunks, cur_line, cur_len, width)
+        elif not cur_line:
+            cur_line.append(reversed_chunks.pop())
+
+
+def wrapped(text: str, hanging: str, stream: TextIO) -> list[str]:
+    """The text in lines that fit the stream's terminal, all but the first after `hanging`."""
+    wrapper = _Wrapper(width(stream), subsequent_indent=hanging, break_on_hyphens=False)
+    return wrapper.wrap(text) or [""]
+
+
 def _redacted(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Redact; the last step before writing, so that nothing is added after it."""
     return {**scrubber.value(event)}
@@ -208,7 +236,7 @@ def configure(style: str = "auto", level: str = "info", stream: TextIO | None = 
             foreign_pre_chain=shared,
             processors=[
                 ProcessorFormatter.remove_processors_meta,
-                *(_json() if as_json else _text(terminal=terminal)),
+                *(_json() if as_json else _text(stream or sys.stderr)),
             ],
         )
     )
@@ -247,26 +275,27 @@ def _json() -> list[Processor]:
     ]
 
 
-def _text(*, terminal: bool) -> list[Processor]:
+def _text(stream: TextIO) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         _redacted,
         _neutralised,
-        partial(_line, terminal=terminal, coloured=terminal and not os.environ.get("NO_COLOR")),
+        partial(_line, terminal=stream if stream.isatty() else None),
     ]
 
 
 _FIRST = ("account", "website", "rule", "recording")
-_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{12,}\b")
+_IN_STEP = ("action", "lane")
+"""What a terminal does not show beside `step`, which names both."""
+_ID = re.compile(r"\b([0-9a-f]{8})(?:[0-9a-f]{12,}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "31"}
 
 
-def _line(
-    _: object, __: str, event: MutableMapping[str, Any], *, terminal: bool, coloured: bool
-) -> str:
+def _line(_: object, __: str, event: MutableMapping[str, Any], *, terminal: TextIO | None) -> str:
     """`14:00:05  deliver.done  rule=cart recording=baa8d784 seconds=0.2`, for people.
 
-    The time is local, on a terminal without the date; ids are cut to what commands accept.
+    The time is local; ids are cut to what commands accept. On a terminal the line lacks the date
+    and empty values, and wraps at words.
     """
     at = datetime.fromisoformat(event.pop("timestamp")).astimezone()
     level, name = event.pop("level"), event.pop("event")
@@ -274,12 +303,19 @@ def _line(
     trace = event.pop("exception", "")
     label = "" if level == "info" else f"{level}: "
     keys = [*(key for key in _FIRST if key in event), *(key for key in event if key not in _FIRST)]
+    if terminal:
+        hidden = _IN_STEP if "step" in event else ()
+        keys = [key for key in keys if key not in hidden and event[key] not in ("", [], {})]
     values = " ".join(f"{key}={_short(event[key])}" for key in keys)
-    if coloured:
-        name = f"\x1b[1m{name}\x1b[0m"
-        label = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m" if label else ""
     clock = f"{at:%H:%M:%S}" if terminal else f"{at:%Y-%m-%d %H:%M:%S}"
-    return "  ".join(filter(None, (clock, f"{label}{name}", values))) + (trace and f"\n{trace}")
+    text = "  ".join(filter(None, (clock, f"{label}{name}", values)))
+    if terminal:
+        text = "\n".join(wrapped(text, " " * 10, terminal))
+        if not os.environ.get("NO_COLOR"):
+            bold = f"\x1b[1m{name}\x1b[0m"
+            shown = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m{bold}" if label else bold
+            text = text.replace(f"{label}{name}", shown, 1)
+    return text + (trace and f"\n{trace}")
 
 
 def _short(value: Any) -> str:

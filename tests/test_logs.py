@@ -103,6 +103,7 @@ class Terminal(io.StringIO):
 
 
 RECORDING = "baa8d784e852e66328b38db24018548d"
+WEBSITE = "8fc2ace2-75bc-8ba4-b424-c8916670b990"
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
@@ -110,13 +111,14 @@ def test_a_terminal_gets_short_lines_in_local_time(
     own_logging: None, monkeypatch: pytest.MonkeyPatch, no_color: str
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TZ", "UTC-2")
     time.tzset()
     logs.configure("auto", "info", stream := Terminal())
     log = structlog.get_logger("bot.test")
     log.info(
-        "deliver.done", seconds=0.25, step=f"k/{RECORDING}/tag-1", recording=RECORDING,
-        rule="cart", reason="two words",
+        "deliver.done", seconds=0.25, step=f"k/{WEBSITE}/{RECORDING}/tag-1", recording=RECORDING,
+        rule="cart", reason="two words", action="tag", lane=f"mouseflow:{WEBSITE}", changed=[],
     )  # fmt: skip
     log.warning("poll.failed", why=None)
     shown = stream.getvalue()
@@ -126,11 +128,27 @@ def test_a_terminal_gets_short_lines_in_local_time(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d  deliver\.done  rule=cart recording=baa8d784 seconds=0\.25 "
-        r'step=k/baa8d784/tag-1 reason="two words"',
+        r'step=k/8fc2ace2/baa8d784/tag-1 reason="two words"',
         lines[0],
     )
     assert datetime.now(timezone(timedelta(hours=2))).strftime("%H:") == lines[0][:3]
     assert lines[1][8:] == "  warning: poll.failed  why=null"
+
+
+def test_a_long_line_wraps_at_words_on_a_terminal_alone(
+    own_logging: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for stream in (Terminal(), io.StringIO()):
+        logs.configure("text", "info", stream)
+        structlog.get_logger("bot.test").warning("poll.failed", reason="some words " * 12)
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+        if stream.isatty():
+            assert [line[:10] for line in lines[1:]] == [" " * 10] * 3
+            assert max(map(len, lines)) <= 60
+            assert " ".join(" ".join(lines).split()).count("some words") == 12
+        else:
+            assert len(lines) == 1
 
 
 def test_json_lines_begin_with_when_how_bad_and_what(own_logging: None) -> None:

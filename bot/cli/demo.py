@@ -399,7 +399,7 @@ def show(report: Report) -> None:
     _heading("What the team saw in Slack")
     _show_posts(report.posts)
     waiting = report.status.queue.pending
-    if waiting and not report.posts:
+    if waiting > len(report.posts):
         longer = max(60, 2 * round(report.seconds))
         output.line(
             f"  {counted(waiting, 'action still waits', 'actions still wait')}: this machine is "
@@ -425,6 +425,7 @@ def show(report: Report) -> None:
         [
             ("mouseflow-bot init", "write a config.toml and a first rule of your own"),
             ("mouseflow-bot check", "check them"),
+            ("mouseflow-bot simulate", "without an account: serve a simulated one to try them on"),
             ("mouseflow-bot once --dry-run", "see what would happen on your account"),
             ("mouseflow-bot run", "run the daemon"),
         ]
@@ -440,6 +441,7 @@ def _heading(title: str) -> None:
 
 def _show_posts(posts: Sequence[tuple[str, str]]) -> None:
     from bot.cli import output
+    from bot.logs import width
 
     if not posts:
         output.line("  nothing")
@@ -452,7 +454,7 @@ def _show_posts(posts: Sequence[tuple[str, str]]) -> None:
         firsts = [next(text for text in texts if text.startswith(title)) for title in titles]
         chosen = [*firsts, *(text for text in texts if text not in firsts)][:MESSAGES]
         for text in chosen:
-            edge = "─" * (min(WIDTH, output.width()) - 6)
+            edge = "─" * (min(WIDTH, width(sys.stdout)) - 6)
             output.line(f"    ┌{edge}")
             for line in text.splitlines():
                 output.line(line, "    │ ")

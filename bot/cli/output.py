@@ -6,24 +6,21 @@ has one line for each.
 
 import html
 import json
-import os
 import re
-import shutil
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bot.domain.accounts import commands_of
 from bot.domain.step import StepStatus
-from bot.logs import neutral, presentable, scrubber
+from bot.logs import neutral, presentable, scrubber, width, wrapped
 from bot.messages.text import instant
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     before = len(indent) + sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = width() - before if sys.stdout.isatty() else widths[-1]
+    room = width(sys.stdout) - before if sys.stdout.isatty() else widths[-1]
     for row in cells:
         if room < min(widths[-1], NARROWEST):
             _print(indent + "  ".join(filter(None, row)), indent + "    ")
@@ -87,37 +84,12 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> None:
             _print((indent + "  ".join([*padded, row[-1]])).rstrip(), " " * before)
 
 
-def width(stream: TextIO | None = None) -> int:
-    """Columns of the stream's terminal (default: of standard output)."""
-    columns = shutil.get_terminal_size((0, 0)).columns  # COLUMNS, else standard output's terminal
-    with suppress(OSError, ValueError):
-        columns = columns or os.get_terminal_size((stream or sys.stdout).fileno()).columns
-    return columns or 80
-
-
-class _Wrapper(textwrap.TextWrapper):
-    """Wraps at words; a URL stays whole on a line of its own, so that a click opens it."""
-
-    def _handle_long_word(
-        self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
-    ) -> None:
-        if "://" not in reversed_chunks[-1]:
-            super()._handle_long_word(reversed_chunks, cur_line, cur_len, width)
-        elif not cur_line:
-            cur_line.append(reversed_chunks.pop())
-
-
-def wrapped(text: str, hanging: str, stream: TextIO) -> list[str]:
-    """The text in lines that fit the stream's terminal, all but the first after `hanging`."""
-    wrapper = _Wrapper(width(stream), subsequent_indent=hanging, break_on_hyphens=False)
-    return wrapper.wrap(text) or [""]
-
-
-def error(text: str) -> None:
-    """Print the text, which may have several lines, on standard error."""
+def error(text: str, start: str = "") -> None:
+    """Print the text on standard error: each of its lines behind `start`, wrapped as in `line`."""
     for each in presentable(named(text)).split("\n"):
-        indent = " " * (len(each) - len(each.lstrip(" ")))
-        lines = wrapped(each, indent, sys.stderr) if sys.stderr.isatty() else [each]
+        hanging = start + " " * (len(each) - len(each.lstrip(" ")))
+        whole = start + each
+        lines = wrapped(whole, hanging, sys.stderr) if sys.stderr.isatty() else [whole]
         print("\n".join(lines), file=sys.stderr)
 
 
@@ -128,7 +100,7 @@ def _print(text: str, hanging: str) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False, width=width())
+    console = Console(highlight=False, width=width(sys.stdout))
     for each in wrapped(text, hanging, sys.stdout):
         console.print(_coloured(each), soft_wrap=True)
 
@@ -159,7 +131,7 @@ def busy(what: str, *, after: float = BUSY_AFTER) -> Iterator[None]:
 
 _COLOURS = {
     "green": r"✓|^ok\b|\bdone\b",
-    "red": r"✗|^error\b|\bfailed\b|\bfailing\b|\bdead letters?\b",
+    "red": r"✗|^error\b|\bfailed\b|\bfailing\b|(?<!\b0 )\bdead letters?\b",
     "yellow": r"^warning\b|\bpaused\b|\bsnoozed\b",
     "cyan": r"https?://\S+",
 }

@@ -171,6 +171,8 @@ def _listen_error(error: OSError, port: int) -> str:
 
 
 async def _serve(simulators: "Mapping[str, Simulator]") -> None:
+    from bot.cli.output import error
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,22 +187,19 @@ async def _serve(simulators: "Mapping[str, Simulator]") -> None:
                 f"Mouseflow at {it.mouseflow_url} and Slack at {it.slack_url}"
                 for it in simulators.values()
             )
-            print(
-                f"serving {where} until Ctrl-C; Slack messages appear here",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            error(f"serving {where} until Ctrl-C; Slack messages appear here")
         shown: dict[str, Shown] = {}
         while not stop.is_set():
             for name, each in simulators.items():
-                shown[name] = _show_posts(each, shown.get(name, {}), name)
+                shown[name] = show_posts(each, shown.get(name, {}), name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK)
 
 
-def _show_posts(simulator: "Simulator", shown: Shown, name: str) -> Shown:
+def show_posts(simulator: "Simulator", shown: Shown, name: str) -> Shown:
     """Print the Slack messages that are new or edited on standard error; returns what it saw."""
     of = f"{name}: " if name else ""
-    from bot.cli.output import as_text
+    from bot.cli.output import as_text, error
     from bot.logs import neutral
 
     seen = dict(shown)
@@ -211,13 +210,9 @@ def _show_posts(simulator: "Simulator", shown: Shown, name: str) -> Shown:
         edited = " (edited)" if key in seen else ""
         seen[key] = post.edits
         lines = as_text(post.text, post.blocks).splitlines()
-        told = "".join(f"  │ {neutral(line, LONGEST)}\n" for line in lines)
-        print(
-            f"\n{of}#{post.channel.lstrip('#')}{edited}\n{told}",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
+        error(f"\n{of}#{post.channel.lstrip('#')}{edited}")
+        for line in lines:
+            error(neutral(line, LONGEST), "  │ ")
     return seen
 
 

@@ -118,6 +118,7 @@ Next steps
 ──────────
   mouseflow-bot init            write a config.toml and a first rule of your own
   mouseflow-bot check           check them
+  mouseflow-bot simulate        without an account: serve a simulated one to try them on
   mouseflow-bot once --dry-run  see what would happen on your account
   mouseflow-bot run             run the daemon
 """
@@ -147,7 +148,8 @@ def test_the_report_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_slow_machine_is_told_how_long_to_try(capsys: pytest.CaptureFixture[str]) -> None:
     told = "  30 actions still wait: this machine is slow. Try mouseflow-bot demo --seconds 60\n"
     assert told in shown(report(pending=30, seconds=12.0), capsys)
-    assert "still wait" not in shown(report(pending=30, posts=[("ops", "news")]), capsys)
+    assert told in shown(report(pending=30, seconds=12.0, posts=[("ops", "news")]), capsys)
+    assert "still wait" not in shown(report(pending=3, posts=[("ops", "news")] * 3), capsys)
 
 
 def test_the_actions_of_a_rule_are_counted_by_what_became_of_them() -> None:

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from bot.cli.main import COMMANDS, main
 from bot.cli.output import ago, line, moment
-from bot.cli.simulate import EXAMPLE
+from bot.cli.simulate import EXAMPLE, show_posts
+from mouseflow.simulator.server import Simulator
+from mouseflow.simulator.slack import post_message
 
 ROOT = Path(__file__).parents[2]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -120,6 +122,28 @@ def test_an_address_stays_whole_in_every_width(monkeypatch, capsys):
     shown = ESCAPES.sub("", capsys.readouterr().out).splitlines()
     assert shown[:3] == ["    │ [Watch recording]", f"    │ {address}", "    │ and more"]
     assert max(map(len, shown[3:])) <= 60
+
+
+def test_what_is_not_there_is_no_alarm(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for number in (0, 1, 10):
+        line(f"{number} dead letters")
+        assert ("\x1b[31m" in capsys.readouterr().out) is (number > 0)
+
+
+def test_the_simulators_messages_wrap_behind_their_edge(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    simulator = Simulator()
+    post_message(simulator.slack, {"channel": "#ops", "text": "word " * 30})
+    show_posts(simulator, {}, "")
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[:2] == ["", "#ops"]
+    assert all(each.startswith("  │ word") and len(each) <= 60 for each in shown[2:])
+    assert len(shown) == 5
 
 
 def test_a_pipe_gets_whole_lines_without_colour(place):
