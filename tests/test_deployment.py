@@ -1,13 +1,20 @@
 """The files in deploy/: valid, alike, and fit for what `init` and the image give them."""
 
 import configparser
+import fnmatch
+import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
+import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
+from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
 
 from bot.cli.main import main
@@ -41,6 +48,74 @@ def unit():
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_kubernetes_manifests_are_valid(number):
     kubernetes_validate.validate(documents("kubernetes.yaml")[number], "1.30", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [
+        (DEPLOY / "compose.yaml", "compose-spec"),
+        *((file, "github-workflows") for file in ROOT.glob(".github/workflows/*")),
+        *((file, "github-issue-forms") for file in ROOT.glob(".github/ISSUE_TEMPLATE/*")),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_compose_file_workflows_and_issue_forms_fit_their_schemas(file, schema):
+    shipped = f"check_jsonschema/builtin_schemas/vendor/{schema}.json"
+    rules = json.loads(Path(distribution("check-jsonschema").locate_file(shipped)).read_text())
+    faults = validator_for(rules)(rules).iter_errors(YAML_READER.load(file))
+    assert [fault.message for fault in faults] == []
+
+
+def instructions(name):
+    """What follows each instruction of that name in the Dockerfile's first stage."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    (_, stage, _) = re.split(r"(?m)^FROM .*$", text)
+    return re.findall(rf"(?m)^{name} (.+)$", stage)
+
+
+def sent_to_docker(path):
+    """Whether .dockerignore lets that file through: the last line that fits decides."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        above = (path, *path.parents[:-1])
+        if any(fnmatch.fnmatch(str(each), pattern.removeprefix("**/")) for each in above):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_the_image_is_built_from_what_it_copies(tmp_path):
+    """The step that makes the wheel runs, beside nothing but the files copied before."""
+    source = tmp_path / "src"
+    for line in instructions("COPY"):
+        *names, to = line.split()
+        for name in names:
+            found = [ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).rglob("*"))
+            folder = ROOT if len(names) > 1 else ROOT / name
+            for file in filter(Path.is_file, found):
+                if sent_to_docker(file.relative_to(ROOT)):
+                    copy = source / to / file.relative_to(folder)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, copy)
+    steps = [shlex.split(part) for run in instructions("RUN") for part in run.split(" && ")]
+    needed = {words[i + 1] for words in steps for i, word in enumerate(words) if word == "-r"}
+    needed |= {line.partition("=")[2] for line in instructions("ARG")}
+    assert all((source / name).is_file() for name in needed - {"$REQUIREMENTS"})
+    (step,) = [words for words in steps if words[:2] == ["pip", "wheel"]]
+    step[step.index("/tmp/wheel")] = str(tmp_path / "wheel")
+    told = subprocess.run(
+        [sys.executable, "-m", *step], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    (wheel,) = (tmp_path / "wheel").iterdir()
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    ours = {
+        str(Path("bot/example_rules", each.name) if name == "rules" else each.relative_to(ROOT))
+        for name in ("bot", "mouseflow", "rules")
+        for each in (ROOT / name).rglob("*")
+        if each.is_file() and "__pycache__" not in each.parts
+    }
+    assert ours - packed == {"mouseflow/LICENSE", "mouseflow/pyproject.toml"}
 
 
 def test_the_secrets_have_the_names_of_configuration_keys():
