@@ -17,6 +17,7 @@ import pytest
 from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
 
+from bot.cli.init import first_files, packs
 from bot.cli.main import main
 from bot.config.settings import keys
 
@@ -141,6 +142,16 @@ def test_the_image_finds_what_is_mounted(pod):
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts == places | {"/tmp", "/run/secrets"}
     assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == USER
+
+
+def test_the_rules_of_init_fit_a_config_map():
+    """It holds 1 MiB. With `kubectl apply` an annotation of 256 KiB would hold its text again."""
+    written = first_files(tuple(packs()))
+    rules = "".join(text for name, text in written.items() if name.startswith("rules/"))
+    assert 2**18 < len(rules.encode()) < 2**20
+    guide = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    assert "configmap mouseflow-bot-rules --from-file=rules/ --dry-run=client" in guide
+    assert "| kubectl replace -f -" in guide
 
 
 def test_nothing_is_stopped_before_it_may_take_its_time(pod, unit):
