@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import textwrap
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from docs_world import world  # noqa: F401
@@ -15,12 +17,14 @@ from markdown_pages import PAGES, ROOT, Block, blocks
 from ruamel.yaml import YAML
 
 from bot.cli.main import COMMANDS, main, parser
+from bot.cli.status import show_replicas
 from bot.config.load import load_accounts
 from bot.errors import RuleErrors
 from bot.fields.catalogue import KINDS
 from bot.rules.files.actions import Allowed
 from bot.rules.files.load import read
 from bot.rules.tests import run
+from bot.store.sharing import Replica
 from mouseflow.simulator.scenarios import MYSHOP
 from mouseflow.simulator.server import Simulator
 
@@ -195,6 +199,70 @@ def _commands(block: Block) -> Iterator[list[str]]:
         at = [i for i, word in enumerate(words) if word.rpartition("/")[2] == "mouseflow-bot"]
         if at and at[-1] + 1 < len(words) and words[at[-1] + 1] in COMMANDS:
             yield words[at[-1] + 1 :]
+
+
+# ---- what commands print -----------------------------------------------------------------------
+
+TEXTS = {
+    str(page.relative_to(ROOT)): texts
+    for page in PAGES
+    if (texts := [it.text for it in BLOCKS if it.page == page and it.language == "text"])
+}
+"""The text blocks of each page."""
+
+NOT_OURS = {
+    "docs/explanation/architecture.md": "drawings",
+    "docs/explanation/performance.md": "drawn by bench.report",
+    "docs/how-to/backup-and-restore.md": "a crontab",
+    "docs/reference/web.md": "Markdown",
+}
+"""Pages with text blocks that no command of the bot prints."""
+
+
+def test_every_output_in_the_docs_is_compared() -> None:
+    """With what commands print: here, and that of the tutorial in its own test."""
+    compared = {"docs/how-to/postgresql.md", "docs/reference/rules.md", "docs/tutorial.md"}
+    assert TEXTS.keys() == NOT_OURS.keys() | compared
+
+
+@pytest.mark.parametrize(
+    ("number", "right", "wrong"),
+    [(0, "friction: {", "frction: {"), (1, "summary: A frus", "summary: Stuck: a frus")],
+)
+def test_the_errors_in_the_reference_are_those_of_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    number: int, right: str, wrong: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    example = next(it for it in blocks(ROOT / "docs/reference/rules.md") if it.language == "yaml")
+    assert right in example.text
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "checkout.yaml").write_text(example.text.replace(right, wrong))
+    assert main(["check", "rules"]) == 1
+    assert capsys.readouterr().out == TEXTS["docs/reference/rules.md"][number]
+
+
+def test_the_outputs_about_postgresql_are_those_of_move_and_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (_, moved, _, bots) = TEXTS["docs/how-to/postgresql.md"]
+    target = "postgresql://bot@db.example/bot"
+    rows = {f"table {number}": 1 for number in range(16)} | {"recordings": 48_195}
+    done = SimpleNamespace(source="data/bot.db", target=target, rows=rows)
+    monkeypatch.setattr("bot.store.move.move", lambda *_: done)
+    assert main(["move", "sqlite:///data/bot.db", target]) == 0
+    assert capsys.readouterr().out == moved
+    now = datetime.now(UTC)
+    both = [
+        Replica(
+            id=host, host=host, process=7, version="0.1.0", rules="", age=1.0,
+            started=now - timedelta(hours=3), leads=host == "bot-0",
+            websites=[f"{name}.example" for name in (*some, *(f"z{n}" for n in range(22)))],
+        )
+        for host, some in (("bot-0", "abc"), ("bot-1", "def"))
+    ]  # fmt: skip
+    show_replicas(both, {}, now)
+    assert capsys.readouterr().out == bots.removeprefix("$ mouseflow-bot status\n")
 
 
 # ---- every command, run ------------------------------------------------------------------------
