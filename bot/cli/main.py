@@ -286,8 +286,14 @@ class Parser(argparse.ArgumentParser):
             wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
         ):
             message = f"there is no command {wrong[1]}{suggest(wrong[1], COMMANDS)}"
+        elif wrong := re.match(
+            r"argument .+?: invalid choice: '(.*?)' \(choose from (.*)\)", message
+        ):
+            known = wrong[2].replace("'", "")
+            message = f"{wrong[1]}: write one of {known}{suggest(wrong[1], known.split(', '))}"
         self.print_usage(sys.stderr)
-        _print_error(f"{self.prog}: {message}; see {self.prog} --help")
+        end = " See" if message.endswith("?") else "; see"
+        _print_error(f"{self.prog}: {message}{end} {self.prog} --help")
         self.exit(USAGE)
 
     def reject(self, command: str, unknown: Sequence[str]) -> NoReturn:

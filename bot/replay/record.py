@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import compress
 from typing import Literal
 
 import msgspec
@@ -147,7 +148,10 @@ def summed(lines: Iterable[Line]) -> Line:
 
 
 def table(tally: Tally, rules: Sequence[str]) -> list[tuple[str, ...]]:
-    """Rows of texts: the headings, each rule's days, oldest first, and its total."""
+    """Rows of texts: the headings, each rule's days, oldest first, and its total.
+
+    Columns after `matches` that hold nothing but 0 are left out.
+    """
     rows: list[tuple[str, ...]] = [HEADINGS]
     for rule in rules:
         days = tally.lines.get(rule, {})
@@ -155,7 +159,10 @@ def table(tally: Tally, rules: Sequence[str]) -> list[tuple[str, ...]]:
         rows += [_row(rule, day.isoformat(), days[day]) for day in shown]
         if len(days) != 1:
             rows.append(_row(rule, "all", tally.total(rule)))
-    return rows
+    told = [
+        index < 3 or any(row[index] != "0" for row in rows[1:]) for index in range(len(rows[0]))
+    ]
+    return [tuple(compress(row, told)) for row in rows]
 
 
 def _row(rule: str, day: str, line: Line) -> tuple[str, ...]:

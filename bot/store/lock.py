@@ -49,8 +49,8 @@ class Lock:
             os.close(self._file)
             raise StoreError(
                 f"{database} is in use by another mouseflow-bot "
-                f"(process {first.strip() or 'unknown'}). Stop that one first, or use "
-                "`once --dry-run`, which works beside it. A second store would do everything twice"
+                f"(process {first.strip() or 'unknown'}). Stop that one first; "
+                "`once --dry-run` works beside it. A second store would do everything twice"
             ) from error
         # Across containers the number alone names nobody: it is mostly 1.
         self._holder = f"{os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%FT%TZ}"

@@ -431,8 +431,7 @@ class PostgresSession:
             )
         return StoreHeld(
             f"{self.place} is in use by another mouseflow-bot (process {other}). Stop that one "
-            "first, or use `once --dry-run`, which works beside it. A second store would do "
-            "everything twice"
+            "first; `once --dry-run` works beside it. A second store would do everything twice"
         )
 
     def check(self) -> None:

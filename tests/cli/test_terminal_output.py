@@ -178,7 +178,8 @@ def test_an_encoding_that_lacks_a_symbol_gets_another(place, encoding):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["chekc"], "there is no command chekc; did you mean check?"),
+        (["chekc"], "no command chekc; did you mean check? See mouseflow-bot --help"),
+        (["export", "recording"], "websites; did you mean recordings? See mouseflow-bot export"),
         (["check", "--onlin"], "there is no option --onlin; did you mean --online?"),
         (["healthcheck", "now"], "unexpected argument now"),
         (["--versoin"], "there is no option --versoin; did you mean --version?"),

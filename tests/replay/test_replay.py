@@ -11,7 +11,7 @@ from replay_world import NOW, CutOff, World, busy
 
 from bot.errors import StoreError, TryLater
 from bot.replay.evaluate_days import lacking
-from bot.replay.record import remarks, table
+from bot.replay.record import Line, Tally, remarks, table
 from bot.replay.run import Folder, Progress
 from mouseflow.simulator.quirks import Quirks
 
@@ -316,6 +316,20 @@ async def test_the_table_adds_up(world):
         (whole,) = [row for row in rows if row[0] == rule and row[1] == "all"]
         for column in range(2, len(whole)):
             assert sum(int(row[column]) for row in days) == int(whole[column])
+
+
+def test_a_column_of_nothing_but_0_is_left_out():
+    tally = Tally()
+    tally.lines = {
+        "one": {NOW.date(): Line(known=2)},
+        "two": {NOW.date(): Line(known=1, digests=1)},
+    }
+    assert table(tally, ["one", "two", "three"]) == [
+        ("rule", "day", "matches", "known", "digests"),
+        ("one", f"{NOW:%F}", "2", "2", "0"),
+        ("two", f"{NOW:%F}", "1", "1", "1"),
+        ("three", "all", "0", "0", "0"),
+    ]
 
 
 def test_the_folder_of_a_replay_keeps_the_last_whole_state_and_nothing_after_it(tmp_path):
