@@ -457,7 +457,10 @@ def _written(path: Path) -> Keys:
     except Empty:
         return Keys(1, 1)
     except Unreadable as error:
-        raise ConfigError(f"{name}:{error.line}:{error.column}: {_masked(error.message)}") from None
+        raise ConfigError(
+            f"{name}:{error.line}:{error.column}: {_masked(error.message)}; "
+            "nothing else in this file was checked"
+        ) from None
     return root if isinstance(root, Keys) else Keys(1, 1)
 
 

@@ -186,9 +186,12 @@ def test_the_file_is_gone_through_before_what_the_environment_says(
 
 def test_a_file_that_is_not_toml_is_named_with_line_and_column(tmp_path: Path) -> None:
     path = written(tmp_path, '[mouseflow]\nregion = "eu"\napi_key = s3cret"\n')
-    assert problems(path, {}) == [f'{path}:3:11: text needs quotes: api_key = "…"']
+    assert problems(path, {}) == [
+        f'{path}:3:11: text needs quotes: api_key = "…"; nothing else in this file was checked'
+    ]
     path = written(tmp_path, "[mouseflow]\nregion: eu\n")
-    assert problems(path, {}) == [f"{path}:2:7: TOML uses = instead of a colon: region = …"]
+    (colon,) = problems(path, {})
+    assert colon.startswith(f"{path}:2:7: TOML uses = instead of a colon: region = …; nothing else")
     (tmp_path / "other.toml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in problems(tmp_path / "other.toml", {})[0]
 
