@@ -52,7 +52,8 @@ def digest(
 ) -> Message:
     """Many matches of one rule: how many for each reason, where, the worst few, how many more.
 
-    Of them `over` are alerts that have ended. `snoozed` is who snoozed the rule, and why: ` by Kim: release`.
+    Of them `over` are alerts that have ended. `snoozed` is who snoozed the rule, and why:
+    ` by Kim: release`.
     """
     shown = values(task, addresses)
     lasted = lasting(max(task.now - since, timedelta()))
