@@ -342,7 +342,7 @@ async def retention(scene: Scene) -> None:
         store.do(lambda conn: multiply(conn, "audit", RECORDINGS))
         store.do(lambda conn: conn.exec_driver_sql("UPDATE steps SET state = 'done'") and None)
         async with scene.situation(f"retention of {2 * RECORDINGS + POSTS:,} rows"):
-            await _forget(store, NOW, NOW)
+            await _forget(store, NOW, NOW, NOW)
 
 
 async def commands(scene: Scene) -> None:

@@ -66,9 +66,8 @@ def forget(
     """Delete some of what is older; call it again while it returns more than 0.
 
     `figures_since` is the same for the history of figures, `counts_since` for what `count` has
-    counted. Matches with open steps stay; dead
-    letters are deleted with their match. The budgets' ledger, steps and ownership stay: they are
-    a row a day.
+    counted. Matches with open steps stay; dead letters are deleted with their match. The budgets'
+    ledger, steps and ownership stay: they are a row a day.
     """
     limit = ms(before)
     figures_limit = ms(figures_since or before)
