@@ -203,7 +203,7 @@ async def test_a_budget_that_is_back_after_an_hour_hands_back_what_it_held(stopp
     stopped.budgets = budgets(SHARED)
     await stopped.run(every=QUARTER, hours=1)
     assert statuses(stopped) == ["Stopped", "Stopped"]
-    assert len(stopped.slack.said("100 % step")) == 1
+    assert len(stopped.slack.said("passed the 100 % step")) == 1
     await to_february(stopped)
     assert statuses(stopped) == ["Recording", "Recording"]
 
@@ -248,7 +248,7 @@ async def test_a_renamed_budget_keeps_its_state(stopped, first):
     assert stopped.mark("credits") is None
     assert stopped.mark("plan").used == 105
     assert {hold.owner for hold in stopped.owned().values()} == {"budget:plan"}
-    assert len(stopped.slack.said("100 % step")) == 1
+    assert len(stopped.slack.said("passed the 100 % step")) == 1
     await to_february(stopped)
     assert statuses(stopped) == ["Recording", "Recording"]
 

@@ -48,6 +48,8 @@ class Digest(Post):
     since: datetime
     items: tuple[Any, ...]
     spread: dict[str, Any] = field(default_factory=dict)
+    over: int = 0
+    snoozed: str = ""
 
     async def perform(self, task, ports) -> Done:
         done = await super().perform(task, ports)

@@ -94,7 +94,7 @@ def ended(brought):
         told.append(outages.recovery(name, recovered, later))
     assert [it is None for it in told] == [True] * (len(told) - 1) + [False]
     assert outages.caught == {}
-    return told[-1].lines[0].partition(" Matches older")[0]
+    return told[-1].lines[0].partition(" What is too old")[0]
 
 
 def test_the_end_of_an_outage_says_what_was_caught_up(log):
