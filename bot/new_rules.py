@@ -28,7 +28,8 @@ from bot.store.rebuild import use_limits
 from bot.store.recordings import website_names
 from bot.store.renames import rename_rule
 from bot.store.rules import on_their_way, rule_states, rules_loaded, steps_rebuilt
-from bot.watched_sites import AT_ONCE, in_turns
+from bot.watched_sites import AT_ONCE
+from mouseflow.request import in_turns
 
 
 class Accepted(Struct, frozen=True):

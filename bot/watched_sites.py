@@ -12,7 +12,6 @@ from collections.abc import (
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -48,8 +47,6 @@ from bot.store.recordings import (
     website_names,
 )
 from mouseflow.models import Website
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -128,17 +125,6 @@ NOTHING_PREPARED = Prepared({}, {})
 
 AT_ONCE = 20
 """How many rules, or websites, are prepared at once, so that other work does not wait long."""
-
-
-async def in_turns(work: Generator[None, None, T]) -> T:
-    """Run the generator to its end, giving way to other tasks at each `yield`."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await asyncio.sleep(0)
 
 
 def prepare(

@@ -64,7 +64,6 @@ from bot.store.rules import (
 from bot.watched_sites import (
     NOTHING_PREPARED,
     WatchedSite,
-    in_turns,
     prepare,
     save_sites,
     site_of,
@@ -76,6 +75,7 @@ from bot.watched_sites import (
 from mouseflow import websites
 from mouseflow.decode import Rows
 from mouseflow.models import Website
+from mouseflow.request import in_turns
 
 log = structlog.get_logger(__name__)
 

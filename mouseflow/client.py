@@ -8,7 +8,7 @@ import logging
 import os
 import random as randomness
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -34,7 +34,7 @@ from mouseflow.errors import (
 )
 from mouseflow.lists import AccountLists
 from mouseflow.rate_limit import OTHER_REGION, AccountState, TokenBucket, backoff, retry_after
-from mouseflow.request import Request
+from mouseflow.request import Request, in_turns
 from mouseflow.transport import HttpxTransport, Reply, Transport, base_url
 
 T = TypeVar("T")
@@ -410,7 +410,7 @@ class AsyncMouseflow(AccountLists):
             if request.in_pieces is None or len(reply.body) < LONG:
                 return request.read(reply.body)
             async with self._long:  # two decoded at once would take twice the memory
-                return await _in_turns(request.in_pieces(reply.body))
+                return await in_turns(request.in_pieces(reply.body))
         except BadAnswer as problem:
             body = self._transport.without_secrets(reply.body.decode("utf-8", "replace")).encode()
             error = unreadable(request, reply.status, body, problem)
@@ -430,17 +430,6 @@ class AsyncMouseflow(AccountLists):
         start = reply.body[:4096].decode("utf-8", "replace")
         body = self._transport.without_secrets(start).encode()
         return status_error(request, reply.status, body, after, _hint(request, reply.status))
-
-
-async def _in_turns(work: Generator[None, None, T]) -> T:
-    """Run it to its end; other tasks run at each `yield`."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await asyncio.sleep(0)
 
 
 def _hint(request: Request[Any], status: int) -> str:

@@ -376,7 +376,7 @@ _INSTANT = re.compile(r"(\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ)")
 
 
 def with_instants(text: str) -> list[str | datetime]:
-    """The text in parts: an instant in UTC that stands in it is a datetime."""
+    """The text in parts: each instant in UTC that it contains as a datetime."""
     return [
         _read(part) if place % 2 else part
         for place, part in enumerate(_INSTANT.split(text))

@@ -192,7 +192,7 @@ def transition_to(
 
 
 def for_condition(known: KeptLevel, condition: str) -> tuple[bool, Level]:
-    """Whether the state is about another condition than this one, and the state to go on from."""
+    """Whether the rule's condition was edited since, and the state with which to continue."""
     before = known.level
     if known.condition in ("", condition):
         return False, before
@@ -207,10 +207,9 @@ def with_end_of_another(
     known: KeptLevel,
     site_poll: SitePoll,
 ) -> Transition:
-    """The transition with the end of the alert about the condition of before.
+    """The transition, which also resolves the alert about the previous condition.
 
-    Not where an alert about the new condition is told instead; where that must wait, the end is
-    told.
+    Unless it posts an alert about the new condition now.
     """
     told = transition.found is not None and not transition.found.held
     if told or not known.level.told:

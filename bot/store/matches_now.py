@@ -1,4 +1,4 @@
-"""Matches as they are now: what became of each, its steps, and what it stands for."""
+"""Matches as they are now: the outcome of each, its steps, and the matches that it summarises."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class MatchNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """The matches that one stands for: when the first and the last happened, a page of them.
+    """The matches that one summarises: when the first and the last happened, a page of them.
 
     `older` is where the next page begins, None for the last one.
     """
@@ -109,7 +109,7 @@ def matches_now(
 
 
 def members_of(conn: Connection, match: MatchNow, before: int | None, limit: int) -> Members:
-    """What the match stands for, the newest first; `before` is the page before's `older`."""
+    """The matches that it summarises, newest first; `before` is the previous page's `older`."""
     members = matches.c.counted_in == match.id
     if match.kind == "digest":
         digest = steps.alias("digest")

@@ -330,8 +330,9 @@ brief:
 """
 
 
+@pytest.mark.parametrize("restarted", [False, True])
 async def test_a_session_that_waits_for_its_detail_concerns_no_rule_that_came_after_its_end(
-    account,
+    account, restarted
 ):
     shop = account(LEFT)
     await shop.poll()
@@ -339,24 +340,8 @@ async def test_a_session_that_waits_for_its_detail_concerns_no_rule_that_came_af
     who = await visit(shop)
     shop.rules = (*shop.rules, *rules(BRIEF).rules)
     for _ in range(3):
-        shop.wait(minutes=1)
-        await shop.poll()
-    later = await visit(shop)
-    shop.sim.faults.clear()
-    for _ in range(15):
-        shop.wait(minutes=1)
-        await shop.poll()
-    assert shop.matched() == {("left", who), ("left", later), ("brief", later)}
-
-
-async def test_it_concerns_no_rule_that_comes_with_a_restart_either(account):
-    shop = account(LEFT)
-    await shop.poll()
-    shop.sim.fail("status", status=500, times=10_000, path="/recordings/")
-    who = await visit(shop)
-    shop.rules = (*shop.rules, *rules(BRIEF).rules)
-    for _ in range(2):
-        shop.restart()
+        if restarted:
+            shop.restart()
         shop.wait(minutes=1)
         await shop.poll()
     later = await visit(shop)
