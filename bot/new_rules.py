@@ -29,7 +29,7 @@ from bot.store.recordings import website_names
 from bot.store.renames import rename_rule
 from bot.store.rules import on_their_way, rule_states, rules_loaded, steps_rebuilt
 from bot.watched_sites import AT_ONCE
-from mouseflow.request import in_turns
+from mouseflow.turns import in_turns
 
 
 class Accepted(Struct, frozen=True):

@@ -75,7 +75,7 @@ from bot.watched_sites import (
 from mouseflow import websites
 from mouseflow.decode import Rows
 from mouseflow.models import Website
-from mouseflow.request import in_turns
+from mouseflow.turns import in_turns
 
 log = structlog.get_logger(__name__)
 

@@ -34,8 +34,9 @@ from mouseflow.errors import (
 )
 from mouseflow.lists import AccountLists
 from mouseflow.rate_limit import OTHER_REGION, AccountState, TokenBucket, backoff, retry_after
-from mouseflow.request import Request, in_turns
+from mouseflow.request import Request
 from mouseflow.transport import HttpxTransport, Reply, Transport, base_url
+from mouseflow.turns import in_turns
 
 T = TypeVar("T")
 log = logging.getLogger("mouseflow")

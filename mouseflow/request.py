@@ -1,6 +1,5 @@
 """One API call as a value: what to send, how to read the answer, whether it may be repeated."""
 
-import asyncio
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -14,17 +13,6 @@ T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
 InPieces = Callable[[bytes], Generator[None, None, T]]
 """Reads a long answer a piece at a time, so that an event loop can do other work in between."""
-
-
-async def in_turns(work: Generator[None, None, T]) -> T:
-    """Run the generator to its end, giving way to other tasks at each `yield`."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
