@@ -315,16 +315,21 @@ class PollWindow(Struct, frozen=True):
 class Pace(Struct, frozen=True):
     """How deep to read next time, and when a count that shrank was last examined.
 
-    `counted` is how many recordings of a window the store knows, if the last poll could tell.
+    `counted` is how many recordings of a window the store knows, if the last poll could tell, and
+    the bot's last deletion by then.
     """
 
     depth: int = LEAST
     swept: datetime | None = None
-    counted: tuple[PollWindow, int] | None = None
+    counted: tuple[PollWindow, int, str] | None = None
 
     def known_in(self, window: PollWindow) -> int | None:
         """How many recordings of the window the store knows, None if they must be counted."""
         return self.counted[1] if self.counted and self.counted[0] == window else None
+
+    def is_outdated(self, known: Coverage) -> bool:
+        """Whether the bot has deleted a recording since they were counted."""
+        return self.counted is not None and self.counted[2] != known.deleted
 
     def learn(self, seen: "ListReading", live: frozenset[str]) -> "Pace":
         """The pace of the next poll: as many rows as were of interest now, and a quarter more.
@@ -469,7 +474,9 @@ async def read_list(
     # Counting a busy window again costs more than the rest of a poll that finds nothing.
     counted = pace.known_in(window)
     known = await known_of(listing.rows, counted)
-    if counted is not None and _difference(listing, known, window) != accepted:
+    if counted is not None and (
+        pace.is_outdated(known) or _difference(listing, known, window) != accepted
+    ):
         known = await known_of(listing.rows)
     while True:
         difference = _difference(listing, known, window)

@@ -378,7 +378,7 @@ def after_poll(
     if seen.listing.whole or sweep_is_due(live.pace, now):
         pace = replace(pace, swept=now)
     gone = frozenset(each.candidate.row.id for each in evaluations if each.gone)
-    counted = None if vanished or gone else (seen.window, seen.known_after)
+    counted = None if vanished or gone else (seen.window, seen.known_after, seen.known.deleted)
     pace = replace(pace, counted=counted)
     return replace(
         live,

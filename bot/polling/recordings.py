@@ -401,7 +401,8 @@ def _outcome(
         for each in result.evaluations
     }
     rows = {each.candidate.row.id: each.candidate.row for each in result.evaluations}
-    rows |= {row.id: row for row in seen.fresh}
+    fresh = {row.id: row for row in seen.fresh}
+    rows |= fresh
     newest = min(seen.newest or seen.since, now + AHEAD)
     after = Watermark(
         since=before.since if before else seen.since,
@@ -426,7 +427,10 @@ def _outcome(
         website=site.id,
         at=now,
         watermark=msgspec.json.encode(after).decode(),
-        seen=[seen_recording(row, final.get(row.id, True), own_tags) for row in rows.values()],
+        seen=[
+            seen_recording(row, final.get(key, True), own_tags, fresh=key in fresh)
+            for key, row in rows.items()
+        ],
         vanished=sorted(vanished | gone),
     )
 

@@ -190,8 +190,13 @@ def in_brief(row: Recording) -> Recording:
     )
 
 
-def seen_recording(row: Recording, settled: bool, own_tags: Set[str]) -> SeenRecording:
-    """What the store keeps of the row. A session that has settled need not be polled again."""
+def seen_recording(
+    row: Recording, settled: bool, own_tags: Set[str], *, fresh: bool
+) -> SeenRecording:
+    """What the store keeps of the row. A session that has settled need not be polled again.
+
+    `fresh`: a list has shown it that was not known.
+    """
     return SeenRecording(
         id=row.id,
         fingerprint=fingerprint(row),
@@ -200,6 +205,7 @@ def seen_recording(row: Recording, settled: bool, own_tags: Set[str]) -> SeenRec
         marks=marks(row, own_tags),
         created=aware(row.created) if row.created else None,
         last_activity=aware(row.last_activity) if row.last_activity else None,
+        fresh=fresh,
     )
 
 

@@ -224,7 +224,12 @@ async def _undecided(
     ]
     older = (row for row in rows if row.id not in known.fingerprints and history.span.is_past(row))
     ended = {row.id: settled(row, now, history.settle) for row in fresh}
-    seen = tuple(seen_recording(row, ended.get(row.id, True), own_tags) for row in (*fresh, *older))
+    seen = tuple(
+        seen_recording(
+            row, ended.get(row.id, True), own_tags, fresh=row.id not in known.fingerprints
+        )
+        for row in (*fresh, *older)
+    )
     return fresh, seen
 
 

@@ -47,6 +47,7 @@ from bot.store.matches import (
 )
 from bot.store.posts import keep_posts, post_of
 from bot.store.presses import show_outcome
+from bot.store.recordings import note_deletion
 from bot.store.schema import matches, moment, moment_or_none, ms, ms_or_none, steps
 from bot.store.statements import Value, execute, execute_later
 
@@ -233,6 +234,7 @@ def complete(
         erase_digest(conn, claimed.step)
     if claimed.action in IRREVERSIBLE:
         forget_insights(conn, claimed.website, claimed.subject_key)
+        note_deletion(conn, claimed.website, claimed.subject_key, claimed.step, now)
     keep_posts(conn, claimed.match, claimed.lane, posts, now)
     add_steps(conn, claimed.match, follow, now)
     if works and ended.lane_fails:

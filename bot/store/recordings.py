@@ -27,13 +27,15 @@ class Coverage(Struct, frozen=True):
 
     `fingerprints` are those of the answer's known rows, by id; `decided` those of rows that need
     no more polls, also if they have vanished since. `total` counts the recordings known in the
-    window, `live` are the ids that are not settled yet, in any window.
+    window, `live` are the ids that are not settled yet, in any window. `deleted` names the last
+    deletion by the bot.
     """
 
     fingerprints: Mapping[str, str]
     decided: Mapping[str, str]
     total: int
     live: frozenset[str]
+    deleted: str
 
 
 _KNOWN = (
@@ -69,7 +71,8 @@ def coverage(
         window: dict[str, Value] = {"website": website, "start": ms(start), "until": ms(end)}
         total = execute(conn, _IN_WINDOW, window).fetchone()[0]
     live = frozenset(key for (key,) in execute(conn, _LIVE_IDS, {"website": website}))
-    return Coverage(fingerprints, decided, total, live)
+    deleted = watermark(conn, DELETED_LAST, website) or ""
+    return Coverage(fingerprints, decided, total, live, deleted)
 
 
 _CHUNK = 500
@@ -90,7 +93,8 @@ class SeenRecording(Struct, frozen=True, kw_only=True):
     `fingerprint` is opaque and changes when the recording does. `settled`: it has had
     no activity for long enough to be final. `closed`: it need not be polled again. `created` is
     None if the API left it out; the time of the poll is used instead. `marks` is opaque and
-    changes when people mark the recording; empty if that is not known.
+    changes when people mark the recording; empty if that is not known. `fresh`: a list has
+    shown it that was not known. One that was may have been deleted meanwhile.
     """
 
     id: str
@@ -100,6 +104,7 @@ class SeenRecording(Struct, frozen=True, kw_only=True):
     last_activity: datetime | None = None
     closed: bool = False
     marks: str = ""
+    fresh: bool = True
 
 
 def save_recordings(
@@ -119,6 +124,7 @@ def save_recordings(
             "settled": int(each.settled),
             "closed": int(each.closed),
             "marks": each.marks,
+            "fresh": int(each.fresh),
         }
         for each in seen
     ]
@@ -130,7 +136,8 @@ _SAVE = (
     " vanished, marks) VALUES (:website, :id, :created, :last_activity, :fingerprint, :settled,"
     " :closed, 0, :marks) ON CONFLICT (website, id) DO UPDATE SET"
     " last_activity = excluded.last_activity, fingerprint = excluded.fingerprint,"
-    " settled = excluded.settled, closed = excluded.closed, vanished = 0,"
+    " settled = excluded.settled, closed = excluded.closed,"
+    " vanished = CASE WHEN :fresh = 1 THEN 0 ELSE recordings.vanished END,"
     " marks = CASE WHEN recordings.vanished = 1 AND recordings.closed = 1"
     " AND recordings.fingerprint = excluded.fingerprint"
     " THEN recordings.marks ELSE excluded.marks END"
@@ -145,6 +152,16 @@ def mark_vanished(conn: Connection, website: str, ids: Iterable[str]) -> None:
             .where(recordings.c.website == website, recordings.c.id.in_(some))
             .values(vanished=1)
         )
+
+
+DELETED_LAST = "recordings deleted"
+"""The watermark source that names the step by which the bot last deleted a recording."""
+
+
+def note_deletion(conn: Connection, website: str, recording: str, step: int, at: datetime) -> None:
+    """The bot has deleted the recording: it is not known any more, so no count has it."""
+    mark_vanished(conn, website, (recording,))
+    set_watermark(conn, DELETED_LAST, website, str(step), at)
 
 
 def close_older(conn: Connection, website: str, than: datetime) -> None:

@@ -9,10 +9,13 @@ from poll_world import rules
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.account import meaning
+from bot.domain.step import DELETED
 from bot.store.audit import history
+from bot.store.outbox import claim, complete
 from bot.store.rules import rule_states
 from mouseflow.errors import TooLarge
 from mouseflow.models import Recording, RecordingPage
+from mouseflow.recordings import tag
 from mouseflow.simulator.quirks import Quirks
 from mouseflow.simulator.scenarios import session
 
@@ -289,6 +292,44 @@ async def test_a_late_row_beside_a_deletion_is_found_within_the_day(account, sor
         shop.wait(hours=1)
         await shop.poll()
     assert ("any", late) in shop.matched()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("sort", ["created", "last_activity"])
+async def test_a_late_row_beside_a_deletion_by_the_bot_is_found_at_once(account, sort, restart):
+    text = """
+any:
+  watch: recordings
+  when: {pages: {min: 1}}
+  do: {slack: {}}
+waste:
+  watch: recordings
+  when: {tags: waste}
+  do: {delete: true}
+"""
+    shop = account(text, quirks=Quirks(sort=sort), start=timedelta())
+    await shop.poll()
+    planted = [shop.sim.add("myshop.com", "phone-bounce", start=n * 30) for n in range(400)]
+    for poll in range(60):
+        shop.wait(minutes=5)
+        if poll == 1:
+            await shop.sender.send(tag(shop.site.id, planted[7], "waste"))
+        await shop.poll()
+    lane = f"mouseflow:{shop.site.id}"
+    step = shop.store.do(lambda conn: claim(conn, lane, shop.now, "token"))
+    assert (step.action, step.subject_key) == ("delete", planted[7])
+    shop.sim.delete(planted[7])
+    shop.store.do(lambda conn: complete(conn, step, shop.now, result=DELETED))
+    late = shop.sim.add("myshop.com", "phone-bounce", start=-4 * 3600)
+    if restart:
+        shop.restart()
+    shop.wait(minutes=1)
+    await shop.poll()
+    assert ("any", late) in shop.matched()
+    calls = len(shop.calls)
+    shop.wait(minutes=1)
+    await shop.poll()
+    assert len(shop.calls) == calls + 1
 
 
 async def test_a_recording_with_an_odd_value_is_judged_and_the_value_is_named_once(account):
