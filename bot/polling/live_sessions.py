@@ -138,6 +138,17 @@ class LiveSessions(Struct, frozen=True):
         }
         return replace(self, knowledge=knowledge, sessions=sessions)
 
+    def without_deleted(self, seen: ListReading) -> "LiveSessions":
+        """Drop the sessions that the bot has deleted meanwhile: their rows tell no end."""
+        there = seen.known.live | seen.listing.ids
+        if self.sessions.keys() | self.without_detail.keys() <= there:
+            return self
+        return replace(
+            self,
+            sessions={key: it for key, it in self.sessions.items() if key in there},
+            without_detail={key: it for key, it in self.without_detail.items() if key in there},
+        )
+
     def forget_sessions(self) -> "LiveSessions":
         """Drop the rows of live sessions: the next poll reads them again."""
         return replace(self, sessions={})

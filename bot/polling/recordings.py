@@ -158,6 +158,7 @@ async def poll(
         back=live.gone,
     )
     seen, live = await _read(scope, context, live, before, window, since)
+    live = live.without_deleted(seen)
     scope = replace(scope, total=seen.listing.count)
     live = await _try_suspended_filters(scope, live)
     picked = candidates(seen, live, context.settle, now)

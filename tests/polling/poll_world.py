@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from virtual_world import Prompt
 
 from bot.account import meaning
+from bot.domain.step import DELETED
 from bot.domain.subjects import Band, RecordingSubject, Site
 from bot.errors import Unreachable
 from bot.polling.context import PollContext
@@ -26,6 +27,7 @@ from bot.rules.files.load import read
 from bot.rules.model import Rule, RuleSet
 from bot.store import open_store
 from bot.store.matches import matches_of
+from bot.store.outbox import claim, complete
 from mouseflow import recordings
 from mouseflow.errors import BadAnswer, status_error, unreadable
 from mouseflow.simulator.in_process import ask
@@ -169,6 +171,16 @@ class Account:
             knowledge = replace(self.live.knowledge, filters=done.filters)
             self.live = self.live.learnt(knowledge)
         return polled
+
+    def delete_due(self) -> str:
+        """Perform the deletion that is due, and return the recording."""
+        lane = f"mouseflow:{self.site.id}"
+        step = self.store.do(lambda conn: claim(conn, lane, self.now, "token"))
+        assert step is not None
+        assert step.action == "delete"
+        self.sim.delete(step.subject_key)
+        self.store.do(lambda conn: complete(conn, step, self.now, result=DELETED))
+        return step.subject_key
 
     def matched(self, rule: str = "") -> set[tuple[str, str]]:
         """(rule, recording) of every match so far."""

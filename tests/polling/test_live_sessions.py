@@ -226,3 +226,25 @@ short:
     assert shop.matched() == {("cross", who), ("short", who)}
     asked = sum("frictionmin" in call.query for call in shop.sim.calls)
     assert asked <= 8
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_session_that_the_bot_deletes_while_it_goes_on_has_no_end(account, restart):
+    shop = account("""
+waste:
+  watch: recordings
+  when: {entry_page: /}
+  do: {delete: true}
+short:
+  watch: recordings
+  when: {duration: {under: 3m}}
+  do: {slack: {}}
+""")
+    await shop.poll()
+    who = shop.sim.add("myshop.com", session([("/", 60), ("/cart", 300)]), start=1)
+    await watch(shop, minutes=1)
+    assert shop.delete_due() == who
+    if restart:
+        shop.restart()
+    await watch(shop, minutes=45)
+    assert shop.matched() == {("waste", who)}

@@ -9,9 +9,7 @@ from poll_world import rules
 from test_poll_recordings import ALL_OF_THEM
 
 from bot.account import meaning
-from bot.domain.step import DELETED
 from bot.store.audit import history
-from bot.store.outbox import claim, complete
 from bot.store.rules import rule_states
 from mouseflow.errors import TooLarge
 from mouseflow.models import Recording, RecordingPage
@@ -315,11 +313,7 @@ waste:
         if poll == 1:
             await shop.sender.send(tag(shop.site.id, planted[7], "waste"))
         await shop.poll()
-    lane = f"mouseflow:{shop.site.id}"
-    step = shop.store.do(lambda conn: claim(conn, lane, shop.now, "token"))
-    assert (step.action, step.subject_key) == ("delete", planted[7])
-    shop.sim.delete(planted[7])
-    shop.store.do(lambda conn: complete(conn, step, shop.now, result=DELETED))
+    assert shop.delete_due() == planted[7]
     late = shop.sim.add("myshop.com", "phone-bounce", start=-4 * 3600)
     if restart:
         shop.restart()
