@@ -89,7 +89,8 @@ class Walk:
             if self.rule(name, since + 1) is None and since <= at:
                 for (rule, subject), level in self.levels.items():
                     if rule == name and level.ran < since:
-                        if level.posted is not None and level.rule.get("resolved"):
+                        told = level.posted is not None and level.rule.get("resolved")
+                        if told and not self.is_forgotten(name, level, since):
                             self.events[name, subject].append(Event("resolved", since))
                         self.levels[name, subject] = Level(level.rule, ran=since)
 
@@ -109,28 +110,29 @@ class Walk:
             if its is None:
                 continue
             if any(
-                level.fired is not None for (name, _), level in self.levels.items() if name == other
+                level.posted is not None
+                for (name, _), level in self.levels.items()
+                if name == other
             ):
                 return True
             if self.held(its, at):
                 return True
         return False
 
+    def is_forgotten(self, name: str, level: Level, at: float) -> bool:
+        """Whether the rule has come back after so long that its state is lost."""
+        gaps = (
+            after.start - before.end
+            for before, after in pairs(self.told.rules[name])
+            if before.end is not None and before.end < after.start and level.ran < after.start <= at
+        )
+        return next(gaps, 0.0) >= KEPT
+
     def level(self, name: str, rule: dict[str, Any], subject: Subject, at: float) -> Level:
         """The state, with what edits and absence have made of it."""
         key = (name, subject.name)
         level = self.levels.setdefault(key, Level(rule, ran=at))
-        gone = next(
-            (
-                (before.end, after.start)
-                for before, after in pairs(self.told.rules[name])
-                if before.end is not None
-                and before.end < after.start
-                and level.ran < after.start <= at
-            ),
-            None,
-        )
-        if gone is not None and gone[1] - gone[0] >= KEPT:
+        if self.is_forgotten(name, level, at):
             level = Level(rule)
         elif any(level.rule.get(part) != rule.get(part) for part in ANOTHER_ALERT):
             was = level
