@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.cli.main import known_name, port, positive
 from bot.domain.accounts import ACCOUNT
@@ -128,23 +128,31 @@ def run(args: Namespace) -> int:
 
 
 def _plant(scenario: str, website: str, port: int) -> int:
-    """Add a session to the simulator at that port; its control API says what is wrong."""
+    """Add a session to the simulator at that port."""
     import json
-    from urllib.error import HTTPError
-    from urllib.request import ProxyHandler, Request, build_opener
+    from urllib.request import ProxyHandler, build_opener
 
     from mouseflow.simulator.scenarios import SCENARIOS
 
     name = known_name(
         scenario, SCENARIOS, "there is no such scenario", f"known: {', '.join(SCENARIOS)}"
     )
-    body = json.dumps({"website": website, "scenario": name, "start": PLANTED_START}).encode()
-    call = Request(f"http://127.0.0.1:{port}/_simulator/recordings", body, method="POST")
+    opener = build_opener(ProxyHandler({}))
+
+    def ask(path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{port}/_simulator/{path}"
+        with opener.open(url, data, timeout=10) as answer:
+            return json.load(answer)
+
     try:
-        with build_opener(ProxyHandler({})).open(call, timeout=10) as answer:
-            recording = json.load(answer)["id"]
-    except HTTPError as error:
-        raise ConfigError(f"{website}: {json.load(error)['error']}") from None
+        sites = ask("state")["websites"]
+        if website not in {site["id"] for site in sites}:
+            names = [site["name"] for site in sites]
+            known = f"known: {', '.join(names)}"
+            website = known_name(website, names, "the simulator has no such website", known)
+        added = {"website": website, "scenario": name, "start": PLANTED_START}
+        recording = ask("recordings", added)["id"]
     except (OSError, ValueError, KeyError):
         raise ConfigError(
             f"no simulator answers on port {port}; start one with `mouseflow-bot simulate`, or "

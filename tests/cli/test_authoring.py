@@ -624,7 +624,11 @@ def test_a_session_is_planted_into_the_running_simulator(
             assert json.load(answer)["friction"] >= 2.5
         for words, error in (
             (["--plant", "checkout-fricton"], "did you mean checkout-friction?"),
-            (["--plant", "purchase", "--website", "no.example"], "no.example: No such website."),
+            (["--plant", "purchase", "--website", "myshp.com"], "did you mean myshop.com?"),
+            (
+                ["--plant", "purchase", "--website", "no.example"],
+                "no.example: the simulator has no such website",
+            ),
         ):
             assert main(["simulate", *words, "--port", port]) == 1
             assert error in capsys.readouterr().err
