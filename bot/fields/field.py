@@ -315,7 +315,7 @@ class Field:
     warning about a page's friction. `group_as` is the field's name in `once_per` and `count`,
     `count_as` another one in `count` alone.
     `thresholds` are those that `tune` tries. `locates`: it says where in a country the visitor is;
-    no built-in message tells that.
+    the built-in messages leave it out.
 
     For the status page: `describes`: its place (from 1) among the few values that describe
     a session; 0 if it is none of them.
