@@ -26,6 +26,7 @@ from bot.store.recordings import (
     known_recordings,
     live_recordings,
     matched_rules,
+    note_deletion,
     set_watermark,
     watermark,
     watermarks_below,
@@ -159,6 +160,13 @@ def test_a_recording_that_comes_back_is_known_again(store):
     commit(store, poll(vanished=["r1"]))
     commit(store, poll(seen=[seen("r1")]))
     assert list(store.do(lambda conn: live_recordings(conn, "w1"))) == ["r1"]
+
+
+def test_a_poll_that_read_a_recording_before_the_bot_deleted_it_does_not_bring_it_back(store):
+    commit(store, poll(seen=[seen("r1")]))
+    store.do(lambda conn: note_deletion(conn, "w1", "r1", 1, NOW))
+    commit(store, poll(seen=[replace(seen("r1"), fresh=False)]))
+    assert store.do(lambda conn: known_recordings(conn, "w1", NOW)) == {}
 
 
 def test_known_recordings_begin_where_asked(store):
