@@ -41,11 +41,11 @@ from bot.errors import GiveUp, StoreError, StoreLost, TryLater
 from bot.messages.text import without_answer
 from bot.ports import MAY_ACT, Ports
 from bot.store import Connection, Store, outbox
-from bot.store.digests import fold_backlog
-from bot.store.lanes import LaneFault, due_lanes, failures, next_due, pause_lane, set_apart
+from bot.store.digests import fold_backlog, has_backlog
+from bot.store.lanes import LaneFault, failures, next_due, pause_lane, set_apart
 from bot.store.outbox import Claim
 from bot.store.rebuild import clock_set_back
-from bot.store.rules import note_ended_snoozes
+from bot.store.rules import has_ended_snooze, note_ended_snoozes
 from bot.store.sharing import Lanes
 
 T = TypeVar("T")
@@ -154,9 +154,16 @@ class Drained(Struct, frozen=True):
     held: int = 0
 
 
-def _tidy_queue(conn: Connection, now: datetime) -> dict[str, int]:
-    note_ended_snoozes(conn, now)
-    return fold_backlog(conn, now)
+class _Queue(Struct, frozen=True):
+    """What a look at the outbox found: when lanes may begin, which are due, which of them are ours.
+
+    `folding`: of lanes with a backlog, how many posts were just held back.
+    """
+
+    next: Mapping[str, datetime]
+    due: list[str]
+    ours: Lanes
+    folding: Mapping[str, int]
 
 
 def everything(_rule: str, _action: Action) -> str | None:
@@ -258,6 +265,7 @@ class Delivery:
         self._in_a_row: dict[str, int] = {}
         self._crowded = False
         self._folding: Mapping[str, int] = {}
+        self._next: Mapping[str, datetime] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._overdue: set[asyncio.Task[None]] = set()
         self._name, self._numbers = uuid4().hex, count()  # together unique
@@ -306,7 +314,7 @@ class Delivery:
             while not stop.is_set():
                 self._turned()
                 await self._start_due()
-                nap = await self._nap()
+                nap = self._nap()
                 await self._wait_for(stopped, woken, *self._lanes.values(), *self._beside, nap=nap)
                 if woken.done():
                     self._woken.clear()
@@ -370,16 +378,10 @@ class Delivery:
         """
         now = self._clock()
         await self._tend(now)
-        busy = frozenset(self._lanes)
-
-        def look(conn: Connection) -> tuple[Mapping[str, int], list[str], Lanes]:
-            folding = _tidy_queue(conn, now)
-            due = due_lanes(conn, now)
-            return folding, due, self._sharing.lanes(conn, due, busy)
-
-        self._folding, every, ours = await self._store.run(look)
+        queue = await self._look(now)
+        self._folding, self._next, ours = queue.folding, queue.next, queue.ours
         self._sharing.use_lanes(ours)
-        due, self._elsewhere = ours.due, frozenset(every).difference(ours.due)
+        due, self._elsewhere = ours.due, frozenset(queue.due).difference(ours.due)
         ready = (lane for lane in due if lane not in self._lanes and lane not in self._folding)
         idle = {lane: self._paces.wait(lane, self._sharing.bots) for lane in ready}
         self._resting = {lane: wait for lane, wait in idle.items() if wait > 0}
@@ -391,6 +393,26 @@ class Delivery:
             self._lanes[lane] = asyncio.create_task(self._work(lane))
         self._crowded = len(waiting) > free
         return bool(due or self._folding)
+
+    async def _look(self, now: datetime) -> _Queue:
+        """What is due; it writes only where there is something to tidy, or lanes are shared."""
+        busy = frozenset(self._lanes)
+
+        def look(conn: Connection, folding: Mapping[str, int]) -> _Queue:
+            times = next_due(conn)
+            due = [lane for lane, at in times.items() if at <= now]
+            return _Queue(times, due, self._sharing.lanes(conn, due, busy), folding)
+
+        def read(conn: Connection) -> _Queue | None:
+            is_tidy = not has_ended_snooze(conn, now) and not has_backlog(conn)
+            return look(conn, {}) if is_tidy else None
+
+        def tidy(conn: Connection) -> _Queue:
+            note_ended_snoozes(conn, now)
+            return look(conn, fold_backlog(conn, now))
+
+        found = None if self._sharing.shares else await self._store.read(read)
+        return await self._store.run(tidy) if found is None else found
 
     async def _tend(self, now: datetime) -> None:
         """Tell people what began to fail and what works again; now and then, or after news."""
@@ -413,14 +435,15 @@ class Delivery:
             log.error("deliver.queue_cut", expired=self._expired, dropped=self._dropped)
             self._cut, self._expired, self._dropped = now, 0, 0
 
-    async def _nap(self) -> float:
+    def _nap(self) -> float:
+        """Seconds until there may be something to begin, at most `idle`."""
         if self._folding:
             return 0.0
         idle = self._timing.idle
         if len(self._lanes) >= LANES_AT_ONCE:
             return idle.total_seconds()
-        busy = frozenset((*self._lanes, *self._resting, *self._elsewhere))
-        due = await self._store.read(lambda conn: next_due(conn, busy))
+        busy = {*self._lanes, *self._resting, *self._elsewhere}
+        due = min((at for lane, at in self._next.items() if lane not in busy), default=None)
         wait = idle if due is None else min(due - self._clock(), idle)
         return max(min([wait.total_seconds(), *self._resting.values()]), 0.0)
 

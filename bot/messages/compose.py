@@ -109,7 +109,7 @@ def _budget(task: Task, addresses: Addresses) -> Message:
     if not url:
         opens = ("Open in Mouseflow", website or addresses.app_url)
     lines = [f"{_begin(line)}{_stop(line)}" for line in (clean(each, WHY) for each in task.why)]
-    websites = f"{len(names)} websites" if len(names) > 2 else cut(clean(", ".join(names)), PLACE)
+    websites = f"{len(names)} websites" if len(names) > 1 else cut(clean(names[0]), PLACE)
     return Message(
         icon=icon,
         headline=cut(clean(headline), HEADLINE),

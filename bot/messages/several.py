@@ -116,10 +116,15 @@ def after_quiet(
     spread = reduce(Spread.and_, (each.spread for each in said), NOWHERE)
     site = next(iter(spread.websites)) if len(spread.websites) == 1 else ""
     told = where(without_websites(spread) if site else spread, total)
-    waited = f"matches of {number(len(said))} rules" if scheduled else "while it was quiet"
+    matches = f"{number(total)} match{'' if total == 1 else 'es'}"
+    headline = f"{matches} of {number(len(said))} rules"
+    if not scheduled:
+        headline += " while it was quiet"
+        if len(said) == 1:
+            headline = f"{number(total)} while it was quiet: {clean(said[0].summary)}"
     return Message(
         icon=OF_SEVERITY[task.severity],
-        headline=f"{number(total)} {waited}",
+        headline=cut(headline, HEADLINE),
         place=cut(site, PLACE),
         why=tuple(line_of(line) for line in told),
         items=tuple(_waited(each, task, addresses, several=not site) for each in listed),

@@ -185,6 +185,11 @@ def receipt(params: str) -> str:
     return f"replaces posts held back: {why}"
 
 
+def has_backlog(conn: Connection) -> bool:
+    """Whether a lane has more than QUEUE_BOUND posts."""
+    return conn.execute(_FULL, {"bound": QUEUE_BOUND}).first() is not None
+
+
 def fold_backlog(conn: Connection, now: datetime) -> dict[str, int]:
     """Fold some of the newest posts of the lanes that have more than QUEUE_BOUND of them.
 

@@ -1,6 +1,6 @@
 """Lanes: one queue per Slack channel, website or webhook URL, and why and until when it waits."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
@@ -50,13 +50,10 @@ _FREE_STEPS = (
     "FROM steps JOIN matches ON matches.id = steps.match_id"
     f" WHERE steps.state = 'pending' AND {FREE}"
 )
-_DUE = text(
-    "SELECT lane FROM lanes WHERE paused_until <= :now AND EXISTS"  # noqa: S608
-    f" (SELECT 1 {_FREE_STEPS} AND steps.lane = lanes.lane AND steps.due <= :now) ORDER BY lane"
-)
 _NEXT = text(
     "SELECT lane, paused_until, (SELECT steps.due"  # noqa: S608
     f" {_FREE_STEPS} AND steps.lane = lanes.lane ORDER BY steps.due LIMIT 1) AS due FROM lanes"
+    " ORDER BY lane"
 )
 _FREE_STEP = (
     "SELECT 1 FROM steps JOIN matches ON matches.id = steps.match_id"  # noqa: S608
@@ -82,9 +79,13 @@ class LaneFault(Struct, frozen=True):
     at: datetime
 
 
-def due_lanes(conn: Connection, now: datetime) -> list[str]:
-    """The lanes that are not paused and have a due step."""
-    return list(conn.execute(_DUE, {"now": ms(now)}).scalars())
+def next_due(conn: Connection) -> dict[str, datetime]:
+    """When each lane that has a step to perform may begin with it; it may be in the past."""
+    return {
+        lane: moment(max(paused_until, due))
+        for lane, paused_until, due in conn.execute(_NEXT)
+        if due is not None
+    }
 
 
 def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
@@ -92,16 +93,6 @@ def has_free_step(conn: Connection, lane: str, now: datetime) -> bool:
     if service(lane) != MOUSEFLOW:
         return False
     return execute(conn, _FREE_STEP, {"lane": lane, "now": ms(now)}).fetchone() is not None
-
-
-def next_due(conn: Connection, busy: Collection[str] = ()) -> datetime | None:
-    """When the next step is due on a lane that is not `busy` (may be in the past), or None."""
-    times = [
-        max(row.paused_until, row.due)
-        for row in conn.execute(_NEXT)
-        if row.due is not None and row.lane not in busy
-    ]
-    return moment(min(times)) if times else None
 
 
 def failures(conn: Connection, lane: str) -> int:

@@ -454,6 +454,11 @@ def _bring_forward(conn: Connection, rule: str, due: datetime, to: datetime) -> 
     conn.execute(those.values(due=ms(to)))
 
 
+def has_ended_snooze(conn: Connection, now: datetime) -> bool:
+    """Whether a snooze has expired of which the audit log does not say so."""
+    return conn.execute(_OVER, {"now": ms(now)}).first() is not None
+
+
 def note_ended_snoozes(conn: Connection, now: datetime) -> None:
     """Record once in the audit log that a snooze has expired."""
     for rule, until, since in conn.execute(_OVER, {"now": ms(now)}).all():

@@ -421,8 +421,8 @@ async def test_a_running_delivery_takes_up_what_it_is_woken_for_and_stops_when_t
     delivery, stop = bench.delivery(Timing(idle=HOUR)), asyncio.Event()
     nap, naps = delivery._nap, []
 
-    async def noted():
-        seconds = await nap()
+    def noted():
+        seconds = nap()
         naps.append(not delivery._lanes)  # no lanes: it sleeps for an hour from here
         return seconds
 

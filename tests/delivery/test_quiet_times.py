@@ -137,7 +137,7 @@ async def test_many_posts_of_several_rules_are_one_message_of_the_channel():
         [text] = await night.deliver()
         [post] = world.posts()
         assert nothing_waits(world)
-    assert text.startswith("🔶 5 while it was quiet")
+    assert text.startswith("🔶 5 matches of 2 rules while it was quiet")
     assert "All on /cart, all on phones" in text
     lines = post.blocks[1]["text"]["text"].splitlines()
     assert lines[0].startswith("• 🔶 4 × <https://app.mouseflow.com/websites/site-1/recordings/r3/")
@@ -181,7 +181,7 @@ async def test_a_flood_in_the_night_is_one_message_too():
         assert await night.deliver() == []
         world.now = at("2026-03-11T06:00")
         [text] = await night.deliver()
-    assert text.startswith("🔶 300 while it was quiet")
+    assert text.startswith("🔶 300 while it was quiet: Frustrated visitor · ")
 
 
 async def test_what_a_snooze_holds_back_stays_its_own_digest():
@@ -237,7 +237,7 @@ async def test_an_alert_that_began_and_ended_in_the_night_is_one_line():
         assert world.posts == []
         [text] = await world.morning()
         [post] = world.posts
-    assert text.startswith("🔶 1 while it was quiet")
+    assert text.startswith("🔶 1 while it was quiet: Checkout funnel")
     line = post.blocks[1]["text"]["text"]
     assert "Checkout funnel" in line
     assert "over after 4 h 45 min · conversion 18.2 %, under 25 % · " in line
@@ -433,7 +433,7 @@ async def test_a_post_that_can_not_be_read_does_not_let_the_others_flood_the_mor
         )
         world.now = at("2026-03-11T06:00")
         assert [text.partition(" ·")[0] for text in await night.deliver()] == [
-            "🔶 5 while it was quiet"
+            "🔶 5 while it was quiet: Frustrated visitor"
         ]
 
 

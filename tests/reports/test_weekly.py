@@ -296,15 +296,31 @@ async def test_a_report_about_several_websites_is_one_message():
     assert post.blocks[1]["text"]["text"].count("•") == 2
 
 
-class Surprises:
-    """An API whose answer about one website surprises, as long as `left` says."""
+async def test_the_trend_is_of_the_websites_for_which_it_is_known():
+    async with posting("") as slack:
+        world = Weeks(slack)
+        world.api.send = Surprises(world.api.send, TryLater("busy")).send
+        for now in (MONDAY - 7 * DAY, MONDAY):
+            slack.now = now
+            await post_reports(world.rules, [ODD, SITE], world.context, now)
+            await slack.deliver()
+        text = str(slack.posts()[-1].blocks)
+    assert (
+        "Friction 2.5+ in 4.2 % of 1,000 sessions on 1 of 2 websites, "
+        "2.1 % of 2,000 the week before." in text
+    )
 
-    def __init__(self, send):
+
+class Surprises:
+    """An API that fails for one website, as long as `left` says."""
+
+    def __init__(self, send, failure=None):
         self.send_well, self.left = send, True
+        self.failure = failure or ValueError("a surprise")
 
     async def send(self, request):
         if self.left and "/odd/" in request.path:
-            raise ValueError("a surprise")
+            raise self.failure
         return await self.send_well(request)
 
 

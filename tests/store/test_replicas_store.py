@@ -11,7 +11,7 @@ from bot.cli.healthcheck import health
 from bot.errors import StoreHeld, StoreLost, StoreTaken
 from bot.store import location_of, open_store, postgres, replicas
 from bot.store.audit import Note, history, record
-from bot.store.lanes import due_lanes
+from bot.store.lanes import next_due
 from bot.store.matches import commit_poll
 from bot.store.sharing import Alone, fair_part, share
 
@@ -398,7 +398,8 @@ def test_a_file_has_one_bot_and_no_table_of_them(tmp_path):
 
 def lanes(store, busy=()) -> list[str]:
     def look(conn):
-        return store.sharing.lanes(conn, due_lanes(conn, NOW), busy)
+        due = [lane for lane, at in next_due(conn).items() if at <= NOW]
+        return store.sharing.lanes(conn, due, busy)
 
     found = store.do(look)
     store.sharing.use_lanes(found)

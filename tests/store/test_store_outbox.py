@@ -8,7 +8,7 @@ from store_samples import HOUR, MINUTE, NOW, POST, SECOND, SHARE, VISITOR, match
 from bot.store import open_store
 from bot.store.audit import history
 from bot.store.dead_letters import dead_groups, dead_letters, queue_figures, retry, steps_of
-from bot.store.lanes import due_lanes, lane_states, next_due, pause_lane
+from bot.store.lanes import lane_states, next_due, pause_lane
 from bot.store.matches import POSTS_WAIT_MS, commit_poll
 from bot.store.outbox import claim, complete, give_up, postpone, recover
 from bot.store.rebuild import clock_set_back
@@ -76,10 +76,9 @@ def test_steps_of_two_recordings_are_claimed_side_by_side_those_of_one_are_not(o
     assert [each.subject_key for each in (first, second)] == ["r1", "r2"]
     assert (first.more, second.more) == (True, False)
     assert outbox.claim() is None
-    assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == []
-    assert outbox.store.do(next_due) is None
+    assert outbox.store.do(next_due) == {}
     outbox.complete(first)
-    assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == [SITE]
+    assert outbox.store.do(next_due) == {SITE: NOW}
     assert outbox.claim().key == "b"
 
 
@@ -147,7 +146,7 @@ def test_what_is_due_later_waits(outbox):
     assert claimed.key == "now"
     outbox.complete(claimed)
     assert outbox.claim() is None
-    assert outbox.store.do(next_due) == NOW + HOUR
+    assert outbox.store.do(next_due) == {SITE: NOW + HOUR}
     assert outbox.claim(now=NOW + HOUR).key == "later"
 
 
@@ -256,9 +255,7 @@ def test_a_paused_lane_waits_and_survives_a_restart(tmp_path):
         Outbox(store).add(match("r1"), match("r2", [step("post", POST)]))
         store.do(lambda conn: pause_lane(conn, SLACK, until, "rate limited"))
     with open_store(f"sqlite:///{tmp_path}/bot.db") as store:
-        assert store.do(lambda conn: due_lanes(conn, NOW)) == [SITE]
-        assert store.do(lambda conn: due_lanes(conn, until)) == [SITE, SLACK]
-        assert store.do(lambda conn: next_due(conn, [SITE])) == until
+        assert store.do(next_due) == {SITE: NOW, SLACK: until}
         (state,) = store.do(lambda conn: lane_states(conn, NOW))
         assert (state.lane, state.paused_until, state.reason) == (SLACK, until, "rate limited")
 
@@ -269,7 +266,7 @@ def test_success_opens_the_lane_again(outbox):
     outbox.store.do(lambda conn: pause_lane(conn, SITE, NOW + HOUR, "down"))
     outbox.complete(claimed)
     assert outbox.store.do(lambda conn: lane_states(conn, NOW)) == []
-    assert outbox.store.do(lambda conn: due_lanes(conn, NOW)) == [SITE]
+    assert outbox.store.do(next_due) == {SITE: NOW}
 
 
 def test_the_visitors_data_goes_when_the_last_step_has_ended_and_the_keys_stay(outbox):
