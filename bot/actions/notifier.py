@@ -191,7 +191,10 @@ class DigestOfMany(Action):
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """What one rule had to say in a quiet time; an alert that began and ended has `over`."""
+    """What one rule had to say in a quiet time; an alert that began and ended has `over`.
+
+    So many of its digest's alerts have `ended`.
+    """
 
     rule: str
     summary: str
@@ -201,6 +204,7 @@ class Waited:
     worst: DigestItem | None = None
     spread: dict[str, dict[str, int]] = field(default_factory=dict)
     over: datetime | None = None
+    ended: int = 0
 
 
 class QuietOfMany(Action):
@@ -231,6 +235,7 @@ class QuietOfMany(Action):
                     total=each.total,
                     since=each.since,
                     over=each.over,
+                    ended=each.ended,
                     spread=msgspec.convert(each.spread, Spread),
                     why=each.worst.why if each.worst else (),
                     worst=reread(msgspec.json.encode(each.worst.subject)) if each.worst else None,

@@ -146,13 +146,17 @@ def retry_some(
 ) -> Retried:
     """Requeue the next dead letters with these ids or of these rules, without either all.
 
-    Each is rebuilt from the rule as it is now; without rules they stay as they are.
+    Each is rebuilt from the rule as it is now; without rules they stay as they are. What began an
+    alert that is over would be wrong by now, and stays.
     """
     found = stored_steps(conn, "dead", ids=ids, rules=rules, after=after)
     if not found:
         return Retried(0)
     again, anew, refused = list[int](), list[tuple[StoredStep, str, str]](), Counter[str]()
     for step in found:
+        if step.over:
+            refused["the alert is over"] += 1
+            continue
         match rebuilt(step, current) if current else None:
             case NoLongerAsked(reason):
                 refused[reason] += 1

@@ -16,6 +16,9 @@ Effect = Literal["none", "in_force", "undone"]
 """What became of the fields that a firing rule sets: not seen as set yet, as set, or changed
 since by a person or another rule."""
 
+NEWS = "new_responses "
+"""How the reason of a match begins that tells of new answers: news, and no alert."""
+
 REMINDED = "-reminded"
 RESOLVED = "-resolved"
 """How the key of the match that says an episode's end goes on after the episode's name."""

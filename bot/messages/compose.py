@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from bot.domain.alert_state import UNKNOWN_NOW, USUAL_NOW
+from bot.domain.alert_state import NEWS, UNKNOWN_NOW, USUAL_NOW
 from bot.domain.budget import BUDGET
 from bot.domain.many import Many
 from bot.domain.press import Button, Offer
@@ -325,10 +325,6 @@ def _is_news(task: Task) -> bool:
 
 
 _AT_LEAST = re.compile(r"\bfriction at least ([0-9.]+)$")
-
-
-NEWS = "new_responses "
-"""How the reason begins that tells of new answers."""
 
 
 def _place(shown: Values, subject: Subject) -> str:

@@ -85,7 +85,7 @@ def digest(
 class Waited(Struct, frozen=True, kw_only=True):
     """What one rule had to say in a quiet time: how often, where, the worst, and why.
 
-    `over` is when the alert ended that began at `since`.
+    `over` is when the alert ended that began at `since`; `ended` is how many of several have.
     """
 
     summary: str
@@ -93,6 +93,7 @@ class Waited(Struct, frozen=True, kw_only=True):
     total: int
     since: datetime
     over: datetime | None = None
+    ended: int = 0
     spread: Spread = NOWHERE
     why: Sequence[str] = ()
     worst: Subject | None = None
@@ -151,6 +152,7 @@ def _waited(each: Waited, task: Task, addresses: Addresses, *, several: bool) ->
     times = f"{number(each.total)} × " if each.total > 1 else ""
     title = (Part(f"{OF_SEVERITY[each.severity]} {times}"), Part(clean(each.summary), url=url))
     told = [f"over after {lasting(each.over - each.since)}"] if each.over else []
+    told += [f"{number(each.ended)} of {number(each.total)} ended"] if each.ended else []
     if each.total > 1:
         spread = each.spread if several else without_websites(each.spread)
         told += [line.rstrip(".") for line in where(spread, each.total)]

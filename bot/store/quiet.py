@@ -50,7 +50,7 @@ MOST_GROUPS = 50
 class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
     """What one rule had to say: how often, where, and the worst; or an alert that is over.
 
-    `over` is when the alert ended, which began at `since`.
+    `over` is when the alert ended, which began at `since`. So many of a digest's have `ended`.
     """
 
     rule: str
@@ -61,6 +61,7 @@ class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
     worst: DigestItem | None = None
     spread: Spread = NOWHERE
     over: datetime | None = None
+    ended: int = 0
 
     def plus(self, other: "QuietGroup") -> "QuietGroup":
         """The group with what the rule said later."""
@@ -70,6 +71,7 @@ class QuietGroup(msgspec.Struct, frozen=True, kw_only=True):
             total=self.total + other.total,
             worst=max(items, key=lambda it: badness(it.subject)) if items else None,
             spread=self.spread.and_(other.spread),
+            ended=self.ended + other.ended,
         )
 
 
@@ -258,6 +260,7 @@ def _quiet_group(row: DueStep) -> QuietGroup:
             total=content.total,
             worst=next(iter(content.items), None),
             spread=content.spread,
+            ended=content.over,
         )
     subject = reread(row.m_subject or b"")
     item = DigestItem(

@@ -7,13 +7,22 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, Label, literal_column, select, text, update
 
+from bot.domain.alert_state import NEWS, RESOLVED
 from bot.domain.limits import Limit, Posting, Reason, Window
 from bot.store.audit import of_step, record
 from bot.store.lanes import add_lanes
 from bot.store.schema import digests, matches, moment, ms, steps, windows
 from bot.store.statements import Value, execute_many
+
+_OVER: Label[bool] = literal_column(
+    "(EXISTS (SELECT 1 FROM levels WHERE levels.rule = matches.rule"  # noqa: S608
+    " AND levels.website = matches.website AND levels.subject = matches.subject_key"
+    " AND (levels.fired IS NULL OR levels.fired > matches.matched))"
+    f" AND matches.key NOT LIKE '%{RESOLVED}' AND matches.why NOT LIKE '[\"{NEWS}%')"
+).label("over")
+"""Whether it tells of an alert that is over; news is none."""
 
 AT_ONCE = 250
 """How many steps one transaction rebuilds, so that other work does not wait long."""
@@ -23,7 +32,8 @@ class StoredStep(Struct, frozen=True, kw_only=True):
     """A step as it is stored, with the `subject` of its match.
 
     `follows`: it came from another step. `siblings` are the parameters of the other steps of
-    its kind and match. `unknown`: an attempt may have taken effect.
+    its kind and match. `unknown`: an attempt may have taken effect. `over`: it tells of an alert
+    that is over.
     """
 
     id: int
@@ -37,6 +47,7 @@ class StoredStep(Struct, frozen=True, kw_only=True):
     subject: bytes
     follows: bool
     unknown: bool
+    over: bool
     siblings: tuple[str, ...]
 
     @property
@@ -64,6 +75,7 @@ def stored_steps(
             matches.c.website,
             matches.c.subject_key,
             matches.c.subject,
+            _OVER,
         )
         .join(matches, matches.c.id == steps.c.match_id)
         .where(text(f"steps.state = '{state}'"), steps.c.id > after)
@@ -89,6 +101,7 @@ def stored_steps(
             subject=row.subject or b"",
             follows="/" in row.key.removeprefix(f"{row.match_key}/"),
             unknown=row.unknown_since is not None,
+            over=bool(row.over),
             siblings=tuple(siblings[row.id]),
         )
         for row in found

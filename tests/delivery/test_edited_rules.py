@@ -274,7 +274,7 @@ def stored(action, params="{}", key=None, siblings=(), **more):
     usual = {
         "id": 1, "key": key or f"rule/w1/r1/{action}-1", "rule": "rule", "website": "w1",
         "subject_key": "r1", "lane": "slack:#a", "action": action, "params": params,
-        "subject": SUBJECT, "follows": False, "unknown": False, "siblings": siblings,
+        "subject": SUBJECT, "follows": False, "unknown": False, "over": False, "siblings": siblings,
     }  # fmt: skip
     return StoredStep(**(usual | more))
 

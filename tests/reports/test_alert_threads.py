@@ -3,9 +3,12 @@
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import pytest
 from posting_world import posting
 from report_world import World
 
+from bot.delivery.rebuild import retry_some
+from bot.errors import GiveUp
 from bot.store.dead_letters import steps_of
 from bot.store.overview import messages_since
 from bot.store.rules import snooze
@@ -117,6 +120,31 @@ async def test_each_episode_has_its_own_message():
         first, answer, second, other = world.posts
     assert (answer.thread_ts, other.thread_ts) == (first.ts, second.ts)
     assert (first.edits, second.edits) == (1, 1)
+
+
+class Refusing:
+    """Slack, as it refuses a message for good."""
+
+    channel = "#ux"
+
+    async def post(self, _message):
+        raise GiveUp("msg_too_long", "shorten it")
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_what_could_not_be_posted_is_not_posted_once_the_alert_is_over(is_over):
+    async with alerts() as world:
+        poster, world.slack.poster = world.slack.poster, Refusing()
+        await world.converts(182)
+        world.slack.poster = poster
+        if is_over:
+            await world.ends()
+        again = world.store.do(lambda conn: retry_some(conn, world.now, None))
+        await world.slack.deliver()
+        texts = [post.text for post in world.posts]
+    assert again.refused == ({"the alert is over": 1} if is_over else {})
+    assert again.requeued == (0 if is_over else 1)
+    assert len(texts) == again.requeued
 
 
 async def test_a_renamed_rule_still_ends_its_alert_in_place():
@@ -247,3 +275,20 @@ async def test_the_end_of_an_alert_that_a_digest_tells_of_is_not_one_more_of_the
     assert digest.text.startswith("🔶 3 while snoozed: Checkout funnel")
     assert "\n2 of 3 ended." in first_lines(digest)[0]
     assert "27.4 %" not in str(digest.blocks)
+
+
+async def test_a_scheduled_digest_of_several_rules_says_how_many_alerts_have_ended():
+    scheduled = FUNNEL.replace('channel: "#ux"', 'channel: "#ux", digest: "09:00"')
+    lower = scheduled.replace("dip:", "low:").replace("Checkout funnel", "Low").replace("25%", "20%")
+    async with alerts(scheduled + lower) as world:
+        for completed in (182, 274, 274, 230, 274, 274, 182):
+            await world.converts(completed)
+        assert world.posts == []
+        await world.converts(182, hours=24)
+        [digest] = world.posts
+        first, second = digest.blocks[1]["text"]["text"].splitlines()
+    assert digest.text.startswith("🔶 5 matches of 2 rules")
+    assert "3 × " in first
+    assert "|Checkout funnel> · 2 of 3 ended" in first
+    assert "2 × " in second
+    assert "|Low> · 1 of 2 ended" in second
