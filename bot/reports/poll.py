@@ -151,10 +151,11 @@ def uncovered(
     now: datetime,
     left_out: Sequence[Site] = (),
 ) -> Recorded:
-    """End the states of rules on websites that they no longer cover, once two lists say so.
+    """End the states of rules on what they no longer cover, once two lists of websites say so.
 
     The website was renamed, or an edit of the rule has left it out. Those `left_out` are no
-    rule's, such as demo websites.
+    rule's, such as demo websites. A rule about too few sessions covers the website alone: it may
+    have been about something else before.
     """
     by_id = {rule.id: rule for rule in rules}
     by_site = {site.id: site for site in (*left_out, *sites)}
@@ -165,10 +166,13 @@ def uncovered(
         rule, site = by_id.get(rule_id), by_site.get(website)
         if rule is None or site is None:
             continue
-        if website in watched and rule.has_state and applies(rule, site):
+        covered = website in watched and rule.has_state and applies(rule, site)
+        if covered and not rule.too_few:
             continue
         site_poll = SitePoll(site, now, ZoneInfo("UTC"))
         for key, known in levels(conn, rule_id, website).items():
+            if covered and key == website:
+                continue
             transition = lacking(conn, rule, key, known, site_poll, NOT_COVERED)
             found.append(transition)
             if known.level.ending is not None:

@@ -251,6 +251,29 @@ async def test_an_old_store_that_knows_levels_alone_ends_them(watched):
     assert lines[0]["website"] == "myshop.com"
 
 
+TOO_FEW = """
+asked-for:
+  watch: recordings
+  when: {saw_page: /checkout}
+  count: {at_most: 4, within: 2h}
+  resolved: true
+  do: {slack: {channel: "#ux"}}
+"""
+
+
+async def test_what_a_rule_was_about_before_it_was_about_too_few_sessions_is_over(watched):
+    bot = watched(CAMPAIGN)
+    site = bot.account.sim.world.site("myshop.com")
+    site.campaigns["c1"] = Campaign("c1", {"name": "Survey", "enabled": True})
+    await bot.fire()
+    await bot.watcher.use_rules(rules(TOO_FEW))
+    await bot.list()
+    assert not bot.ended()
+    await bot.list(3)
+    assert bot.ended() == [("asked-for", "slack:#ux")]
+    assert not bot.account.store.do(states_of_rules)
+
+
 NEW_RESPONSES = """
 asked:
   watch: feedback
