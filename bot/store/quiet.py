@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import pairwise
 
 import msgspec
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, select
 
 from bot.actions import AFTER_QUIET, DIGESTS
 from bot.domain.alert_state import REMINDED, RESOLVED
@@ -230,7 +230,8 @@ def _begin_quiet(
         lane=first.lane,
         action=kind,
         params=msgspec.json.encode(content).decode(),
-        due=ms(now),
+        # Before what goes out alone, which is fresher: an end that it tells of came earlier.
+        due=select(steps.c.due - 1).where(steps.c.id == next(iter(told))).scalar_subquery(),
         created=ms(now),
     )
     added: int = conn.execute(step.returning(steps.c.id)).scalar_one()

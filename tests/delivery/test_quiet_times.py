@@ -243,6 +243,17 @@ async def test_an_alert_that_began_and_ended_in_the_night_is_one_line():
     assert "over after 4 h 45 min · conversion 18.2 %, under 25 % · " in line
 
 
+async def test_an_alert_that_is_over_is_told_before_one_that_fires_again():
+    async with posting("") as slack:
+        world = Nights(slack)
+        await world.converts(182)
+        await world.ends()
+        await world.converts(176)
+        over, fires = await world.morning()
+    assert over.startswith("🔶 1 while it was quiet: Checkout funnel")
+    assert fires.startswith("🔶 Checkout funnel: 17.6 % convert")
+
+
 async def test_an_alert_that_lasts_is_told_once_in_the_morning_without_its_reminders():
     async with posting("") as slack:
         world = Nights(slack)

@@ -279,7 +279,9 @@ async def test_the_end_of_an_alert_that_a_digest_tells_of_is_not_one_more_of_the
 
 async def test_a_scheduled_digest_of_several_rules_says_how_many_alerts_have_ended():
     scheduled = FUNNEL.replace('channel: "#ux"', 'channel: "#ux", digest: "09:00"')
-    lower = scheduled.replace("dip:", "low:").replace("Checkout funnel", "Low").replace("25%", "20%")
+    lower = (
+        scheduled.replace("dip:", "low:").replace("Checkout funnel", "Low").replace("25%", "20%")
+    )
     async with alerts(scheduled + lower) as world:
         for completed in (182, 274, 274, 230, 274, 274, 182):
             await world.converts(completed)

@@ -397,7 +397,7 @@ class Judge:
             if ran and not ours:
                 yield "missed", f"no report of {shop.name}, due at {clock(due)}"
             for each in ours:
-                if not ran or not due <= each.at <= ran[0] + 900:
+                if each.at < due or (ran and each.at > ran[0] + 900):
                     yield "false", f"{line(each)}: it was due at {clock(due)}"
                 yield from self.reported(each, due)
 
