@@ -131,7 +131,7 @@ def _run(arguments: list[str]) -> int:
             whole.print_help(sys.stderr)
             return USAGE
         first = arguments[0].partition("=")[0]
-        if first.startswith("--") and first not in whole.option_names():
+        if first.startswith("-") and first not in whole.option_names():
             whole.reject("", arguments)
         args, unknown = whole.parse_known_args(arguments)
         if unknown:
@@ -305,8 +305,8 @@ class Parser(argparse.ArgumentParser):
         own.error(f"there is no option {word}{suggest(word.partition('=')[0], own.option_names())}")
 
     def option_names(self) -> Iterable[str]:
-        """Its options, such as `--json`."""
-        return (name for name in self._option_string_actions if name.startswith("--"))
+        """Its options, such as `-h` and `--json`."""
+        return self._option_string_actions
 
 
 def parser(argv: Sequence[str]) -> Parser:

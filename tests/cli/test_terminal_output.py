@@ -183,6 +183,7 @@ def test_an_encoding_that_lacks_a_symbol_gets_another(place, encoding):
         (["check", "--onlin"], "there is no option --onlin; did you mean --online?"),
         (["healthcheck", "now"], "unexpected argument now"),
         (["--versoin"], "there is no option --versoin; did you mean --version?"),
+        (["-x"], "there is no option -x; see mouseflow-bot --help"),
         (["history", "--since", "yesterday"], "--since: yesterday: write 2h, 7d, or a time"),
         ([], "usage: mouseflow-bot"),
     ],
