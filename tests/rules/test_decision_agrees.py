@@ -17,7 +17,7 @@ from bot.rules.model import Rule
 from bot.rules.operators.texts import OneOf, Pattern
 from mouseflow.models import PageView, Recording
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=100, deadline=None)
 copies = st.sampled_from([1, 1, 20])
 """How often a rule set is given over: the index works in another order where rules are many."""
 

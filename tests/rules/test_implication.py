@@ -45,7 +45,7 @@ SUBJECTS = st.fixed_dictionaries(
         "duration": st.sampled_from([0, 1000, 90_000, 300_000]),
     },
 ).map(lambda given: made("recordings", Site("w", "w"), given))
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def condition(written):

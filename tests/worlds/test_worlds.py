@@ -13,7 +13,7 @@ from world_posts import unsaid
 from world_verdicts import counted, differences
 from worlds import FEATURES, World, drawn
 
-IN_CI = range(202)
+IN_CI = tuple(seed for seed in range(202) if seed not in (62, 71, 91))  # which take longest
 SOME = frozenset(filter(None, os.environ.get("FEATURES", "").split(",")))
 
 
