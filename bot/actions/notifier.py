@@ -230,6 +230,7 @@ class QuietOfMany(Action):
             scheduled=self.scheduled,
             said=[
                 several.Waited(
+                    rule=each.rule,
                     summary=each.summary,
                     severity=each.severity,
                     total=each.total,

@@ -34,7 +34,7 @@ from bot.messages.message import (
 )
 from bot.messages.pages import page_of_trouble, where
 from bot.messages.template_variables import values
-from bot.messages.text import clean, cut, lasting, number, sentence
+from bot.messages.text import clean, counted, cut, lasting, number, sentence
 from bot.ports import Addresses, Task
 
 
@@ -88,6 +88,7 @@ class Waited(Struct, frozen=True, kw_only=True):
     `over` is when the alert ended that began at `since`; `ended` is how many of several have.
     """
 
+    rule: str
     summary: str
     severity: Severity
     total: int
@@ -117,12 +118,12 @@ def after_quiet(
     spread = reduce(Spread.and_, (each.spread for each in said), NOWHERE)
     site = next(iter(spread.websites)) if len(spread.websites) == 1 else ""
     told = where(without_websites(spread) if site else spread, total)
-    matches = f"{number(total)} match{'' if total == 1 else 'es'}"
-    headline = f"{matches} of {number(len(said))} rules"
+    rules = {each.rule: clean(each.summary) for each in said}
+    headline = f"{counted(total, 'match', 'matches')} of {counted(len(rules), 'rule')}"
     if not scheduled:
         headline += " while it was quiet"
-        if len(said) == 1:
-            headline = f"{number(total)} while it was quiet: {clean(said[0].summary)}"
+        if len(rules) == 1:
+            headline = f"{number(total)} while it was quiet: {next(iter(rules.values()))}"
     return Message(
         icon=OF_SEVERITY[task.severity],
         headline=cut(headline, HEADLINE),

@@ -248,9 +248,11 @@ async def test_an_alert_that_is_over_is_told_before_one_that_fires_again():
         world = Nights(slack)
         await world.converts(182)
         await world.ends()
+        await world.converts(182)
+        await world.ends()
         await world.converts(176)
         over, fires = await world.morning()
-    assert over.startswith("🔶 1 while it was quiet: Checkout funnel")
+    assert over.startswith("🔶 2 while it was quiet: Checkout funnel")
     assert fires.startswith("🔶 Checkout funnel: 17.6 % convert")
 
 
