@@ -286,7 +286,7 @@ def resumed(since: datetime, now: datetime) -> Notice:
     return Notice(
         f"🔵 Polling resumed after {lasting(now - since)}",
         (
-            "The bot has caught up on what it missed. What is too old to be posted alone comes in "
+            "The bot catches up on what it missed. What is too old to be posted alone comes in "
             "digests.",
         ),
         grey=f"{instant(since)} to {instant(now)}",

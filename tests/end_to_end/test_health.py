@@ -71,8 +71,8 @@ def test_an_hour_with_a_store_that_cant_be_written_is_told_and_so_is_its_end(tmp
             assert seen.fault() is None
 
     virtually(work)
-    # The usual message after a gap tells that it has caught up.
-    titles = ("The store works again", "has caught up on what it missed")
+    # The usual message after a gap says that it catches up.
+    titles = ("The store works again", "catches up on what it missed")
     assert [sum(title in told for told in seen.world.told()) for title in titles] == [1, 1]
     assert len(seen.world.told()) == 3
 
