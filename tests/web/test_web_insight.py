@@ -236,6 +236,9 @@ async def test_steps_are_expected_when_the_forecast_says(tmp_path):
     world.now = NOW
     assert "<dd>Sat 12 Dec" in page
     assert ">Sat 12 Dec</text>" in page
+    async with world.ask() as asking:
+        overview = (await asking.get("/")).text
+    assert "runs out on <b>Sat 12 Dec</b>, 2 days early." in overview
     with_budget(world, expected=51_000.0, ends=out)
     assert (await days_of_steps(world))[0] == ["2026-12-06", "2026-12-12", None]
 
