@@ -21,13 +21,24 @@ from bot.cli.output import _coloured
 PAYLOADS = Path(__file__).parents[1] / "messages" / "payloads"
 SHOWN = (
     "recording",
+    "recording-two-rules",
+    "after-star",
     "count",
     "digest",
+    "scheduled-of-several",
+    "after-quiet",
+    "report-weekly",
     "funnel",
+    "feedback-acknowledged",
+    "funnel-reminder",
     "funnel-resolved",
     "answers",
+    "budget-95",
     "budget-100",
     "ops-channel",
+    "ops-outage",
+    "ops-dead-letters",
+    "ops-rule-paused",
 )
 """The payloads that docs/reference/messages.md shows."""
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -60,7 +71,7 @@ def message(payload: dict) -> str:
         small = block["type"] == "context"
         size, fill, step = (12.5, "#616061", 20) if small else (SIZE, "#1d1c1d", 22)
         texts = [it["text"] for it in block["elements"]] if small else [block["text"]["text"]]
-        for text in "\n".join(texts).split("\n"):
+        for text in "\n".join(texts).replace("<@U1>", "@kim").split("\n"):
             for line in _wrapped(text, (WIDTH - LEFT - 20) / (size * 0.51)):
                 y += step
                 style = f'font-size="{size}" fill="{fill}"'
