@@ -1,6 +1,15 @@
 """Evaluates a website's past days by the current rules, page by page of the list."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -185,7 +194,7 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         rows = history.span.held(part.recordings)
         ids = tuple(row.id for row in rows)
         here = replace(scope, places=_places(history, at, part.recordings, passed), others=ids)
-        ended = partial(settled, now=history.now, settle=history.settle)
+        ended = await _ended(history, at.site, rows)
         seen: tuple[SeenRecording, ...] = ()
         if history.skip_decided:
             rows, seen = await _undecided(history, at.site, part.recordings, at.rules.own_tags)
@@ -211,6 +220,19 @@ async def evaluate_slice(history: History, at: PreparedSite, slice_: Slice) -> A
         yield Batch(knowledge, seen=tuple(_without_verdict(seen, undetailed)))
     if facts.missed:
         yield Batch(knowledge, missed=facts.missed)
+
+
+async def _ended(
+    history: History, site: Site, rows: Sequence[Recording]
+) -> Callable[[Recording], bool]:
+    """Whether a session has ended, also by a poll that has decided it: its clock may be ahead."""
+    over = partial(settled, now=history.now, settle=history.settle)
+    live, now = [row.id for row in rows if not over(row)], history.now
+    if not live:
+        return over
+    asked = partial(coverage, website=site.id, ids=live, start=now, end=now, total=0)
+    decided = (await history.store.read(asked)).decided
+    return lambda row: over(row) or decided.get(row.id) == fingerprint(row)
 
 
 async def _undecided(

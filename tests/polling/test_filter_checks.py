@@ -1,6 +1,7 @@
 """A filter that does not work holds only the rules that need it, and they catch up."""
 
 from contextlib import suppress
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -609,6 +610,23 @@ async def test_a_rule_that_comes_while_a_filter_is_refused_leaves_alone_what_had
     shop.sender.error = None
     await polls(shop, 10)
     assert shop.matched() == of("first", [ended, live]) | of("newer", [live])
+
+
+@pytest.mark.parametrize("minutes", [32, 34])
+async def test_what_polls_decided_by_a_clock_that_is_ahead_is_caught_up_too(account, minutes):
+    shop = account("calm: {watch: recordings, when: {friction: {max: 2}}, do: {tag: a}}")
+    shop.sim.behave(clock_skew=timedelta(minutes=4))
+    await shop.poll()
+    shop.sender = Failing(shop.sender, "frictionmin", GiveUp("no"))
+    there = []
+    for n in range(
+        44
+    ):  # each is settled by the clock of the rows some minutes before it is by ours
+        shop.sender.error = GiveUp("no") if n < minutes else None
+        there.append(shop.sim.add("myshop.com", session([("/", 5)]), start=240))
+        await polls(shop, 1)
+    await polls(shop, 40)
+    assert shop.matched() == of("calm", there)
 
 
 @pytest.mark.parametrize("restarts", [False, True])
