@@ -146,7 +146,7 @@ def must_from(
     span = next((each for each in spans if each.at(since)), None)
     if span is None or heeded_never(told, span.what):
         return None
-    until = decided(told, span.what, moment + skew + late)
+    until = decided(told, span.what, moment + skew, late)
     if until is None or not span.at(until) or (rec.deleted or until + 1) <= until:
         return None
     if rec.last < watched_since(told, rec, since) + skew + 5:
@@ -186,11 +186,14 @@ def why_never(told: History, spans: list[Span], span: Span, rec: Recording, at: 
     return why[-1] if all(why) else ""
 
 
-def decided(told: History, rule: dict[str, Any], since: float) -> float | None:
-    """When the bot must have decided what could be decided since then; None if never."""
+def decided(told: History, rule: dict[str, Any], since: float, late: float = 0) -> float | None:
+    """When the bot must have decided what could be decided since then; None if never.
+
+    `late`: so long it may take to look again, also after a trouble.
+    """
     enough = 3 * told.poll + 3 * MINUTE
     for span in well(told, rule):
-        begin = max(span.start, since)
+        begin = max(span.start, since) + late
         if begin + enough <= (told.end if span.end is None else span.end):
             return begin + enough
     return None
