@@ -361,7 +361,10 @@ async def test_a_rule_shows_how_useful_its_messages_are(world):
 
 
 async def test_an_alert_says_who_has_acknowledged_it(world):
-    alert = replace(match("checkout-funnel", key="f1", steps=("slack",)), kind="funnels")
+    alert = replace(
+        match("checkout-funnel", key="f1", steps=("slack",)),
+        kind="funnels", why=("conversion 18.2 %, under 25 %",),
+    )  # fmt: skip
 
     def fire(conn):
         add_match(conn, alert)
@@ -372,7 +375,9 @@ async def test_an_alert_says_who_has_acknowledged_it(world):
     out = (Posted("post-1", "C1", "1.0", ""),)
     perform(world, "slack:#checkout-alerts", partial(complete, note="posted", posts=out))
     async with world.ask() as asking:
-        assert "Acknowledged" not in await html(asking, "/")
+        shown = await html(asking, "/")
+        assert "Acknowledged" not in shown
+        assert "18.2 % convert, limit 25 %" in shown
         pressed(world, "ack")
         shown = await html(asking, "/")
         assert "Acknowledged by Kim" in shown

@@ -8,6 +8,8 @@ import msgspec
 from bot.budgets.state import SITES, SiteMark, budget_marks
 from bot.domain.budget import midnight
 from bot.domain.causes import SLACK, service
+from bot.fields.catalogue import text_fields
+from bot.messages.figures import in_words, with_limit
 from bot.messages.text import clean
 from bot.polling import outages
 from bot.polling.watermark import SOURCE, without_detail
@@ -97,13 +99,16 @@ def firing_of(alert: FiringAlert, seen: World) -> Firing:
     found = matches_now(
         seen.conn, rules=[alert.rule], website=alert.website, subject_key=alert.subject_key, limit=1
     )
+    names = text_fields(rule.watch) if rule else ()
     known = acknowledged(seen.conn, alert.rule, alert.website, alert.subject_key, alert.since)
     return Firing(
         rule_id=alert.rule,
         summary=clean(rule.summary or rule.id) if rule else alert.rule,
         severity=rule.severity if rule else "warning",
         website=seen.name(alert.website),
-        text=clean("; ".join(found[0].why)) if found else "",
+        text=clean("; ".join(with_limit(it) or in_words(it, names) for it in found[0].why))
+        if found
+        else "",
         since=alert.since,
         acknowledged_by=clean(known.name) if known else None,
         acknowledged_at=known.at if known else None,
