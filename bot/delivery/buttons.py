@@ -55,7 +55,8 @@ HELD = timedelta(seconds=30)
 """How long a connection may be gone before a new client takes its place: slack_sdk's own tries
 can be stuck with an address that is no longer good."""
 
-_NOT_ALLOWED = "You can't do that here. Ask somebody who is in the channel, or who runs the bot."
+_NOT_NAMED = "Not everybody may press “{button}”. Ask somebody who runs the bot."
+_NO_MEMBER = "Only people in this channel may press “{button}”. Ask one of them."
 _CANNOT_SEE = "The bot can't see who is in this channel, so it does nothing."
 _BUG = "Nothing was done: this is a bug in the bot, and its log has the details."
 
@@ -174,10 +175,12 @@ class Buttons:
 
     async def _refused(self, press: Press) -> str:
         """Why this person may not press; empty if they may."""
+        label = LABELS[press.button]
         if self._users:
-            return "" if press.user in self._users else _NOT_ALLOWED
+            return "" if press.user in self._users else _NOT_NAMED.format(button=label)
         try:
-            return "" if await self._poster.is_member(press.channel, press.user) else _NOT_ALLOWED
+            is_member = await self._poster.is_member(press.channel, press.user)
+            return "" if is_member else _NO_MEMBER.format(button=label)
         except (CannotLook, GiveUp) as error:
             return f"{_CANNOT_SEE} ({error})"
 

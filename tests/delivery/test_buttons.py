@@ -125,11 +125,13 @@ async def test_only_members_of_the_channel_or_those_on_the_list_may_press(bot):
         bot.socket.press(bot.post, "Mark watched", user="U7", name="eve")
         await bot.until(lambda: len(bot.audited()) == 3)
     assert {user for _, user, _ in bot.sim.slack.whispers} == {"U7", "U1"}
-    assert bot.sim.slack.whispers[0][2].startswith("You can't do that here.")
+    said = [text for *_, text in bot.sim.slack.whispers]
+    assert said[0].startswith("Only people in this channel may press “Not useful”. Ask one of them")
+    assert said[1].startswith("Not everybody may press “Star recording”. Ask somebody who runs")
     assert [text.partition(": ")[2][:7] for text in bot.audited()] == [
         "asked f",
-        "You can",
-        "You can",
+        "Not eve",
+        "Only pe",
     ]
 
 
