@@ -155,9 +155,9 @@ class Drained(Struct, frozen=True):
 
 
 class _Queue(Struct, frozen=True):
-    """What a look at the outbox found: when lanes may begin, which are due, which of them are ours.
+    """The outbox as it was read: when each lane may begin, which are due, which are this bot's.
 
-    `folding`: of lanes with a backlog, how many posts were just held back.
+    `folding` counts the posts just held back, for each lane with a backlog.
     """
 
     next: Mapping[str, datetime]

@@ -17,12 +17,14 @@ from bot.store.schema import digests, matches, moment, ms, steps, windows
 from bot.store.statements import Value, execute_many
 
 _OVER: Label[bool] = literal_column(
-    "(EXISTS (SELECT 1 FROM levels WHERE levels.rule = matches.rule"  # noqa: S608
+    "(matches.kind NOT IN ('digest', 'press')"  # noqa: S608
+    " AND EXISTS (SELECT 1 FROM levels WHERE levels.rule = matches.rule"
     " AND levels.website = matches.website AND levels.subject = matches.subject_key"
     " AND (levels.fired IS NULL OR levels.fired > matches.matched))"
     f" AND matches.key NOT LIKE '%{RESOLVED}' AND matches.why NOT LIKE '[\"{NEWS}%')"
 ).label("over")
-"""Whether it tells of an alert that is over; news is none."""
+"""Whether it tells of an alert as if it fired still, though it is over. News is no alert, and a
+digest says how many have ended."""
 
 AT_ONCE = 250
 """How many steps one transaction rebuilds, so that other work does not wait long."""

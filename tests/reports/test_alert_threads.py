@@ -147,6 +147,22 @@ async def test_what_could_not_be_posted_is_not_posted_once_the_alert_is_over(is_
     assert len(texts) == again.requeued
 
 
+async def test_a_digest_that_could_not_be_posted_is_posted_once_its_alerts_are_over():
+    async with alerts() as world:
+        await world.converts(274)
+        world.store.do(lambda conn: snooze(conn, "dip", world.now + timedelta(hours=3), world.now))
+        await world.converts(182)
+        await world.ends()
+        poster, world.slack.poster = world.slack.poster, Refusing()
+        await world.converts(274, hours=3)
+        world.slack.poster = poster
+        again = world.store.do(lambda conn: retry_some(conn, world.now, None))
+        await world.slack.deliver()
+        [digest] = world.posts
+    assert (again.requeued, again.refused) == (1, {})
+    assert digest.text.startswith("🔶 1 while snoozed: Checkout funnel")
+
+
 async def test_a_renamed_rule_still_ends_its_alert_in_place():
     async with alerts() as world:
         await world.converts(182)
